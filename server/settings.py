@@ -1,0 +1,89 @@
+"""Every knob of the server: name, default, unit and one sentence; docs/settings.md is printed from here.
+
+A setting NAME is read from the environment variable DISPATCH_NAME, or, so that a secret need not stand in
+the environment, from the file named by DISPATCH_NAME_FILE. Numbers that are rules of an area (offer time,
+patience, prices) are not here but in dispatch/policy.py, and live in the `areas` table.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+
+def about(text: str, **limits: Any) -> Meta:
+    return Meta(description=text, **limits)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    database_url: Annotated[str, about("PostgreSQL with PostGIS, as a postgresql:// URL.")] = ""
+    redis_url: Annotated[str, about("Redis of the shard, redis:// or unix://.")] = ""
+    shard: Annotated[str, about("Name of the shard (metropolis) this server works for.")] = "main"
+    host: Annotated[str, about("Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, about("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8080
+    node: Annotated[str, about("Name of this process; empty makes one from host and process id.")] = ""
+    keys_file: Annotated[str, about("Key ring that signs access tokens (`dispatch keys init`).")] = ""
+    issuer: Annotated[str, about("`iss` of access tokens.")] = "aryv-dispatch"
+    audience: Annotated[str, about("`aud` of access tokens.")] = "aryv-apps"
+    access_s: Annotated[int, about("Life of an access token, seconds.", ge=60)] = 86_400
+    refresh_s: Annotated[int, about("Life of a refresh token, seconds.", ge=60)] = 30 * 86_400
+    bcrypt_cost: Annotated[int, about("Work factor of password hashes.", ge=4, le=16)] = 12
+    login_queue: Annotated[int, about("Password checks that may wait; more are refused with 429.", ge=1)] = 32
+    tick_ms: Annotated[int, about("Fixes are sent to Redis in batches every so many milliseconds.", ge=5, le=1000)] = 25
+    sweep_ms: Annotated[int, about("Deadlines are looked at every so many milliseconds.", ge=10, le=5000)] = 100
+    redis_timeout_ms: Annotated[int, about("A Redis call that takes longer is an outage.", ge=50)] = 1500
+    database_timeout_s: Annotated[float, about("A query that takes longer is an outage.", gt=0)] = 10.0
+    database_pool: Annotated[int, about("Connections to PostgreSQL of one process.", ge=1)] = 8
+    commands_in_flight: Annotated[int, about("Commands at work in this process; more get `unavailable`.", ge=1)] = 512
+    sockets_per_user: Annotated[int, about("Live sockets of one user; the oldest goes.", ge=1)] = 5
+    payload_kib: Annotated[int, about("Largest message a client may send, KiB.", ge=1)] = 64
+    queue_frames: Annotated[int, about("Frames waiting for a slow client before it is closed.", ge=16)] = 256
+    ping_interval_s: Annotated[int, about("Heartbeat of idle sockets, whole seconds.", ge=1)] = 8
+    ping_timeout_s: Annotated[int, about("Silence after a heartbeat before a socket is closed, seconds.", ge=1)] = 6
+    cors_origins: Annotated[str, about("Origins browsers may come from, comma separated; empty: same origin.")] = ""
+    room_facts: Annotated[int, about("Facts kept per room for resume.", ge=50)] = 300
+    facts_max_age_s: Annotated[int, about("Drained facts stay on the stream so long for slow nodes.", ge=5)] = 120
+    fixes_max: Annotated[int, about("Ticks kept on the fixes stream before the oldest are thinned.", ge=100)] = 200_000
+    drain_batch: Annotated[int, about("Stream entries the drain takes at once.", ge=1)] = 2_000
+    drain_idle_ms: Annotated[int, about("The drain waits so long for more before it writes.", ge=1)] = 100
+    route_settle_s: Annotated[float, about("A finished job's route is drawn after this, so that late fixes count.", ge=0)] = 5.0
+    debug: Annotated[bool, about("Verbose logs; never with secrets, positions or message texts.")] = False
+
+
+class BadSetting(Exception):
+    """A setting is missing or cannot be read; the text says which and what to do."""
+
+
+def load(environ: dict[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from the environment; `overrides` win. Raises BadSetting naming the variable."""
+    env = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for name in Settings.__struct_fields__:
+        variable = f"DISPATCH_{name.upper()}"
+        if file := env.get(f"{variable}_FILE"):
+            try:
+                values[name] = Path(file).read_text().strip()
+            except OSError as error:
+                raise BadSetting(f"{variable}_FILE: cannot read {file}: {error.strerror}") from None
+        elif variable in env:
+            values[name] = env[variable]
+    values.update(overrides)
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadSetting(f"A setting is wrong: {error}. `dispatch settings` lists them all.") from None
+
+
+def table() -> str:
+    """docs/settings.md as Markdown."""
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults = Settings()
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, hint in hints.items():
+        meta = hint.__metadata__[0]
+        default = getattr(defaults, name)
+        shown = "empty" if default == "" else str(default)
+        rows.append(f"| `DISPATCH_{name.upper()}` | {shown} | {meta.description} |")
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,66 @@
+"""Every Redis key of a shard, one line each; all share the shard's hash tag, so that one script may touch them.
+
+Permanent (never expire): life, due, wait, facts, fixes, spot, ticks. All others carry a TTL.
+"""
+
+from storage.records import JobId, OfferId, UserId
+
+
+def life(s: str) -> str:  # HASH run_id, epoch, token: the incarnation of this shard's Redis
+    return f"{{{s}}}:life"
+
+
+def facts(s: str) -> str:  # STREAM of all facts; nodes tail it, the drain reads and trims it
+    return f"{{{s}}}:facts"
+
+
+def fixes(s: str) -> str:  # STREAM of ticks: all fixes of one node's tick, msgpack
+    return f"{{{s}}}:fixes"
+
+
+def due(s: str) -> str:  # ZSET "job:<id>" or "driver:<id>" -> Redis ms at which somebody must look at it
+    return f"{{{s}}}:due"
+
+
+def wait(s: str) -> str:  # ZSET job -> ms since which it searches
+    return f"{{{s}}}:wait"
+
+
+def spot(s: str) -> str:  # HASH driver -> "generation cell class,class": where the index holds him
+    return f"{{{s}}}:spot"
+
+
+def ticks(s: str) -> str:  # HASH node -> "boot tick": the last tick applied, so that a repeat does nothing
+    return f"{{{s}}}:ticks"
+
+
+def pos(s: str, user: str) -> str:  # STRING packed last fix of a driver who carries a job
+    return f"{{{s}}}:pos:{user}"
+
+
+def index(s: str, vehicle_class: str, cell: int | str) -> str:  # HASH driver -> packed position
+    return f"{{{s}}}:idx:{vehicle_class}:{cell}"
+
+
+def driver(s: str, driver_id: UserId | str) -> str:  # HASH v, r
+    return f"{{{s}}}:driver:{driver_id}"
+
+
+def job(s: str, job_id: JobId | str) -> str:  # HASH v, r
+    return f"{{{s}}}:job:{job_id}"
+
+
+def offer(s: str, offer_id: OfferId | str) -> str:  # HASH v, r
+    return f"{{{s}}}:offer:{offer_id}"
+
+
+def mine(s: str, user: UserId | str) -> str:  # SET of the user's jobs that are not over, as requester
+    return f"{{{s}}}:mine:{user}"
+
+
+def head(s: str, room: str) -> str:  # HASH epoch, seq and the answers of recent commands
+    return f"{{{s}}}:head:{room}"
+
+
+def log(s: str, room: str) -> str:  # STREAM of the room's facts, id <seq>-0, capped
+    return f"{{{s}}}:room:{room}"

@@ -1,0 +1,176 @@
+"""What is remembered: the live records of one shard, frozen, without any import of the project.
+
+A record is stored whole, as JSON, beside its version; nobody changes a field in place. `version` is the
+version it was read at (0: it does not exist yet) and is the fence of every write: the commit script bumps
+it, or does nothing. Times are integer milliseconds of the shard's Redis clock, money is minor units.
+"""
+
+from typing import NewType
+
+import msgspec
+
+UserId = NewType("UserId", str)
+JobId = NewType("JobId", str)
+OfferId = NewType("OfferId", str)
+Room = NewType("Room", str)
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    latitude: float
+    longitude: float
+    address: str = ""
+
+
+class Parcel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a package job carries; `recipient_phone` never leaves the job's parties."""
+
+    size: str
+    weight_kg: float = 0.0
+    fragile: bool = False
+    tier: str = "standard"
+    recipient_name: str = ""
+    recipient_phone: str = ""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="job"):
+    """A demand: a ride or a package. `units` is the capacity it takes; 0 means the whole vehicle."""
+
+    id: JobId
+    kind: str
+    state: str
+    requester_id: UserId
+    requester_name: str
+    area_id: str
+    vehicle_class: str
+    pickup: Place
+    dropoff: Place
+    stops: tuple[Place, ...] = ()
+    units: int = 0
+    seats: int = 1
+    note: str = ""
+    parcel: Parcel | None = None
+    fare_minor: int = 0
+    currency: str = ""
+    distance_m: float = 0.0
+    duration_s: float = 0.0
+    driver_id: UserId | None = None
+    driver_name: str = ""
+    vehicle_id: str | None = None
+    vehicle: str = ""
+    offer_id: OfferId | None = None
+    offers: int = 0
+    excluded: tuple[UserId, ...] = ()
+    created_ms: int = 0
+    scheduled_ms: int = 0
+    searching_ms: int = 0
+    assigned_ms: int = 0
+    arrived_ms: int = 0
+    started_ms: int = 0
+    ended_ms: int = 0
+    wake_ms: int = 0
+    code: str = ""
+    code_tries: int = 0
+    reason: str = ""
+    ended_by: UserId | None = None
+    needs_person: str = ""
+    version: int = 0
+
+    @property
+    def room(self) -> Room:
+        return Room(f"{self.kind}:{self.id}")
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="offer"):
+    """A job held for one driver until `deadline_ms`. States: open, accepted, declined, expired,
+    withdrawn (the job went away), lost (the driver did)."""
+
+    id: OfferId
+    job_id: JobId
+    kind: str
+    driver_id: UserId
+    state: str
+    made_ms: int
+    deadline_ms: int
+    distance_m: float
+    eta_s: float
+    seen_ms: int = 0
+    ended_ms: int = 0
+    reason: str = ""
+    version: int = 0
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """One stop of a driver's plan; `what` is pickup, stop or dropoff."""
+
+    job_id: JobId
+    what: str
+    place: Place
+
+
+class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="driver"):
+    """Whoever carries jobs out. (`node`, `generation`) is the lease: only the device that went online
+    last may move him. `load` maps the jobs he carries to the capacity units they take."""
+
+    id: UserId
+    name: str
+    area_id: str
+    classes: tuple[str, ...]
+    capacity: int
+    online: bool
+    generation: int
+    node: str = ""
+    device: str = ""
+    stale: bool = False
+    vehicle_id: str | None = None
+    vehicle: str = ""
+    offer_id: OfferId | None = None
+    load: dict[JobId, int] = {}
+    plan: tuple[Stop, ...] = ()
+    changed_ms: int = 0
+    version: int = 0
+
+    @property
+    def spare(self) -> int:
+        return self.capacity - sum(self.load.values())
+
+    @property
+    def available(self) -> bool:
+        """In supply: may stand in the index and may be offered a job."""
+        return self.online and not self.stale and self.offer_id is None and self.spare > 0
+
+    @property
+    def state(self) -> str:
+        if not self.online:
+            return "offline"
+        if self.stale:
+            return "stale"
+        if self.offer_id is not None:
+            return "offered"
+        return "busy" if self.load else "idle"
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="message"):
+    """One chat line of a job's room."""
+
+    id: str
+    job_id: JobId
+    kind: str
+    sender_id: UserId
+    sender_name: str
+    type: str
+    text: str
+    sent_ms: int
+
+
+class Read(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="read"):
+    """Everything up to `message_id` was read by `reader_id` (cumulative)."""
+
+    job_id: JobId
+    kind: str
+    reader_id: UserId
+    message_id: str
+    read_ms: int
+
+
+Stored = Job | Offer | Driver
+Drained = Job | Offer | Driver | Message | Read
