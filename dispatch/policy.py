@@ -1,0 +1,81 @@
+"""The numbers that are rules: what an area promises and demands, one `Policy` per area.
+
+Owns their meaning, unit, default and sane range; no other module of this floor holds a number that an
+operator would want to tune. Ranges are checked where a policy comes in from outside (decoding: msgspec
+enforces each field's `Meta`), and an unknown field is refused, so that a mistyped rule is not silently
+ignored. They are wide enough for a replay, whose policy is `scaled`, and narrow enough to catch one unit
+mistaken for another.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from dispatch.cells import MAX_SEARCH_RADIUS_M
+
+Duration = Annotated[float, Meta(ge=0.01, le=86_400.0)]
+Delay = Annotated[float, Meta(ge=0.0, le=86_400.0)]
+Speed = Annotated[float, Meta(ge=0.1, le=10_000.0)]
+Radius = Annotated[float, Meta(ge=50.0, le=MAX_SEARCH_RADIUS_M)]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rules of one area. The comment at each field is its documentation."""
+
+    # Offers
+    offer_s: Duration = 15.0  # How long a driver may think about an offer (Uber gives 10-15 s).
+    offer_grace_s: Annotated[float, Meta(ge=0.0, le=30.0)] = 1.0  # A tap that was on its way still counts.
+    max_offers: Annotated[int, Meta(ge=1, le=1_000)] = 20  # After so many offers a job ends without supply.
+
+    # Search
+    patience_s: Duration = 180.0  # A search without a taker is given up after this.
+    search_retry_s: Duration = 2.0  # When nobody was free, the next look comes after this.
+    search_radius_m: Radius = 6_000.0  # Nobody farther away (straight line) is asked.
+    candidates: Annotated[int, Meta(ge=1, le=100)] = 8  # So many nearest are ranked per look.
+    schedule_lead_s: Duration = 900.0  # A scheduled job starts to search so long before its time.
+
+    # Positions
+    stale_s: Duration = 45.0  # A driver silent for longer is out of supply until his next fix.
+    stale_fix_s: Duration = 30.0  # A fix that was taken longer ago than this is refused.
+    top_speed_mps: Speed = 50.0  # Whoever seems faster has not moved: his GPS has (50 m/s = 180 km/h).
+    worst_accuracy_m: Annotated[float, Meta(ge=10.0, le=10_000.0)] = 200.0  # A vaguer fix is refused.
+    jitter_m: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0  # A smaller move is noise, not movement, and ...
+    jitter_s: Delay = 10.0  # ... is passed on only when nothing was passed on for this long.
+
+    # Estimates without roads
+    cruise_speed_mps: Speed = 7.5  # Mean speed over the ground of a vehicle under way, stops included.
+    detour: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.31  # Road over straight line (New York median).
+    pickup_overhead_s: Delay = 30.0  # Every approach takes this on top: reading the offer, turning, parking.
+    stop_dwell_s: Delay = 60.0  # Every stop on the way takes this on top of the driving.
+
+    # The job
+    quote_s: Duration = 300.0  # A quoted fare is kept for this long.
+    no_show_wait_s: Duration = 300.0  # After so long at the pickup a driver may leave without the passenger.
+    job_ttl_s: Duration = 900.0  # A finished job's live record can still be read for this long.
+    max_trip_m: Annotated[float, Meta(ge=100.0, le=2_000_000.0)] = 100_000.0  # Longest trip, detour included.
+    max_weight_kg: Annotated[float, Meta(ge=0.1, le=10_000.0)] = 50.0  # Heaviest parcel (ARYV 4.4).
+    otp_required: bool = False  # A ride starts only with the code that the passenger was given.
+    proof_tries: Annotated[int, Meta(ge=1, le=100)] = 5  # Wrong codes before a proof is locked.
+
+
+def scaled(policy: Policy, n: float) -> Policy:
+    """The same rules in a city that runs `n` times as fast, for a replay: its durations / n, its speeds * n.
+
+    `offer_grace_s`, `stale_fix_s`, `job_ttl_s` and `quote_s` stay: they allow for the network, for phones and
+    for late readers, which a replay does not speed up.
+    """
+    return msgspec.structs.replace(
+        policy,
+        offer_s=policy.offer_s / n,
+        patience_s=policy.patience_s / n,
+        search_retry_s=policy.search_retry_s / n,
+        schedule_lead_s=policy.schedule_lead_s / n,
+        stale_s=policy.stale_s / n,
+        top_speed_mps=policy.top_speed_mps * n,
+        jitter_s=policy.jitter_s / n,
+        cruise_speed_mps=policy.cruise_speed_mps * n,
+        pickup_overhead_s=policy.pickup_overhead_s / n,
+        stop_dwell_s=policy.stop_dwell_s / n,
+        no_show_wait_s=policy.no_show_wait_s / n,
+    )
