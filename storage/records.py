@@ -109,7 +109,8 @@ class Stop(msgspec.Struct, frozen=True):
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="driver"):
     """Whoever carries jobs out. (`node`, `generation`) is the lease: only the device that went online
-    last may move him. `load` maps the jobs he carries to the capacity units they take."""
+    last may move him. `load` maps the jobs he carries to the capacity units they take; after `silence_ms`
+    without a fix he is stale."""
 
     id: UserId
     name: str
@@ -124,6 +125,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     vehicle_id: str | None = None
     vehicle: str = ""
     offer_id: OfferId | None = None
+    silence_ms: int = 45_000
     load: dict[JobId, int] = {}
     plan: tuple[Stop, ...] = ()
     changed_ms: int = 0

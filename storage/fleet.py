@@ -1,0 +1,87 @@
+"""Who is where: the packed live index, its one writer (the tick) and its one reader.
+
+The index is a hint, never the truth: it holds drivers with spare capacity, one packed entry per class and
+cell, each with the moment of its fix, so that a reader can tell a ghost. Only the lease holder's node adds a
+driver, and only while his record has the version that node knows; any commit may remove him.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
+
+import msgpack
+import msgspec
+
+from storage import keys
+from storage.shard import Shard
+
+# lat and lng in 1e-7 degrees (1 cm), fix time in ms, heading in degrees (65535: unknown)
+_POSITION = struct.Struct("<iiqH")
+NO_HEADING = 65_535
+INDEX_TTL_MS = 600_000  # a cell nobody writes to any more goes by itself
+
+
+class Position(NamedTuple):
+    driver_id: str
+    lat_deg: float
+    lng_deg: float
+    ts_ms: int
+    heading_deg: float | None
+
+
+class Update(msgspec.Struct):
+    """One driver's part of a tick. `flag`: e enters the index, m is still in it, l leaves it, - is not in it.
+    `stale_ms` 0 sends no sign of life; `carries` keeps the position for those who join his job's room."""
+
+    driver_id: str
+    flag: str
+    generation: int
+    version: int
+    cell: int
+    classes: str
+    position: bytes
+    stale_ms: int
+    carries: bool
+
+
+def pack(lat_deg: float, lng_deg: float, ts_ms: int, heading_deg: float | None) -> bytes:
+    heading = NO_HEADING if heading_deg is None else int(heading_deg) % 360
+    return _POSITION.pack(round(lat_deg * 1e7), round(lng_deg * 1e7), ts_ms, heading)
+
+
+def unpack(driver_id: str, packed: bytes) -> Position:
+    lat, lng, ts_ms, heading = _POSITION.unpack(packed)
+    return Position(driver_id, lat / 1e7, lng / 1e7, ts_ms, None if heading == NO_HEADING else float(heading))
+
+
+class Fleet:
+    def __init__(self, shard: Shard, fixes_max: int = 200_000) -> None:
+        self._shard = shard
+        self._fixes_max = fixes_max
+
+    async def tick(
+        self, node: str, boot: str, tick: int, updates: Iterable[Update], fixes: list[tuple[Any, ...]]
+    ) -> int:
+        """Applies a tick in one call and returns Redis ms. A repeat of the same tick does nothing, so after
+        Unavailable the caller sends it again unchanged."""
+        s = self._shard.name
+        packed = msgpack.packb(fixes) if fixes else b""
+        args: list[Any] = [f"{{{s}}}:", node, boot, tick, packed, self._fixes_max, INDEX_TTL_MS]
+        for u in updates:
+            args += (u.driver_id, u.flag, u.generation, u.version, u.cell, u.classes or "-", u.position)
+            args += (u.stale_ms or "", "1" if u.carries else "")
+        wanted = [keys.ticks(s), keys.spot(s), keys.due(s), keys.fixes(s)]
+        return int(await self._shard.ask(self._shard.tick_script(wanted, args)))
+
+    async def read(self, vehicle_class: str, cells: list[int]) -> list[Position]:
+        """All entries of these cells, one round trip; the caller looks at their age."""
+        pipe = self._shard.client.pipeline(transaction=False)
+        for cell in cells:
+            pipe.hgetall(keys.index(self._shard.name, vehicle_class, cell))
+        found = await self._shard.ask(pipe.execute())
+        return [unpack(id_.decode(), packed) for entries in found for id_, packed in entries.items()]
+
+    async def last_position(self, driver_id: str) -> Position | None:
+        """The last fix of a driver who carries a job, from whatever node it came through."""
+        packed = await self._shard.ask(self._shard.client.get(keys.pos(self._shard.name, driver_id)))
+        return unpack(driver_id, cast(bytes, packed)) if packed else None

@@ -1,0 +1,231 @@
+"""Load, commit and tail: the one way in which live records change, and in which anybody hears of it.
+
+`commit` writes a Write whole or not at all (storage/lua/commit.lua): every record is fenced by the version it
+was read at, the shard's life by its token, the command by its remembered answer. What follows from a record
+(its timer, its place in the waiting list, the index it must leave) is derived here, so that no rule can
+forget it.
+"""
+
+from typing import Any, cast
+
+import msgspec
+
+from storage import keys
+from storage.facts import Entry, Fact, Moves, entry_of
+from storage.records import Driver, Job, Offer, Room, Stored, UserId
+from storage.shard import Shard
+
+LIVE_TTL_MS = 7 * 86_400_000  # far longer than any job; an upper bound on what a lost process can leave behind
+OVER_TTL_MS = 15 * 60_000  # a finished job's record and room, for late readers and repeated commands
+FIRST_LOOK_MS = 400  # a searching job is looked at again so soon, should the process that opened it die
+
+_encode = msgspec.json.Encoder().encode
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (Job, Offer, Driver)
+}
+
+
+class Conflict(Exception):
+    """Somebody else wrote first, or too much time passed since the reading: load again and decide again."""
+
+
+class Late(Exception):
+    """The commit's deadline had passed by Redis' clock."""
+
+
+class Again(Exception):
+    """The command was committed before; `answer` is what it was answered then."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class Loaded(msgspec.Struct):
+    """Records by (type, id), None where there is none; `now_ms` is Redis' clock at the reading."""
+
+    now_ms: int
+    answer: bytes | None
+    records: dict[tuple[type, str], Stored | None]
+    due_ms: dict[str, int]
+
+
+class Write(msgspec.Struct, kw_only=True):
+    """One decision, ready to commit. `read` are records that must be unchanged, `put` those to store (each
+    with the version it was read at); `by` is who caused it; `latest_ms` refuses a commit after it."""
+
+    loaded_ms: int
+    room: Room
+    by: str
+    read: tuple[Stored, ...] = ()
+    put: tuple[Stored, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    reseat: tuple[UserId, ...] = ()
+    latest_ms: int = 0
+    field: str = ""
+    answer: bytes = b""
+
+
+def record_key(shard: str, kind: type, id_: str) -> str:
+    if kind is Job:
+        return keys.job(shard, id_)
+    return keys.driver(shard, id_) if kind is Driver else keys.offer(shard, id_)
+
+
+def _timer(kind: type, id_: str) -> str:
+    if kind is Job:
+        return f"job:{id_}"
+    return f"driver:{id_}" if kind is Driver else ""
+
+
+class Log:
+    def __init__(self, shard: Shard, room_facts: int = 300) -> None:
+        self._shard = shard
+        self._cap = room_facts
+
+    async def load(self, wanted: list[tuple[type, str]], room: str = "", field: str = "") -> Loaded:
+        """Reads records, their timers and the command's first answer at one moment."""
+        shard, s = self._shard, self._shard.name
+        await shard.ensure_life()
+        reply = await shard.ask(
+            shard.load_script(
+                [keys.life(s), keys.head(s, room), keys.due(s), *(record_key(s, *w) for w in wanted)],
+                [field, *(_timer(*w) for w in wanted)],
+            )
+        )
+        token, now_ms, answer = reply[:3]
+        if token is None or token.decode() != shard.token:
+            shard.life_changed = True
+            raise Conflict
+        records: dict[tuple[type, str], Stored | None] = {}
+        due_ms: dict[str, int] = {}
+        for want, (version, body, due) in zip(wanted, reply[3:], strict=True):
+            records[want] = cast(Stored, _decoders[want[0]].decode(body)) if version else None
+            if due:
+                due_ms[want[1]] = int(float(due))
+        return Loaded(now_ms, answer, records, due_ms)
+
+    async def commit(self, write: Write) -> int:
+        """Commits and returns the moment (Redis ms). Raises Conflict, Late, Again or Unavailable; after
+        Unavailable the write may have happened, and a repeat of the same command finds out."""
+        shard, s = self._shard, self._shard.name
+        wanted = [keys.life(s), keys.due(s), keys.wait(s), keys.facts(s), keys.spot(s), keys.head(s, write.room)]
+        args: list[Any] = [shard.token, write.loaded_ms, write.latest_ms, write.field, write.answer, write.by]
+        args += [f"{{{s}}}:", self._cap]
+        fenced = (*write.read, *write.put)
+        args.append(len(fenced))
+        for record in fenced:
+            wanted.append(record_key(s, type(record), record.id))
+            args.append(record.version)
+        stored = {record.id: msgspec.structs.replace(record, version=record.version + 1) for record in write.put}
+        args.append(len(stored))
+        for record in stored.values():
+            wanted.append(record_key(s, type(record), record.id))
+            args += [record.version, _encode(record), _ttl_ms(record)]
+        self._index_changes(write.put, write.loaded_ms, wanted, args)
+        leaving = {d.id for d in write.put if isinstance(d, Driver) and not d.available} | set(write.reseat)
+        args += [len(leaving), *leaving, len(write.facts)]
+        over = {r.room for r in write.put if isinstance(r, Job) and r.ended_ms}
+        for fact in write.facts:
+            wanted += [keys.head(s, fact.room), keys.log(s, fact.room)]
+            args += [*_fact_args(fact, stored), OVER_TTL_MS if fact.room in over else LIVE_TTL_MS]
+        reply = await shard.ask(shard.commit_script(wanted, args))
+        outcome = reply[0]
+        if outcome == b"ok":
+            return int(reply[1])
+        if outcome == b"again":
+            raise Again(reply[1])
+        if outcome == b"late":
+            raise Late
+        if outcome == b"life":
+            shard.life_changed = True
+        raise Conflict
+
+    def _index_changes(self, put: tuple[Stored, ...], now_ms: int, wanted: list[str], args: list[Any]) -> None:
+        """Timers, waiting list and "my jobs", as they follow from the records."""
+        s = self._shard.name
+        changes: list[tuple[str, str, tuple[Any, ...]]] = []
+        for record in put:
+            timer = _timer(type(record), record.id)
+            if isinstance(record, Job):
+                searching = record.state == "searching"
+                due_ms = now_ms + FIRST_LOOK_MS if searching else record.wake_ms
+                changes.append(("ZADD", keys.due(s), (due_ms, timer)) if due_ms else ("ZREM", keys.due(s), (timer,)))
+                changes.append(
+                    ("ZADD", keys.wait(s), (record.searching_ms, record.id))
+                    if searching
+                    else ("ZREM", keys.wait(s), (record.id,))
+                )
+                mine = keys.mine(s, record.requester_id)
+                changes.append(("SREM" if record.ended_ms else "SADD", mine, (record.id,)))
+                changes.append(("PEXPIRE", mine, (LIVE_TTL_MS,)))
+            elif isinstance(record, Driver):
+                if record.online and not record.stale:
+                    # NX: being written about is no sign of life; fixes move this timer (tick.lua)
+                    changes.append(("ZADD", keys.due(s), ("NX", now_ms + record.silence_ms, timer)))
+                else:
+                    changes.append(("ZREM", keys.due(s), (timer,)))
+        args.append(len(changes))
+        for command, key, rest in changes:
+            wanted.append(key)
+            args += [command, len(rest), *rest]
+
+    async def tail(self, after: str, count: int = 512, block_ms: int = 500) -> list[Entry]:
+        """Facts after the stream id `after`, waiting up to `block_ms` for the first."""
+        read = self._shard.client.xread({keys.facts(self._shard.name): after}, count=count, block=block_ms)
+        reply = await self._shard.ask(read)
+        return [entry_of(id_, fields) for _, entries in reply for id_, fields in entries]
+
+    async def newest(self) -> str:
+        """Stream id of the newest fact; "0-0" when there is none."""
+        reply = await self._shard.ask(self._shard.client.xrevrange(keys.facts(self._shard.name), count=1))
+        return reply[0][0].decode() if reply else "0-0"
+
+    async def heads(self, rooms: list[str]) -> dict[str, tuple[str, int]]:
+        """(epoch, seq) of each room; a room nobody spoke in has the present epoch and 0."""
+        await self._shard.ensure_life()
+        pipe = self._shard.client.pipeline(transaction=False)
+        for room in rooms:
+            pipe.hmget(keys.head(self._shard.name, room), ["epoch", "seq"])
+        reply = await self._shard.ask(pipe.execute()) if rooms else []
+        present = self._shard.epoch
+        return {
+            room: (present, int(seq or 0) if epoch and epoch.decode() == present else 0)
+            for room, (epoch, seq) in zip(rooms, reply, strict=True)
+        }
+
+    async def jobs_of(self, user: str) -> list[str]:
+        """The requester's jobs that are not over."""
+        found = await self._shard.ask(cast(Any, self._shard.client.smembers(keys.mine(self._shard.name, user))))
+        return sorted(job.decode() for job in found)
+
+    async def due(self, limit: int = 100) -> list[str]:
+        """Timers that have run out: "job:<id>" and "driver:<id>"."""
+        client, key = self._shard.client, keys.due(self._shard.name)
+        now_ms = await self._shard.now_ms()
+        reply = await self._shard.ask(client.zrangebyscore(key, "-inf", now_ms, start=0, num=limit))
+        return [member.decode() for member in reply]
+
+    async def snooze(self, timer: str, until_ms: int) -> None:
+        """Looks again at `until_ms`, if the timer still stands."""
+        client, key = self._shard.client, keys.due(self._shard.name)
+        await self._shard.ask(client.zadd(key, {timer: until_ms}, xx=True, gt=True))
+
+    async def forget(self, timer: str) -> None:
+        """Drops a timer whose record is gone."""
+        await self._shard.ask(self._shard.client.zrem(keys.due(self._shard.name), timer))
+
+
+def _ttl_ms(record: Stored) -> int:
+    over = record.ended_ms > 0 if isinstance(record, Job | Offer) else False
+    return OVER_TTL_MS if over else LIVE_TTL_MS
+
+
+def _fact_args(fact: Fact, stored: dict[Any, Stored]) -> list[Any]:
+    """room, event, text without its end (the script adds room, epoch and seq), records, moves."""
+    text = b""
+    if fact.event:
+        text = _encode([fact.event, fact.payload])[:-2]  # without "}]"
+    records = [stored.get(getattr(r, "id", ""), r) for r in fact.records]
+    moves = _encode(Moves(fact.join, fact.leave)) if fact.join or fact.leave else b""
+    return [fact.room, fact.event, text, _encode(records) if records else b"", moves]

@@ -1,0 +1,72 @@
+-- Commits one decision whole, or nothing: the only writer of records, timers and facts.
+-- KEYS  life, due, wait, facts, spot, head of the command's room; then in the order of ARGV: a key per
+--       expected version, a key per record put, a key per index change, head and log per fact
+-- ARGV  token, loaded_ms, latest_ms ('0' none), answer field ('' none), answer body, causer, prefix, room cap,
+--       n versions…, n (version, body, ttl_ms)…, n (command, argc, args…)…, n drivers leaving the index…,
+--       n (room, event, text, records, moves, ttl_ms)…
+-- Returns {'ok', now_ms} or {'life'}, {'again', answer}, {'late'}, {'stale'}, {'conflict', key}
+local life, due, facts, spot, home = KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[6]
+local at, key = 0, 6
+local function arg() at = at + 1; return ARGV[at] end
+local function nextkey() key = key + 1; return KEYS[key] end
+local token, loaded_ms, latest_ms, field, answer = arg(), tonumber(arg()), tonumber(arg()), arg(), arg()
+local causer, prefix, cap = arg(), arg(), arg()
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local alive = redis.call('HMGET', life, 'token', 'epoch')
+if alive[1] ~= token then return { 'life' } end
+if field ~= '' then
+  local first = redis.call('HGET', home, field)
+  if first then return { 'again', first } end
+end
+-- deadlines were computed from loaded_ms: an old reading would move them
+if now - loaded_ms > 2000 then return { 'stale' } end
+if latest_ms > 0 and now > latest_ms then return { 'late' } end
+for _ = 1, arg() do
+  local record = nextkey()
+  if (redis.call('HGET', record, 'v') or '0') ~= arg() then return { 'conflict', record } end
+end
+for _ = 1, arg() do
+  local record = nextkey()
+  redis.call('HSET', record, 'v', arg(), 'r', arg())
+  redis.call('PEXPIRE', record, arg())
+end
+for _ = 1, arg() do
+  local command, argc = arg(), tonumber(arg())
+  redis.call(command, nextkey(), unpack(ARGV, at + 1, at + argc))
+  at = at + argc
+end
+for _ = 1, arg() do
+  local driver = arg()
+  local held = redis.call('HGET', spot, driver)
+  if held then
+    local _, cell, classes = held:match('^(%S+) (%S+) (%S+)$')
+    for class in classes:gmatch('[^,]+') do redis.call('HDEL', prefix .. 'idx:' .. class .. ':' .. cell, driver) end
+    redis.call('HDEL', spot, driver)
+  end
+end
+for _ = 1, arg() do
+  local head, log, room, event, text, records, moves, ttl = nextkey(), nextkey(), arg(), arg(), arg(), arg(), arg(), arg()
+  local seq = 0
+  if event ~= '' then
+    -- a room of an earlier life starts again at 1: its old numbers may have been given twice
+    if redis.call('HGET', head, 'epoch') ~= alive[2] then
+      redis.call('HSET', head, 'epoch', alive[2], 'seq', 0)
+      redis.call('DEL', log)
+    end
+    seq = redis.call('HINCRBY', head, 'seq', 1)
+    text = text .. ',"room":"' .. room .. '","epoch":"' .. alive[2] .. '","seq":' .. seq .. '}]'
+    redis.call('XADD', log, 'MAXLEN', '~', cap, seq .. '-0', 'p', text)
+    redis.call('PEXPIRE', log, ttl)
+    redis.call('PEXPIRE', head, ttl)
+  end
+  redis.call('XADD', facts, '*', 'r', room, 'n', alive[2], 's', seq, 'e', event, 'p', text, 'd', records, 'm', moves, 't', now, 'a', causer)
+end
+if field ~= '' then
+  local slot = 's' .. redis.call('HINCRBY', home, 'answers', 1) % 128
+  local oldest = redis.call('HGET', home, slot)
+  if oldest then redis.call('HDEL', home, oldest) end
+  redis.call('HSET', home, slot, field, field, answer)
+  if redis.call('PTTL', home) < 0 then redis.call('PEXPIRE', home, 604800000) end
+end
+return { 'ok', now }

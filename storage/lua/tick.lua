@@ -1,0 +1,44 @@
+-- Applies one node's tick of positions, once: index moves, last positions, signs of life, the fixes stream.
+-- KEYS  ticks, spot, due, fixes
+-- ARGV  prefix, node, boot, tick, packed fixes ('' none), stream cap, index ttl_ms,
+--       then per driver: id, flag, generation, version, cell, classes, packed position, stale_ms ('' no sign), carries
+--       flags: e enters (only while his record has this version), m is here, l leaves
+-- Returns now_ms
+local ticks, spot, due, fixes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local prefix, node, boot, tick, packed, cap, ttl_ms = unpack(ARGV, 1, 7)
+local first_driver, width = 8, 9
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local last_boot, last_tick = (redis.call('HGET', ticks, node) or ''):match('^(%S+) (%S+)$')
+if last_boot == boot and tonumber(last_tick) >= tonumber(tick) then return now end
+redis.call('HSET', ticks, node, boot .. ' ' .. tick)
+
+local function index(class, cell) return prefix .. 'idx:' .. class .. ':' .. cell end
+local function leave(driver, cell, classes)
+  for class in classes:gmatch('[^,]+') do redis.call('HDEL', index(class, cell), driver) end
+end
+
+for i = first_driver, #ARGV, width do
+  local driver, flag, generation, version, cell, classes, position, stale_ms, carries = unpack(ARGV, i, i + width - 1)
+  local held = redis.call('HGET', spot, driver)
+  local by, old_cell, old_classes
+  if held then by, old_cell, old_classes = held:match('^(%S+) (%S+) (%S+)$') end
+  local here = flag == 'm' and by == generation
+  if flag == 'e' then here = redis.call('HGET', prefix .. 'driver:' .. driver, 'v') == version end
+  if flag == 'l' and by == generation then
+    leave(driver, old_cell, old_classes)
+    redis.call('HDEL', spot, driver)
+  elseif here then
+    if held and (old_cell ~= cell or old_classes ~= classes) then leave(driver, old_cell, old_classes) end
+    if flag == 'e' or old_cell ~= cell then redis.call('HSET', spot, driver, generation .. ' ' .. cell .. ' ' .. classes) end
+    for class in classes:gmatch('[^,]+') do
+      redis.call('HSET', index(class, cell), driver, position)
+      redis.call('PEXPIRE', index(class, cell), ttl_ms)
+    end
+  end
+  if carries ~= '' then redis.call('SET', prefix .. 'pos:' .. driver, position, 'PX', 3600000) end
+  -- XX: only a driver who is online has this timer; a late fix must not bring it back
+  if stale_ms ~= '' then redis.call('ZADD', due, 'XX', now + stale_ms, 'driver:' .. driver) end
+end
+if packed ~= '' then redis.call('XADD', fixes, 'MAXLEN', '~', cap, '*', 'node', node, 'boot', boot, 'tick', tick, 'b', packed) end
+return now
