@@ -69,14 +69,14 @@ class Passwords:
 
 def fits(password: str) -> bool:
     """Long enough, and short enough to count in full. Lengths are in bytes of UTF-8."""
-    return MIN_BYTES <= len(password.encode(errors="replace")) <= MAX_BYTES
+    return MIN_BYTES <= len(password.encode(errors="surrogatepass")) <= MAX_BYTES
 
 
 def _hash(password: str, cost: int) -> str:
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
+    return bcrypt.hashpw(password.encode(errors="surrogatepass"), bcrypt.gensalt(cost)).decode()
 
 
 def _check(password: str, hashed: str) -> bool:
-    raw = password.encode(errors="replace")
+    raw = password.encode(errors="surrogatepass")
     usable = 0 < len(raw) <= MAX_BYTES
     return bcrypt.checkpw(raw if usable else b"-", hashed.encode()) and usable
