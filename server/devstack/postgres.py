@@ -122,17 +122,18 @@ class PostgresServer:
 
     def _must(self, argv: Sequence[str | Path], *, as_owner: bool = False) -> None:
         command = [str(self._bin / argv[0]), *(str(part) for part in argv[1:])]
-        done = subprocess.run(
-            [*(self._as_somebody_else() if as_owner else []), *command],
-            stdin=subprocess.DEVNULL,
-            # Not a pipe: the server would inherit it, and its end would never come.
-            stdout=(self._folder / "commands.log").open("ab"),
-            stderr=subprocess.STDOUT,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-            env=self._env,
-            cwd=self._folder,
-        )
+        # A file and not a pipe: the server would inherit the pipe, and its end would never come.
+        with (self._folder / "commands.log").open("ab") as log:
+            done = subprocess.run(
+                [*(self._as_somebody_else() if as_owner else []), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=COMMAND_TIMEOUT_S,
+                check=False,
+                env=self._env,
+                cwd=self._folder,
+            )
         if done.returncode != 0:
             said = procs.tail(self._folder / "commands.log", 8) + "\n" + procs.tail(self.log, 8)
             raise procs.DevError(f"PostgreSQL's {argv[0]} failed:\n{said}")
