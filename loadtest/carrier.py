@@ -1,0 +1,213 @@
+"""A simulated driver or courier: streams positions, answers offers by temper, carries jobs out, chats on
+the way.
+
+Guarantees: positions keep to their own schedule whatever the server does (open loop); at most one job at a
+time. Who this person carries (rides, parcels or both) is decided by the classes he goes online with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+from loadtest.carrying import Habits, JobOver, Motion, Trip
+from loadtest.geo import Point
+from loadtest.pace import iso_utc
+from loadtest.person import Account, Person, Town
+from loadtest.words import (
+    CODE_PREFIX,
+    TERMINAL_STATES,
+    UNASSIGNED_STATES,
+    Job,
+    Kind,
+    job_of,
+    listed_jobs,
+    offered_job,
+    point_of,
+)
+
+TAKEN_AWAY = (TERMINAL_STATES - {"completed", "delivered"}) | UNASSIGNED_STATES
+
+
+class Carrier(Person):
+    """A driver or courier. `state` is his own view: offline, idle, offered, busy, rejoining."""
+
+    def __init__(
+        self, town: Town, account: Account, motion: Motion, habits: Habits, *, classes: list[str]
+    ) -> None:
+        super().__init__(town, account)
+        self.state = "offline"
+        self.trip: Trip | None = None
+        self.here: Point | None = None
+        self.fix_s = float("-inf")
+        self._motion = motion
+        self._habits = habits
+        self._classes = classes
+        self._offer_id: str | None = None
+        self._handlers |= {
+            "offer": self._offered,
+            "offer_withdrawn": self._withdrawn,
+            "ride_status_update": self._status,
+            "package_status_update": self._status,
+            "new_message": self._message,
+        }
+
+    def start(self) -> None:
+        super().start()
+        self._spawn(self._stream())
+
+    @property
+    def free(self) -> bool:
+        """Online without a job and without an open offer, by this person's own knowledge."""
+        return self.state == "idle" and self.ready.is_set()
+
+    # -- supply
+
+    async def welcome(self, payload: dict[str, Any]) -> None:
+        jobs = {job_id: kind for kind, job_id, state in listed_jobs(payload) if state not in TERMINAL_STATES}
+        if self.trip is not None and self.trip.job.id not in jobs:
+            self.trip.over.set()
+        self._offer_id = None  # an offer does not outlive the connection it was made over
+        await self._go_online()
+        for job_id, kind in jobs.items():
+            if self.trip is None:
+                await self._take_up(kind, job_id)
+
+    async def _go_online(self) -> None:
+        here = self.here if self.trip is not None else self._motion.position(self.town.pace.now_s())
+        if here is None:
+            self.state = "offline"
+            return
+        if self.trip is None:
+            self.state = "rejoining"
+        place = {"latitude": here.latitude, "longitude": here.longitude}
+        answer = await self.ask("go_online", {"classes": self._classes, "capacity": 1, **place})
+        if answer.get("ok"):
+            self.here, self.fix_s = here, self.town.pace.now_s()
+        if self.state == "rejoining":
+            self.state = "idle" if answer.get("ok") else "offline"
+
+    async def _stream(self) -> None:
+        """The positions of a carrier without a job, each at its own time."""
+        pace = self.town.pace
+        at_s = pace.now_s()
+        while (due := self._motion.next_fix(at_s)) is not None:
+            at_s, point = due
+            self.town.tally.late(await pace.until(at_s))
+            if self.state == "offline" and self.ready.is_set():
+                self._spawn(self._go_online())
+            elif self.state in {"idle", "offered"}:
+                await self._send_fix(point, at_s, None, self._habits.simulated_idle)
+
+    async def _send_fix(self, point: Point, at_s: float, heading: float | None, simulated: bool) -> None:
+        self.here, self.fix_s = point, at_s
+        if not self.ready.is_set():
+            self.town.tally.counts["fixes_while_disconnected"] += 1
+            return
+        timestamp = iso_utc(self.town.pace.epoch_ms(at_s))
+        fix: dict[str, Any] = {
+            "latitude": point.latitude,
+            "longitude": point.longitude,
+            "timestamp": timestamp,
+        }
+        if heading is not None:
+            fix["heading"] = round(heading, 1)
+        self.town.tally.fix_sent(self.id, timestamp, point, simulated)
+        if not await self.say("location_update", fix):
+            self.town.tally.counts["fixes_cut_off"] += 1
+
+    # -- offers
+
+    def _offered(self, payload: dict[str, Any]) -> None:
+        if self.state != "idle":
+            self.town.tally.counts["offers_while_not_idle"] += 1
+            return
+        self.state = "offered"
+        self._offer_id = str(payload["offerId"])
+        self._spawn(self._consider(payload, self._offer_id))
+
+    async def _consider(self, payload: dict[str, Any], offer_id: str) -> None:
+        kind, job_id = offered_job(payload)
+        answer, delay_s = self.town.temper.answer(self.account.name, job_id)
+        if answer == "silent":
+            self.town.tally.counts["ignored"] += 1
+            # Twice the offer's own time: the withdrawal normally comes first and frees this driver.
+            await asyncio.sleep(2 * float(payload["expiresInMs"]) / 1000 + 2)
+            self._free_of(offer_id)
+            return
+        await self.town.pace.pause(delay_s)
+        if self._offer_id != offer_id:
+            return
+        if answer == "decline":
+            self.town.tally.counts["declined"] += 1
+            await self.ask("decline_offer", {"offerId": offer_id})
+            self._free_of(offer_id)
+            return
+        told = await self.ask("accept_offer", {"offerId": offer_id})
+        if not told.get("ok"):
+            self._free_of(offer_id)
+            return
+        self.town.tally.accepted(self.id, job_id, self.here)
+        await self._carry(
+            Job(job_id, kind, point_of(payload["pickup"]), point_of(payload["dropoff"]), "assigned")
+        )
+
+    def _withdrawn(self, payload: dict[str, Any]) -> None:
+        offer_id = str(payload.get("offerId"))
+        if self._offer_id == offer_id:
+            self.town.tally.counts["withdrawn"] += 1
+            self._free_of(offer_id)
+
+    def _free_of(self, offer_id: str) -> None:
+        if self._offer_id == offer_id:
+            self._offer_id = None
+            if self.state == "offered":
+                self.state = "idle"
+
+    # -- jobs
+
+    async def _take_up(self, kind: Kind, job_id: str) -> None:
+        """After a fresh start: carries on a job that the server still knows this person to have."""
+        shot = await self.ask(kind.join, {kind.id_field: job_id})
+        if shot.get("ok") and shot.get("driverId") == self.id:
+            self.here = self.here or point_of(shot["pickup"])
+            job = Job(job_id, kind, point_of(shot["pickup"]), point_of(shot["dropoff"]), str(shot["state"]))
+            self._spawn(self._carry(job))
+
+    async def _carry(self, job: Job) -> None:
+        self._offer_id, self.state = None, "busy"
+        self.trip = Trip(self, self._send_fix, self._motion, self._habits, job=job)
+        self._spawn(self._chat(job, "On my way."))
+        assert self.here is not None
+        try:
+            await self.trip.run(self.here)
+            self.town.tally.counts[f"finished_{job.kind.name}"] += 1
+        except JobOver:
+            self.town.tally.counts["jobs_taken_away"] += 1
+        self.trip = None
+        self._motion.moved(self.here, self.town.pace.now_s())
+        if self._habits.rejoins:
+            self.state = "rejoining"
+            await self.ask("go_offline", {})
+            await self._go_online()
+        else:
+            self.state = "idle"
+
+    def _carries(self, payload: dict[str, Any]) -> Trip | None:
+        found = job_of(payload)
+        return self.trip if self.trip and found and found[1] == self.trip.job.id else None
+
+    def _status(self, payload: dict[str, Any]) -> None:
+        trip = self._carries(payload)
+        if trip is not None and payload.get("state") in TAKEN_AWAY:
+            trip.over.set()
+
+    def _message(self, payload: dict[str, Any]) -> None:
+        trip, text = self._carries(payload), str(payload.get("message", ""))
+        if trip is not None and payload.get("senderId") != self.id and text.startswith(CODE_PREFIX):
+            trip.give_code(text.removeprefix(CODE_PREFIX))
+
+    async def _chat(self, job: Job, text: str) -> None:
+        line = {"id": str(uuid.uuid4()), job.kind.id_field: job.id, "message": text, "type": "text"}
+        await self.ask("send_message", line)
