@@ -1,9 +1,11 @@
 """What tests take from outside a fixture: waiting, real data, and servers and databases of their own.
 
-    await wait_until(lambda: client.connected)              # instead of a sleep
-    path = shared_data("traces_sf_dev_2008-05-30fri.csv.gz")     # the only reason that may skip
-    with fresh_redis(appendonly="yes", appendfsync="always") as server: server.url, server.kill(), server.start()
-    with fresh_database() as url: ...                       # PostGIS and all migrations; template=False: PostGIS only
+    await wait_until(lambda: client.connected)  # instead of a sleep
+    path = shared_data("traces_sf_dev_2008-05-30fri.csv.gz")  # the only reason that may skip
+    with fresh_redis(appendonly="yes", appendfsync="always") as server:
+        server.url, server.kill(), server.start()
+    with fresh_database() as url:  # PostGIS and all migrations; template=False: PostGIS only
+        ...
 
 All of it is blocking and short, so it works in any fixture of any scope, in a coroutine or outside.
 """
@@ -40,7 +42,7 @@ fresh_redis = private_redis
 
 
 async def wait_until(predicate: Callable[[], Any], timeout_s: float = 5.0) -> Any:
-    """The first true value of the predicate, which may be a coroutine function; fails the test after the timeout."""
+    """The first true value of the predicate, sync or async; fails the test after the timeout."""
     deadline_s = time.monotonic() + timeout_s
     while True:
         value = predicate()
@@ -63,7 +65,7 @@ def shared_data(name: str) -> Path:
 
 @cache
 def session_stack() -> Stack:
-    """The stack of this run when pytest was started without `./dev test`; nothing of it runs before it is asked."""
+    """The stack of a run without `./dev test`; nothing of it runs before it is asked."""
     return Stack.first_free("test", "test")
 
 
@@ -84,8 +86,7 @@ def session_redis_url() -> str:
 @cache
 def server_database_url() -> str:
     """Any database of the PostgreSQL server under test: a place to say CREATE DATABASE from."""
-    given = os.environ.get("TEST_DATABASE_URL")
-    return given or session_stack().start_postgres()
+    return os.environ.get("TEST_DATABASE_URL") or session_stack().start_postgres()
 
 
 def with_database(url: str, database: str) -> str:
@@ -135,15 +136,13 @@ def _template(migrated: bool) -> str:
         check=False,
     )
     if done.returncode != 0:
-        pytest.fail(
-            f"`dispatch migrate` failed on an empty database:\n{done.stdout}{done.stderr}", pytrace=False
-        )
+        pytest.fail(f"`dispatch migrate` failed:\n{done.stdout}{done.stderr}", pytrace=False)
     return name
 
 
 @contextmanager
 def fresh_database(template: bool = True) -> Iterator[str]:
-    """The URL of a database that only the caller uses; it is dropped afterwards, whoever is still connected."""
+    """The URL of a database that only the caller uses; dropped afterwards, whoever is connected."""
     name = f"test_{secrets.token_hex(6)}"
     run_sql(server_database_url(), f"CREATE DATABASE {name} TEMPLATE {_template(template)}")
     try:
