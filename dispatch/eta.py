@@ -21,7 +21,7 @@ def pickup_eta_s(straight_m: float, policy: Policy) -> float:
 def trip_estimate(
     pickup: Place, stops: Sequence[Place], dropoff: Place, policy: Policy
 ) -> tuple[float, float]:
-    """(road metres, seconds) from the pickup by way of the stops to the dropoff, with a dwell at each stop."""
+    """(road metres, seconds) from the pickup by way of the stops to the dropoff, with a dwell at each."""
     straight_m = sum(
         distance_m(a.latitude, a.longitude, b.latitude, b.longitude)
         for a, b in pairwise([pickup, *stops, dropoff])

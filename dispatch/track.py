@@ -1,0 +1,157 @@
+"""The GPS filter: which fixes of one driver are believed, and which of those are worth passing on.
+
+Owns the last believed fix of a driver and guarantees that it is never replaced by an older, vague or
+impossible one, and that no error of the phone's clock or GPS locks a driver out for good. Synchronous and
+allocation-light: it stands on the hot path, once per fix. A `Track` lives as long as its driver is online on
+this node.
+
+**Time.** A phone's clock is used only to order fixes and to see how old one is. It is believed as it reads
+while a fix seems taken between `stale_fix_s` ago and 5 s ahead. Outside of that either the fix waited (phones
+send what they buffered when they reconnect) or the clock is wrong; one fix cannot tell. A wrong clock is
+wrong by the same amount in the next fix, while fixes of a buffer arrive together and come ever closer to now:
+so an error that is the same (within 2 s) in fixes which arrive at least 1 s apart is adopted as the clock's,
+and subtracted, until the clock reads right again. A skewed phone so costs its driver one fix. A clock set
+back within those limits makes fixes late for as long as it was set back. A fix without a time was taken now.
+
+**Place.** A fix that could be reached from the last believed one only faster than `top_speed_mps` is a
+teleport. Three in a row that could be reached from one another are where the driver is (a first fix may be
+wrong, a tunnel long); a single believed fix between them starts the count again, so of two phones on one
+account one is followed, not both in turn.
+"""
+
+import math
+from enum import IntEnum
+from typing import Final
+
+from dispatch.policy import Policy
+
+_AHEAD_MS: Final = 5_000  # a clock this far ahead is believed: nobody sets a phone to the second
+_CLOCK_AGREES_MS: Final = 2_000  # delays on a mobile network differ by about this much
+_CLOCK_APART_MS: Final = 1_000  # fixes of a flushed buffer arrive closer together than this
+_TELEPORTS: Final = 3  # so many in a row that agree are believed
+_NOISE_M: Final = 100.0  # at any speed: between tall houses consecutive fixes differ by this much
+_METRES_PER_DEGREE: Final = 111_195.0  # of latitude, on the sphere of dispatch/cells.py
+_RADIANS: Final = math.pi / 180.0
+_NEVER_MS: Final = -(2**62)
+
+
+class Verdict(IntEnum):
+    """What became of a fix. The first two are believed (`verdict <= Verdict.JITTER`), the others refused."""
+
+    KEPT = 0
+    JITTER = 1  # believed and fresh, but the driver stands still: need not be passed on
+    LATE = 2  # not newer than the last believed fix: out of order, or sent twice
+    STALE = 3  # waited too long, or the phone's clock is behind
+    FUTURE = 4  # the phone's clock is ahead
+    INACCURATE = 5  # vaguer than `worst_accuracy_m`; negative accuracy is iOS's word for no position
+    TELEPORT = 6  # nobody drives that fast
+
+
+class Track:
+    """One driver's last believed fix: `lat_deg`, `lng_deg`, and when it was taken, `at_ms` (server time).
+
+    `at_ms` lies far in the past while there is none, and up to 5 s ahead of now where the phone's clock does.
+    """
+
+    __slots__ = (
+        "_clock_ms", "_doubt_ms", "_doubt_since_ms", "_far_at_ms", "_far_lat_deg", "_far_lng_deg", "_fars",
+        "_told_lat_deg", "_told_lng_deg", "_told_ms", "at_ms", "lat_deg", "lng_deg",
+    )  # fmt: skip
+
+    at_ms: int
+    lat_deg: float
+    lng_deg: float
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything: for a driver who goes online, perhaps with another phone, somewhere else."""
+        self.at_ms = _NEVER_MS
+        self.lat_deg = self.lng_deg = 0.0
+        self._told_ms = _NEVER_MS  # the last fix that was KEPT: what the others know
+        self._told_lat_deg = self._told_lng_deg = 0.0
+        self._clock_ms = 0  # how far the phone's clock is behind
+        self._doubt_ms = self._doubt_since_ms = _NEVER_MS  # an error of the clock seen once, and when
+        self._far_at_ms = _NEVER_MS  # the last teleport, and how many agreed
+        self._far_lat_deg = self._far_lng_deg = 0.0
+        self._fars = 0
+
+    def judge(
+        self,
+        fix_ms: int | None,
+        lat_deg: float,
+        lng_deg: float,
+        accuracy_m: float | None,
+        *,
+        now_ms: int,
+        policy: Policy,
+    ) -> Verdict:
+        """Judges a fix at a valid position, and remembers it if it is believed."""
+        if accuracy_m is not None and not 0.0 <= accuracy_m <= policy.worst_accuracy_m:
+            return Verdict.INACCURATE
+        at_ms = now_ms
+        if fix_ms is not None:
+            behind_ms = now_ms - fix_ms
+            if -_AHEAD_MS <= behind_ms <= policy.stale_fix_s * 1_000.0:
+                self._clock_ms = 0
+            else:
+                refused = self._read_clock(behind_ms, now_ms, policy)
+                if refused is not None:
+                    return refused
+            at_ms = fix_ms + self._clock_ms
+        if at_ms <= self.at_ms:
+            return Verdict.LATE
+        far_m = _NOISE_M + policy.top_speed_mps * (at_ms - self.at_ms) * 0.001
+        if _apart_m(self.lat_deg, self.lng_deg, lat_deg, lng_deg) > far_m:
+            refused = self._far_away(at_ms, lat_deg, lng_deg, policy)
+            if refused is not None:
+                return refused
+        self._fars = 0
+        self.at_ms = at_ms
+        self.lat_deg = lat_deg
+        self.lng_deg = lng_deg
+        if (
+            now_ms - self._told_ms < policy.jitter_s * 1_000.0
+            and _apart_m(self._told_lat_deg, self._told_lng_deg, lat_deg, lng_deg) < policy.jitter_m
+        ):
+            return Verdict.JITTER
+        self._told_ms = now_ms
+        self._told_lat_deg = lat_deg
+        self._told_lng_deg = lng_deg
+        return Verdict.KEPT
+
+    def _read_clock(self, behind_ms: int, now_ms: int, policy: Policy) -> Verdict | None:
+        """A fix whose time cannot be true as it reads: None when the error of the clock is known by now."""
+        error_ms = behind_ms - self._clock_ms
+        if self._clock_ms != 0 and -_AHEAD_MS <= error_ms <= policy.stale_fix_s * 1_000.0:
+            return None
+        if abs(behind_ms - self._doubt_ms) > _CLOCK_AGREES_MS:
+            self._doubt_ms = behind_ms
+            self._doubt_since_ms = now_ms
+        elif now_ms - self._doubt_since_ms >= _CLOCK_APART_MS:
+            self._clock_ms = behind_ms
+            return None
+        return Verdict.STALE if error_ms > 0 else Verdict.FUTURE
+
+    def _far_away(self, at_ms: int, lat_deg: float, lng_deg: float, policy: Policy) -> Verdict | None:
+        """A fix that could not be reached in time: None when enough others in a row agreed with it."""
+        if self._fars and at_ms <= self._far_at_ms:
+            return Verdict.LATE
+        far_m = _NOISE_M + policy.top_speed_mps * (at_ms - self._far_at_ms) * 0.001
+        agrees = _apart_m(self._far_lat_deg, self._far_lng_deg, lat_deg, lng_deg) <= far_m
+        self._fars = self._fars + 1 if self._fars and agrees else 1
+        self._far_at_ms = at_ms
+        self._far_lat_deg = lat_deg
+        self._far_lng_deg = lng_deg
+        return None if self._fars >= _TELEPORTS else Verdict.TELEPORT
+
+
+def _apart_m(lat1_deg: float, lng1_deg: float, lat2_deg: float, lng2_deg: float) -> float:
+    """Distance on a flat map about the two: half the cost of the haversine, and as good up to some 100 km."""
+    east_deg = lng2_deg - lng1_deg
+    if not -180.0 <= east_deg <= 180.0:  # across the antimeridian
+        east_deg -= math.copysign(360.0, east_deg)
+    east_m = east_deg * math.cos((lat1_deg + lat2_deg) * 0.5 * _RADIANS)
+    north_m = lat2_deg - lat1_deg
+    return math.sqrt(east_m * east_m + north_m * north_m) * _METRES_PER_DEGREE
