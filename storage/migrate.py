@@ -45,7 +45,8 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """The files of storage/sql/migrations in their order."""
-    return [Migration(path.stem, path.read_text()) for path in sorted((SQL / "migrations").glob("[0-9]*.sql"))]
+    paths = sorted((SQL / "migrations").glob("[0-9]*.sql"))
+    return [Migration(path.stem, path.read_text()) for path in paths]
 
 
 async def migrate(database_url: str) -> list[str]:

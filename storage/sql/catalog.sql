@@ -24,7 +24,7 @@ lines as (
   select 3, o.relname, '1 ' || lpad(a.attnum::text, 4, '0'),
          '  ' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
          || case when a.attnotnull then ' not null' else '' end
-         || case when a.attidentity <> '' then ' identity ' || a.attidentity else '' end
+         || case when a.attidentity <> '' then ' identity ' || a.attidentity::text else '' end
          || case when a.attgenerated <> '' then ' generated' else '' end
          || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
     from own o
