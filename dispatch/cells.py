@@ -98,7 +98,7 @@ def min_edge_m(angle: float, reach_m: float) -> float:
     return _FLAT_EDGE_M * math.cos(farthest) ** 2
 
 
-def _covered_m(angle: float, rings: int) -> float:
+def covered_m(angle: float, rings: int) -> float:
     """Everything this near is in rings 0..`rings` for certain (module docstring)."""
     edges = (3 * rings - 1) / 2
     return _SAFETY * edges * min_edge_m(angle, edges * _FLAT_EDGE_M)
@@ -168,13 +168,13 @@ class NearestSearch(Generic[PayloadT]):
             return _FIRST_RINGS
         enough = len(self._found) >= self._want
         needed_m = self.best()[-1].distance_m if enough else self._radius_m
-        if self._rings >= MAX_RINGS or _covered_m(self._angle, self._rings) >= needed_m:
+        if self._rings >= MAX_RINGS or covered_m(self._angle, self._rings) >= needed_m:
             return None
         farthest = self._rings_covering(needed_m)
         return farthest if enough else min(farthest, self._rings + max(2, self._rings // 2))
 
     def _rings_covering(self, needed_m: float) -> int:
         rings = self._rings + 1
-        while rings < MAX_RINGS and _covered_m(self._angle, rings) < needed_m:
+        while rings < MAX_RINGS and covered_m(self._angle, rings) < needed_m:
             rings += 1
         return rings
