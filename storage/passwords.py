@@ -45,9 +45,9 @@ class Passwords:
         return await self._run(_hash, password, self._cost)
 
     async def check(self, password: str, hashed: str | None) -> bool:
-        """Whether the password belongs to the hash; None is checked against a hash that nothing fits."""
+        """Whether the password belongs to the hash; None or "" is checked against one that nothing fits."""
         right = await self._run(_check, password, hashed or self._nobody)
-        return right and hashed is not None
+        return right and bool(hashed)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,233 @@
+"""Who there is: accounts, the sessions that tokens name, and vehicles. PostgreSQL owns these rows.
+
+A session is one login: access tokens carry its id, and one refresh token belongs to it, kept only as its
+SHA-256 and good until logout or expiry (the apps keep two copies of it and renew them independently). `who`
+is the one question of a handshake or request: is the session alive and its user active, who is he, what does
+he drive. The role is the account's, never a payload's. A user keeps at most SESSIONS_PER_USER sessions.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from storage.postgis import Database, queries
+from storage.records import UserId
+
+SQL = queries("accounts")
+SESSIONS_PER_USER = 20
+REFRESH_BYTES = 32
+USER_AGENT_CHARS = 200
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.I)
+
+
+class EmailTaken(Exception):
+    """Another account has this address, in whatever case it is written."""
+
+
+class NotActive(Exception):
+    """The account is suspended, deactivated or gone."""
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as its owner may see it."""
+
+    id: UserId
+    email: str
+    phone: str | None
+    first_name: str
+    last_name: str
+    role: str
+    status: str
+    profile_picture: str | None
+    is_email_verified: bool
+    is_phone_verified: bool
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def name(self) -> str:
+        return f"{self.first_name} {self.last_name}"
+
+
+class NewUser(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account is made of; the caller has checked every field."""
+
+    email: str
+    password_hash: str
+    first_name: str
+    last_name: str
+    role: str
+    phone: str | None = None
+    date_of_birth: date | None = None
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """A partial profile; None leaves the field as it is."""
+
+    first_name: str | None = None
+    last_name: str | None = None
+    phone: str | None = None
+    profile_picture: str | None = None
+    date_of_birth: date | None = None
+
+
+class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
+    vehicle_id: str
+    make: str
+    model: str
+    year: int
+    color: str
+    license_plate: str
+    type: str
+    capacity: int
+    status: str
+    is_verified: bool
+
+    @property
+    def line(self) -> str:
+        """How a passenger recognises it."""
+        return f"{self.color} {self.make} {self.model}, {self.license_plate}"
+
+
+class Who(msgspec.Struct, frozen=True, kw_only=True):
+    """The identity behind a socket or request: `role` and `name` are the account's of this moment."""
+
+    user_id: UserId
+    session_id: str
+    role: str
+    name: str
+    vehicle: Vehicle | None = None
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A new login. The refresh token exists here and with the client, nowhere else."""
+
+    session_id: str
+    refresh_token: str
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    session_id: str
+    user_id: UserId
+    role: str
+
+
+def is_uuid(text: str) -> bool:
+    """Whether the text can be an id of ours; PostgreSQL would answer anything else with an error."""
+    return _UUID.fullmatch(text) is not None
+
+
+def refresh_hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+
+
+class Accounts:
+    """All questions about accounts. Raises DatabaseUnavailable when PostgreSQL does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def register(self, new: NewUser) -> User:
+        """Raises EmailTaken. A courier gets the courier's page with it."""
+        values = (new.email, new.password_hash, new.first_name, new.last_name, new.phone, new.date_of_birth)
+        try:
+            async with self._database.transaction() as conn:
+                row = await conn.fetchrow(SQL["add_user"], *values, new.role)
+                if new.role == "courier":
+                    await conn.execute(SQL["add_courier_profiles"], [row["id"]], ["bicycle"])
+        except asyncpg.UniqueViolationError:
+            raise EmailTaken from None
+        return _user(row)
+
+    async def find_by_email(self, email: str) -> tuple[User, str] | None:
+        """The account and its password hash ("" when it has none), however the address is written."""
+        row = await self._database.fetchrow(SQL["user_by_email"], email)
+        return None if row is None else (_user(row), row["password_hash"])
+
+    async def profile(self, user_id: UserId) -> User:
+        return _user(await self._database.fetchrow(SQL["user_by_id"], user_id))
+
+    async def change(self, user_id: UserId, changes: Changes) -> User:
+        row = await self._database.fetchrow(
+            SQL["change_user"],
+            user_id,
+            changes.first_name,
+            changes.last_name,
+            changes.phone,
+            changes.profile_picture,
+            changes.date_of_birth,
+        )
+        return _user(row)
+
+    async def open_session(self, user_id: UserId, *, life_s: int, user_agent: str = "") -> Session:
+        """A login. Raises NotActive. The user's oldest session goes when he has too many."""
+        token = secrets.token_urlsafe(REFRESH_BYTES)
+        agent = user_agent.replace("\0", "")[:USER_AGENT_CHARS]
+        async with self._database.transaction() as conn:
+            session_id = await conn.fetchval(
+                SQL["open_session"], user_id, refresh_hash(token), agent, float(life_s)
+            )
+            if session_id is None:
+                raise NotActive
+            await conn.execute(SQL["tidy_sessions"], user_id, SESSIONS_PER_USER)
+            await conn.execute(SQL["seen"], user_id)
+        return Session(session_id, token)
+
+    async def refresh(self, token: str) -> Refreshed | None:
+        """The session that the refresh token belongs to; None when it is unknown, over or blocked."""
+        row = await self._database.fetchrow(SQL["refresh_session"], refresh_hash(token))
+        if row is None:
+            return None
+        await self._database.execute(SQL["seen"], row["user_id"])
+        return Refreshed(row["session_id"], UserId(row["user_id"]), row["role"])
+
+    async def revoke(self, session_id: str) -> None:
+        await self._database.execute(SQL["revoke_session"], session_id)
+
+    async def who(self, session_id: str, user_id: str) -> Who | None:
+        """None when the session is over, belongs to somebody else, or the user is not active."""
+        if not is_uuid(session_id) or not is_uuid(user_id):
+            return None
+        row = await self._database.fetchrow(SQL["who"], session_id, user_id)
+        if row is None:
+            return None
+        vehicle = None if row["vehicle_id"] is None else _vehicle(row)
+        return Who(
+            user_id=UserId(row["id"]),
+            session_id=session_id,
+            role=row["role"],
+            name=row["name"],
+            vehicle=vehicle,
+        )
+
+    async def vehicle(self, vehicle_id: str, user_id: UserId) -> Vehicle | None:
+        """A vehicle of this user; None for anybody else's."""
+        if not is_uuid(vehicle_id):
+            return None
+        row = await self._database.fetchrow(SQL["vehicle"], vehicle_id, user_id)
+        return None if row is None else _vehicle(row)
+
+    async def list_users(self, after: str | None, limit: int) -> Sequence[Any]:
+        return await self._database.fetch(SQL["list_users"], after, limit)
+
+    async def list_couriers(self, after: str | None, limit: int) -> Sequence[Any]:
+        return await self._database.fetch(SQL["list_couriers"], after, limit)
+
+    async def courier_totals(self) -> Any:
+        return await self._database.fetchrow(SQL["courier_totals"])
+
+
+def _user(row: Any) -> User:
+    if row is None:
+        raise NotActive
+    return User(**{name: row[name] for name in User.__struct_fields__})
+
+
+def _vehicle(row: Any) -> Vehicle:
+    return Vehicle(**{name: row[name] for name in Vehicle.__struct_fields__})

@@ -1,0 +1,145 @@
+-- Accounts, sessions and vehicles. Read by storage/accounts.py.
+
+-- name: add_user
+-- A new account; the unique index on lower(email) refuses a second one.
+insert into users (email, password_hash, first_name, last_name, phone, date_of_birth, role)
+values ($1, $2, $3, $4, $5, $6, $7)
+returning id, email, phone, first_name, last_name, role, status, profile_picture,
+          is_email_verified, is_phone_verified, created_at, updated_at;
+
+-- name: user_by_email
+-- For a login: the account and what its password is checked against.
+select id, email, phone, first_name, last_name, role, status, profile_picture,
+       is_email_verified, is_phone_verified, created_at, updated_at, password_hash
+  from users where lower(email) = lower($1);
+
+-- name: user_by_id
+-- The profile.
+select id, email, phone, first_name, last_name, role, status, profile_picture,
+       is_email_verified, is_phone_verified, created_at, updated_at
+  from users where id = $1;
+
+-- name: change_user
+-- What a person may change about himself; null leaves a field as it is. A new number is not verified.
+update users
+   set first_name = coalesce($2, first_name),
+       last_name = coalesce($3, last_name),
+       is_phone_verified = is_phone_verified and ($4::text is null or phone = $4),
+       phone = coalesce($4, phone),
+       profile_picture = coalesce($5, profile_picture),
+       date_of_birth = coalesce($6, date_of_birth)
+ where id = $1
+returning id, email, phone, first_name, last_name, role, status, profile_picture,
+          is_email_verified, is_phone_verified, created_at, updated_at;
+
+-- name: open_session
+-- A new session of an active user; no row when he is not active.
+insert into sessions (user_id, refresh_hash, user_agent, expires_at)
+select id, $2, $3, now() + make_interval(secs => $4) from users where id = $1 and status = 'active'
+returning id;
+
+-- name: seen
+-- The user has just logged in or refreshed.
+update users set last_active_at = now() where id = $1;
+
+-- name: tidy_sessions
+-- Forgets a user's dead sessions, and the oldest beyond the newest $2.
+delete from sessions
+ where user_id = $1
+   and (expires_at < now() or revoked_at is not null
+        or id in (select id from sessions where user_id = $1 order by created_at desc, id desc offset $2));
+
+-- name: refresh_session
+-- The session a refresh token belongs to, while it lives and its user is active.
+select s.id as session_id, u.id as user_id, u.role
+  from sessions s join users u on u.id = s.user_id
+ where s.refresh_hash = $1 and s.revoked_at is null and s.expires_at > now() and u.status = 'active';
+
+-- name: revoke_session
+-- Logout: neither token of the session is good any more.
+update sessions set revoked_at = now() where id = $1 and revoked_at is null;
+
+-- name: who
+-- One question per handshake or request: is the session alive, is its user active, what does he drive?
+select u.id, u.role, u.first_name || ' ' || u.last_name as name, v.id as vehicle_id,
+       v.make, v.model, v.year, v.color, v.license_plate, v.type, v.capacity, v.status, v.is_verified
+  from sessions s
+  join users u on u.id = s.user_id
+  left join lateral (select * from vehicles
+                      where user_id = u.id and status = 'active' and u.role in ('driver', 'courier')
+                      order by created_at, id limit 1) v on true
+ where s.id = $1 and s.user_id = $2 and s.revoked_at is null and s.expires_at > now() and u.status = 'active';
+
+-- name: vehicle
+-- One vehicle of its owner.
+select id as vehicle_id, make, model, year, color, license_plate, type, capacity, status, is_verified
+  from vehicles where id = $1 and user_id = $2 and status = 'active';
+
+-- name: add_users
+-- Many accounts at once, without passwords ('' fits no password).
+insert into users (email, password_hash, first_name, last_name, role)
+select email, '', first_name, last_name, $4
+  from unnest($1::text[], $2::text[], $3::text[]) as n (email, first_name, last_name)
+returning id, email;
+
+-- name: add_sessions
+-- One session for each of many users.
+insert into sessions (user_id, refresh_hash, expires_at)
+select user_id, refresh_hash, now() + make_interval(secs => $3)
+  from unnest($1::uuid[], $2::bytea[]) as n (user_id, refresh_hash)
+returning id, user_id;
+
+-- name: add_vehicles
+-- One vehicle for each of many users.
+insert into vehicles (user_id, make, model, year, color, license_plate, type, capacity, is_verified)
+select *, true
+  from unnest($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::integer[]);
+
+-- name: add_courier_profiles
+-- The couriers' own page, active from the start.
+insert into courier_profiles (user_id, is_active, is_available, vehicle_type)
+select *, true, true from unnest($1::uuid[], $2::text[]) as n (user_id, vehicle_type);
+
+-- name: list_users
+-- The administrator's list, newest first, by keyset.
+select id, email, first_name, last_name, role, status, is_email_verified, created_at, last_active_at
+  from users
+ where $1::uuid is null or (created_at, id) < (select created_at, id from users where id = $1)
+ order by created_at desc, id desc limit $2;
+
+-- name: list_couriers
+-- The administrator's list of couriers, newest first, by keyset.
+select u.id, u.email, u.phone, u.first_name, u.last_name, u.created_at,
+       p.is_active, p.vehicle_type, p.max_weight_kg, p.delivery_radius_km,
+       coalesce(d.state = 'idle', false) as is_available,
+       a.rating, a.delivered, a.success_rate, a.earnings
+  from users u
+  join courier_profiles p on p.user_id = u.id
+  join courier_analytics a on a.courier_id = u.id
+  left join drivers d on d.id = u.id
+ where $1::uuid is null or (u.created_at, u.id) < (select created_at, id from users where id = $1)
+ order by u.created_at desc, u.id desc limit $2;
+
+-- name: courier_totals
+-- All parcels and couriers in figures; fees are those of the payments that were made.
+with k as (
+  select count(*) as total,
+         count(*) filter (where status in ('pending', 'pending_pickup')) as pending,
+         count(*) filter (where status = 'in_transit') as in_transit,
+         count(*) filter (where status = 'completed') as completed,
+         coalesce(sum(money_major(fare_minor, currency)) filter (where status = 'completed'), 0) as total_revenue,
+         coalesce(avg(distance_m) / 1000, 0) as avg_distance_km,
+         count(*) filter (where created_at >= date_trunc('day', now())) as today_packages,
+         coalesce(sum(money_major(fare_minor, currency))
+                  filter (where status = 'completed' and ended_at >= date_trunc('day', now())), 0) as today_revenue
+    from packages),
+f as (
+  select coalesce(sum(money_major(p.platform_fee_minor, p.currency)), 0) as total_fees
+    from payments p join packages on packages.id = p.job_id where p.status = 'completed'),
+c as (
+  select count(*) as couriers, count(*) filter (where a.is_active) as couriers_active,
+         count(*) filter (where d.state = 'idle') as couriers_available,
+         coalesce(avg(nullif(a.rating, 0)), 0) as avg_rating,
+         coalesce(sum(a.delivered), 0)::bigint as deliveries, coalesce(sum(a.earnings), 0) as earnings
+    from courier_analytics a left join drivers d on d.id = a.courier_id)
+select * from k, f, c;
