@@ -15,7 +15,9 @@ from storage.facts import Entry, Fact, Moves, entry_of
 from storage.records import Driver, Job, Offer, Room, Stored, UserId
 from storage.shard import Shard
 
-LIVE_TTL_MS = 7 * 86_400_000  # far longer than any job; an upper bound on what a lost process can leave behind
+LIVE_TTL_MS = (
+    7 * 86_400_000
+)  # far longer than any job; an upper bound on what a lost process can leave behind
 OVER_TTL_MS = 15 * 60_000  # a finished job's record and room, for late readers and repeated commands
 FIRST_LOOK_MS = 400  # a searching job is looked at again so soon, should the process that opened it die
 
@@ -109,7 +111,14 @@ class Log:
         """Commits and returns the moment (Redis ms). Raises Conflict, Late, Again or Unavailable; after
         Unavailable the write may have happened, and a repeat of the same command finds out."""
         shard, s = self._shard, self._shard.name
-        wanted = [keys.life(s), keys.due(s), keys.wait(s), keys.facts(s), keys.spot(s), keys.head(s, write.room)]
+        wanted = [
+            keys.life(s),
+            keys.due(s),
+            keys.wait(s),
+            keys.facts(s),
+            keys.spot(s),
+            keys.head(s, write.room),
+        ]
         args: list[Any] = [shard.token, write.loaded_ms, write.latest_ms, write.field, write.answer, write.by]
         args += [f"{{{s}}}:", self._cap]
         fenced = (*write.read, *write.put)
@@ -117,16 +126,19 @@ class Log:
         for record in fenced:
             wanted.append(record_key(s, type(record), record.id))
             args.append(record.version)
-        stored = {record.id: msgspec.structs.replace(record, version=record.version + 1) for record in write.put}
+        stored = {
+            record.id: msgspec.structs.replace(record, version=record.version + 1) for record in write.put
+        }
         args.append(len(stored))
         for record in stored.values():
             wanted.append(record_key(s, type(record), record.id))
             args += [record.version, _encode(record), _ttl_ms(record)]
         self._index_changes(write.put, write.loaded_ms, wanted, args)
         leaving = {d.id for d in write.put if isinstance(d, Driver) and not d.available} | set(write.reseat)
-        args += [len(leaving), *leaving, len(write.facts)]
+        facts = (*write.facts, *_untold(write))
+        args += [len(leaving), *leaving, len(facts)]
         over = {r.room for r in write.put if isinstance(r, Job) and r.ended_ms}
-        for fact in write.facts:
+        for fact in facts:
             wanted += [keys.head(s, fact.room), keys.log(s, fact.room)]
             args += [*_fact_args(fact, stored), OVER_TTL_MS if fact.room in over else LIVE_TTL_MS]
         reply = await shard.ask(shard.commit_script(wanted, args))
@@ -141,7 +153,9 @@ class Log:
             shard.life_changed = True
         raise Conflict
 
-    def _index_changes(self, put: tuple[Stored, ...], now_ms: int, wanted: list[str], args: list[Any]) -> None:
+    def _index_changes(
+        self, put: tuple[Stored, ...], now_ms: int, wanted: list[str], args: list[Any]
+    ) -> None:
         """Timers, waiting list and "my jobs", as they follow from the records."""
         s = self._shard.name
         changes: list[tuple[str, str, tuple[Any, ...]]] = []
@@ -150,7 +164,9 @@ class Log:
             if isinstance(record, Job):
                 searching = record.state == "searching"
                 due_ms = now_ms + FIRST_LOOK_MS if searching else record.wake_ms
-                changes.append(("ZADD", keys.due(s), (due_ms, timer)) if due_ms else ("ZREM", keys.due(s), (timer,)))
+                changes.append(
+                    ("ZADD", keys.due(s), (due_ms, timer)) if due_ms else ("ZREM", keys.due(s), (timer,))
+                )
                 changes.append(
                     ("ZADD", keys.wait(s), (record.searching_ms, record.id))
                     if searching
@@ -176,6 +192,10 @@ class Log:
         reply = await self._shard.ask(read)
         return [entry_of(id_, fields) for _, entries in reply for id_, fields in entries]
 
+    async def now_ms(self) -> int:
+        """The shard's clock."""
+        return await self._shard.now_ms()
+
     async def newest(self) -> str:
         """Stream id of the newest fact; "0-0" when there is none."""
         reply = await self._shard.ask(self._shard.client.xrevrange(keys.facts(self._shard.name), count=1))
@@ -196,7 +216,9 @@ class Log:
 
     async def jobs_of(self, user: str) -> list[str]:
         """The requester's jobs that are not over."""
-        found = await self._shard.ask(cast(Any, self._shard.client.smembers(keys.mine(self._shard.name, user))))
+        found = await self._shard.ask(
+            cast(Any, self._shard.client.smembers(keys.mine(self._shard.name, user)))
+        )
         return sorted(job.decode() for job in found)
 
     async def due(self, limit: int = 100) -> list[str]:
@@ -219,6 +241,18 @@ class Log:
 def _ttl_ms(record: Stored) -> int:
     over = record.ended_ms > 0 if isinstance(record, Job | Offer) else False
     return OVER_TTL_MS if over else LIVE_TTL_MS
+
+
+def _untold(write: Write) -> list[Fact]:
+    """A silent fact for every record that no fact of the decision carries: nodes and history hear of each."""
+    told = {getattr(r, "id", "") for fact in write.facts for r in fact.records}
+    return [Fact(room=_room_of(r), records=(r,)) for r in write.put if r.id not in told]
+
+
+def _room_of(record: Stored) -> Room:
+    if isinstance(record, Job):
+        return record.room
+    return Room(f"user:{record.id if isinstance(record, Driver) else record.driver_id}")
 
 
 def _fact_args(fact: Fact, stored: dict[Any, Stored]) -> list[Any]:

@@ -58,6 +58,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     vehicle_id: str | None = None
     vehicle: str = ""
     offer_id: OfferId | None = None
+    offered_to: UserId | None = None
     offers: int = 0
     excluded: tuple[UserId, ...] = ()
     created_ms: int = 0
@@ -151,7 +152,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
         return "busy" if self.load else "idle"
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="message"):
+class Message(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="message"
+):
     """One chat line of a job's room."""
 
     id: str

@@ -1,0 +1,87 @@
+"""One pure rule per command: `decide(state, command) -> Decision`, and the records it wants to see.
+
+`wants` names what the command itself names; what those records point to (a job's driver and offer, a driver's
+offer and jobs) is loaded after them, by `follow`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from dispatch import commands as c
+from dispatch.decision import Decision, State
+from dispatch.rules import (
+    answer_offer,
+    cancel_job,
+    chat,
+    go_offline,
+    go_online,
+    make_offer,
+    move_job,
+    open_job,
+    revive,
+    wake_driver,
+    wake_job,
+)
+from storage.records import Driver, Job, Offer, Stored
+
+Wanted = list[tuple[type, str]]
+
+
+class Rule(NamedTuple):
+    wants: Callable[[Any], Wanted]
+    decide: Callable[[State, Any], Decision]
+
+
+def _self(command: c.Command) -> Wanted:
+    return [(Driver, command.user)]
+
+
+def _job(command: Any) -> Wanted:
+    return [(Job, command.job_id)]
+
+
+def _job_and_self(command: Any) -> Wanted:
+    return [(Job, command.job_id), (Driver, command.user)]
+
+
+def _offer(command: Any) -> Wanted:
+    return [(Offer, command.offer_id), (Job, c.job_of_offer(command.offer_id)), (Driver, command.user)]
+
+
+RULES: dict[type[c.Command], Rule] = {
+    c.GoOnline: Rule(_self, go_online.decide),
+    c.GoOffline: Rule(_self, go_offline.decide),
+    c.Revive: Rule(_self, revive.decide),
+    c.OpenJob: Rule(_job, open_job.decide),
+    c.CancelJob: Rule(_job, cancel_job.decide),
+    c.MakeOffer: Rule(lambda m: [(Job, m.job_id), (Driver, m.driver_id)], make_offer.decide),
+    c.SeeOffer: Rule(_offer, answer_offer.decide_seen),
+    c.AcceptOffer: Rule(_offer, answer_offer.decide_accept),
+    c.DeclineOffer: Rule(_offer, answer_offer.decide_decline),
+    c.MoveJob: Rule(_job_and_self, move_job.decide),
+    c.WakeJob: Rule(_job, wake_job.decide),
+    c.WakeDriver: Rule(lambda m: [(Driver, m.driver_id)], wake_driver.decide),
+    c.SendMessage: Rule(_job, chat.decide_send),
+    c.ReadMessages: Rule(_job, chat.decide_read),
+}
+
+#: Rules that look no further than what they name.
+SELF_CONTAINED = (c.GoOnline, c.Revive, c.OpenJob, c.MakeOffer, c.SeeOffer, c.SendMessage, c.ReadMessages)
+
+
+def follow(command: c.Command, records: dict[tuple[type, str], Stored | None]) -> Wanted:
+    """What the loaded records point to and is not loaded yet."""
+    if isinstance(command, SELF_CONTAINED):
+        return []
+    wanted: dict[tuple[type, str], None] = {}
+    for record in records.values():
+        if isinstance(record, Job):
+            wanted |= dict.fromkeys((Driver, id_) for id_ in (record.driver_id, record.offered_to) if id_)
+            if record.offer_id:
+                wanted[Offer, record.offer_id] = None
+        elif isinstance(record, Driver):
+            wanted |= dict.fromkeys((Job, id_) for id_ in record.load)
+            if record.offer_id:
+                wanted[Offer, record.offer_id] = None
+                wanted[Job, c.job_of_offer(record.offer_id)] = None
+    return [want for want in wanted if want not in records]

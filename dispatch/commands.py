@@ -1,0 +1,176 @@
+"""What can be asked of the dispatcher, and how it says no.
+
+A command is a frozen value: who asks (`user`, from the token, never from a payload) and what for. `room` is
+where its answer is remembered; `key` names it there, so that the same key again gets the first answer; a
+command without a key is never remembered; `content` is a digest of what was asked, so that the same key with
+other content is told apart. Commands of the system (timers, the match) have the user "system".
+"""
+
+from typing import Any
+
+import msgspec
+
+from storage.records import JobId, OfferId, Parcel, Place, Room, UserId
+
+SYSTEM = UserId("system")
+
+#: One meaning each; the second member says whether the same request may succeed later without a change.
+CODES: dict[str, tuple[str, bool]] = {
+    "bad_request": ("The message is malformed, out of range, or has fields it may not have.", False),
+    "unauthenticated": ("No valid token: log in again.", False),
+    "forbidden": ("You may not do this.", False),
+    "not_found": ("There is no such thing that you may see.", False),
+    "outside_area": ("No service area contains this place.", False),
+    "no_supply": ("Nobody can take this now.", False),
+    "offer_gone": ("The offer is over: answered, expired or withdrawn.", False),
+    "already_assigned": ("Somebody else has this job.", False),
+    "wrong_state": ("The job or driver is not in a state that allows this.", False),
+    "duplicate": ("This id or commandId was used for something else.", False),
+    "rate_limited": ("Too many of these; slow down.", False),
+    "too_large": ("The message is too large.", False),
+    "superseded": ("A newer device of yours has gone online; go online here to take over.", False),
+    "unavailable": ("A part of the service does not answer; try the same command again.", True),
+    "draining": ("This server is going away; reconnect and try again.", True),
+}
+
+
+class Refusal(Exception):
+    """The one way to say no inside; the gate turns it into `{"ok": false, "error": …}`."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        meaning, self.retry = CODES[code]
+        self.code = code
+        self.message = message or meaning
+        super().__init__(f"{code}: {self.message}")
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    user: UserId
+    room: Room
+    key: str = ""
+    content: str = ""
+
+
+class GoOnline(Command, frozen=True, kw_only=True):
+    """`device` and `node` become the lease; position decides the area. `name`, `vehicle…` come from accounts."""
+
+    name: str
+    node: str
+    device: str
+    classes: tuple[str, ...]
+    capacity: int
+    latitude: float
+    longitude: float
+    vehicle_id: str | None = None
+    vehicle: str = ""
+
+
+class GoOffline(Command, frozen=True, kw_only=True):
+    device: str
+
+
+class Revive(Command, frozen=True, kw_only=True):
+    """The first fix after a silence: back into supply."""
+
+    device: str
+
+
+class OpenJob(Command, frozen=True, kw_only=True):
+    job_id: JobId
+    kind: str
+    name: str
+    pickup: Place
+    dropoff: Place
+    stops: tuple[Place, ...] = ()
+    vehicle_class: str
+    seats: int = 1
+    scheduled_ms: int = 0
+    note: str = ""
+    parcel: Parcel | None = None
+    quoted_minor: int | None = None
+
+
+class CancelJob(Command, frozen=True, kw_only=True):
+    job_id: JobId
+    kind: str
+    admin: bool = False
+    reason: str = ""
+
+
+class MakeOffer(Command, frozen=True, kw_only=True):
+    job_id: JobId
+    driver_id: UserId
+    distance_m: float
+    eta_s: float
+
+
+class AcceptOffer(Command, frozen=True, kw_only=True):
+    """`code` is the fresh secret that the accepted job may need."""
+
+    offer_id: OfferId
+    code: str
+
+
+class DeclineOffer(Command, frozen=True, kw_only=True):
+    offer_id: OfferId
+    reason: str = ""
+
+
+class SeeOffer(Command, frozen=True, kw_only=True):
+    offer_id: OfferId
+
+
+class MoveJob(Command, frozen=True, kw_only=True):
+    """`status` is a state, or one of the platform's words."""
+
+    job_id: JobId
+    kind: str
+    status: str
+    admin: bool = False
+    otp: str = ""
+    proof_code: str = ""
+    has_proof: bool = False
+    reason: str = ""
+
+
+class WakeJob(Command, frozen=True, kw_only=True):
+    """A job's timer ran out."""
+
+    job_id: JobId
+
+
+class WakeDriver(Command, frozen=True, kw_only=True):
+    """A driver's sign-of-life timer ran out."""
+
+    driver_id: UserId
+
+
+class SendMessage(Command, frozen=True, kw_only=True):
+    message_id: str
+    job_id: JobId
+    kind: str
+    name: str
+    type: str
+    text: str
+
+
+class ReadMessages(Command, frozen=True, kw_only=True):
+    job_id: JobId
+    kind: str
+    message_id: str
+
+
+Answer = dict[str, Any]
+
+
+def offer_id(job_id: str, number: int) -> OfferId:
+    """Opaque to clients; for us it names the job, so that answering an offer needs no look-up."""
+    return OfferId(f"{job_id}.{number}")
+
+
+def job_of_offer(offer: str) -> JobId:
+    """The job an offer id names. Raises Refusal for an id we never made."""
+    job, dot, number = offer.rpartition(".")
+    if not dot or not number.isdigit():
+        raise Refusal("offer_gone")
+    return JobId(job)

@@ -1,0 +1,173 @@
+"""The desk: load, decide, commit, and again at most three times when somebody else was first.
+
+The only place on this floor that awaits. A command's answer is remembered with its commit, so that the same
+key again, after a lost reply or from another node, gets the first answer and has no second effect. Failures:
+
+| when | then |
+|---|---|
+| we die before the commit | nothing happened; the client repeats |
+| we die after it, or the reply is lost | it happened, and is spoken from the log; a repeat gets the first answer |
+| another node wrote first | the commit does nothing; load and decide again |
+| Redis is gone, hung or full | `unavailable`, never success; a repeat finds out what was true |
+| the deadline passed while we decided | `offer_gone`, by Redis' clock |
+| nobody matches a job that was opened (its node died) | its timer is due at once; any node's sweep matches it |
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from dispatch import commands as c
+from dispatch.area import Areas
+from dispatch.cells import NearestSearch
+from dispatch.commands import Answer, Refusal
+from dispatch.decision import Decision, State
+from dispatch.matching import Candidate, Ranked, rank
+from dispatch.policy import Policy
+from dispatch.rules import RULES, follow
+from storage.fleet import Fleet
+from storage.log import Again, Conflict, Late, Loaded, Log, Write
+from storage.records import Job, Place, Room, UserId
+from storage.shard import Unavailable
+
+TRIES = 3
+
+_json = msgspec.json.Encoder()
+
+
+class Remembered(msgspec.Struct):
+    """A command's first answer, with a digest of what was asked."""
+
+    content: str
+    answer: Answer
+
+
+class Desk:
+    """`areas` is replaced when an area changes; `poke` hears of every job that must be matched now."""
+
+    def __init__(self, log: Log, fleet: Fleet, areas: Areas) -> None:
+        self.log = log
+        self.fleet = fleet
+        self.areas = areas
+        self.poke: Callable[[str], None] = lambda job_id: None
+
+    async def run(self, command: c.Command) -> Answer:
+        """Runs a command and returns its answer. Raises Refusal, and nothing else."""
+        try:
+            for _ in range(TRIES):
+                try:
+                    return await self._once(command)
+                except Conflict:
+                    continue
+        except Unavailable:
+            raise Refusal("unavailable") from None
+        except Again as first:
+            return _first_answer(first.answer, command)
+        except Late:
+            raise Refusal("offer_gone", "The offer has expired.") from None
+        raise Refusal("unavailable", "Too much is happening at once here; try again.")
+
+    async def _once(self, command: c.Command) -> Answer:
+        rule = RULES[type(command)]
+        field = f"a:{command.user}:{command.key}" if command.key else ""
+        loaded = await self.log.load(rule.wants(command), command.room, field)
+        if loaded.answer is not None:
+            return _first_answer(loaded.answer, command)
+        if more := follow(command, loaded.records):
+            _merge(loaded, await self.log.load(more))
+        state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
+        decision = rule.decide(state, command)
+        if decision.put or decision.facts:
+            await self._commit(command, decision, loaded.now_ms, "" if decision.refusal else field)
+        if decision.refusal is not None:
+            raise decision.refusal
+        return decision.answer
+
+    async def _commit(self, command: c.Command, decision: Decision, loaded_ms: int, field: str) -> None:
+        remembered = _json.encode(Remembered(command.content, decision.answer)) if field else b""
+        await self.log.commit(
+            Write(
+                loaded_ms=loaded_ms,
+                room=command.room,
+                by=command.user,
+                read=decision.read,
+                put=decision.put,
+                facts=decision.facts,
+                reseat=decision.reseat,
+                latest_ms=decision.latest_ms,
+                field=field,
+                answer=remembered,
+            )
+        )
+        for record in decision.put:
+            if isinstance(record, Job) and record.state == "searching":
+                self.poke(record.id)
+
+    async def near(
+        self,
+        vehicle_class: str,
+        place: Place,
+        policy: Policy,
+        now_ms: int,
+        skip: frozenset[str] = frozenset(),
+    ) -> list[Ranked]:
+        """The drivers of a class nearest by ETA, from the index; exact within the policy's search radius."""
+        stale_ms = now_ms - int(policy.stale_s * 1000)
+        search: NearestSearch[int] = NearestSearch(
+            place.latitude, place.longitude, policy.candidates, policy.search_radius_m
+        )
+        while (cells := search.ask()) is not None:
+            found = await self.fleet.read(vehicle_class, cells)
+            # ghosts and the excluded never count towards K, or the search would stop too early
+            search.feed(
+                (p.driver_id, p.lat_deg, p.lng_deg, p.ts_ms)
+                for p in found
+                if p.ts_ms >= stale_ms and p.driver_id not in skip
+            )
+        return rank((Candidate(n.driver_id, n.distance_m, now_ms - n.payload) for n in search.best()), policy)
+
+    async def match(self, job_id: str) -> bool:
+        """Offers a searching job to the best driver who can take it now. False when nobody was found."""
+        try:
+            loaded = await self.log.load([(Job, job_id)])
+            job = loaded.records[Job, job_id]
+            if not isinstance(job, Job) or job.state != "searching" or loaded.now_ms >= job.wake_ms:
+                return False
+            skip = frozenset((*job.excluded, job.requester_id))
+            area = self.areas.get(job.area_id)
+            if area is None:
+                return False
+            for best in await self.near(job.vehicle_class, job.pickup, area.policy, loaded.now_ms, skip):
+                try:
+                    await self.run(_offer_to(job, best))
+                except Refusal as refusal:
+                    if refusal.code == "no_supply":
+                        continue  # a hint that was not true any more
+                return True
+        except (Unavailable, Conflict):
+            pass  # its timer stands; the sweep comes back to it
+        return False
+
+
+def _offer_to(job: Job, best: Ranked) -> c.MakeOffer:
+    return c.MakeOffer(
+        user=c.SYSTEM,
+        room=Room(job.room),
+        job_id=job.id,
+        driver_id=UserId(best.driver_id),
+        distance_m=best.distance_m,
+        eta_s=best.eta_s,
+    )
+
+
+def _merge(loaded: Loaded, more: Loaded) -> None:
+    loaded.records.update(more.records)
+    loaded.due_ms.update(more.due_ms)
+
+
+def _first_answer(stored: bytes, command: c.Command) -> Answer:
+    """The remembered answer. Raises Refusal duplicate when the key was used for something else."""
+    remembered = msgspec.json.decode(stored, type=Remembered)
+    if remembered.content != command.content:
+        raise Refusal("duplicate")
+    return remembered.answer

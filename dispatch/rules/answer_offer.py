@@ -1,0 +1,87 @@
+"""The driver's answers to his offer: seen, declined, accepted.
+
+An accept counts until the deadline plus the area's grace, by Redis' clock at the commit, and only while job,
+offer and driver still belong together; a second one of the same driver is told what he has, anybody else's is
+`offer_gone`. So a job never has two drivers, however late or often anybody taps.
+"""
+
+from msgspec.structs import replace
+
+from dispatch.commands import AcceptOffer, DeclineOffer, Refusal, SeeOffer
+from dispatch.decision import Decision, State
+from dispatch.lifecycle import step
+from dispatch.rules.release import offer_returned
+from dispatch.wording import assigned_fact, code_fact, receipt
+from storage.records import Driver, Job, Offer, Stop
+
+
+def _open_offer(state: State, offer_id: str, user: str) -> tuple[Offer, Job, Driver]:
+    """The offer with its job and driver, all still bound to one another. Raises Refusal offer_gone."""
+    offer = state.offer(offer_id)
+    if offer is None or offer.driver_id != user:
+        raise Refusal("offer_gone")
+    job, driver = state.job(offer.job_id), state.driver(user)
+    if offer.state != "open" or job is None or driver is None:
+        raise Refusal("offer_gone")
+    if job.state != "offered" or job.offer_id != offer.id or driver.offer_id != offer.id:
+        raise Refusal("offer_gone")
+    return offer, job, driver
+
+
+def decide_seen(state: State, command: SeeOffer) -> Decision:
+    offer, _, _ = _open_offer(state, command.offer_id, command.user)
+    answer = {"offerId": offer.id, "expiresInMs": max(0, offer.deadline_ms - state.now_ms)}
+    if offer.seen_ms:
+        return Decision(answer=answer)
+    return Decision(answer=answer, put=(replace(offer, seen_ms=state.now_ms),))
+
+
+def decide_decline(state: State, command: DeclineOffer) -> Decision:
+    offer, job, _ = _open_offer(state, command.offer_id, command.user)
+    records, facts = offer_returned(state, job, "declined", command.reason)
+    return Decision(answer={"offerId": offer.id, "outcome": "declined"}, put=records, facts=facts)
+
+
+def decide_accept(state: State, command: AcceptOffer) -> Decision:
+    offer, job, driver = _open_offer(state, command.offer_id, command.user)
+    policy = state.area(job.area_id).policy
+    latest_ms = offer.deadline_ms + int(policy.offer_grace_s * 1000)
+    if state.now_ms > latest_ms:
+        raise Refusal("offer_gone", "The offer has expired.")
+    needs_code = job.kind == "package" or policy.otp_required
+    assigned = replace(
+        job,
+        state=step(job.kind, job.state, "assigned", "D"),
+        driver_id=driver.id,
+        driver_name=driver.name,
+        vehicle_id=driver.vehicle_id,
+        vehicle=driver.vehicle,
+        offer_id=None,
+        offered_to=None,
+        assigned_ms=state.now_ms,
+        wake_ms=0,
+        code=command.code if needs_code else "",
+        code_tries=0,
+    )
+    accepted = replace(offer, state="accepted", ended_ms=state.now_ms)
+    stops = (
+        Stop(job.id, "pickup", job.pickup),
+        *(Stop(job.id, "stop", place) for place in job.stops),
+        Stop(job.id, "dropoff", job.dropoff),
+    )
+    busy = replace(
+        driver,
+        offer_id=None,
+        load={**driver.load, job.id: job.units or driver.capacity},
+        plan=(*driver.plan, *stops),
+        changed_ms=state.now_ms,
+    )
+    told = assigned_fact(assigned, busy, accepted, state.now_ms)
+    # a ride's code is for the start; a parcel's is issued once the parcel is on board
+    secret = (code_fact(assigned, state.now_ms),) if job.kind == "ride" and needs_code else ()
+    return Decision(
+        answer={**receipt(assigned), "offerId": offer.id, "outcome": "accepted"},
+        put=(assigned, accepted, busy),
+        facts=(told, *secret),
+        latest_ms=latest_ms,
+    )

@@ -1,0 +1,55 @@
+"""A driver enters supply: the newest device takes the lease, whatever the older one says later."""
+
+from msgspec.structs import replace
+
+from dispatch.commands import GoOnline, Refusal
+from dispatch.decision import Decision, State
+from storage.records import Driver
+
+PARCEL_CLASS = "parcel"
+CAPACITY_MAX = 20
+
+
+def decide(state: State, command: GoOnline) -> Decision:
+    """A new generation of the driver's lease; jobs and an open offer stay with him."""
+    area = state.areas.find(command.latitude, command.longitude)
+    if area is None:
+        raise Refusal("outside_area")
+    served = {*area.prices.rides, PARCEL_CLASS}
+    if not command.classes or not served.issuperset(command.classes):
+        raise Refusal("bad_request", f"classes must be some of: {', '.join(sorted(served))}.")
+    before = state.driver(command.user) or Driver(
+        id=command.user, name="", area_id="", classes=(), capacity=0, online=False, generation=0
+    )
+    carried = sum(before.load.values())
+    if not max(1, carried) <= command.capacity <= CAPACITY_MAX:
+        raise Refusal("bad_request", f"capacity must be from {max(1, carried)} to {CAPACITY_MAX}.")
+    driver = replace(
+        before,
+        name=command.name,
+        area_id=area.id,
+        classes=command.classes,
+        capacity=command.capacity,
+        online=True,
+        stale=False,
+        generation=before.generation + 1,
+        node=command.node,
+        device=command.device,
+        vehicle_id=command.vehicle_id,
+        vehicle=command.vehicle,
+        silence_ms=int(area.policy.stale_s * 1000),
+        changed_ms=state.now_ms,
+    )
+    return Decision(
+        answer={
+            "state": driver.state,
+            "generation": driver.generation,
+            "version": driver.version + 1,
+            "areaId": area.id,
+            "jobs": list(driver.load),
+            "staleAfterS": area.policy.stale_s,
+        },
+        put=(driver,),
+        # the index may hold him where an older device left him
+        reseat=(driver.id,),
+    )

@@ -1,0 +1,58 @@
+"""The match found a driver: the job is held for him, and for nobody else, until the deadline."""
+
+from msgspec.structs import replace
+
+from dispatch.commands import MakeOffer, Refusal, offer_id
+from dispatch.decision import Decision, State
+from dispatch.lifecycle import step
+from dispatch.wording import offer_fact, status_fact
+from storage.records import Driver, Job, Offer
+
+
+def fits(job: Job, driver: Driver) -> bool:
+    """May this driver be offered this job now? A ride (units 0) wants the whole vehicle."""
+    return (
+        driver.available
+        and driver.id not in job.excluded
+        and driver.id != job.requester_id
+        and job.vehicle_class in driver.classes
+        and (driver.spare >= job.units if job.units else not driver.load)
+    )
+
+
+def decide(state: State, command: MakeOffer) -> Decision:
+    """Raises Refusal already_assigned when the job no longer searches, no_supply when the driver does not fit."""
+    job, driver = state.job(command.job_id), state.driver(command.driver_id)
+    if job is None or job.state != "searching":
+        raise Refusal("already_assigned")
+    if driver is None or not fits(job, driver):
+        raise Refusal("no_supply")
+    policy = state.area(job.area_id).policy
+    number = job.offers + 1
+    deadline_ms = state.now_ms + int(policy.offer_s * 1000)
+    offer = Offer(
+        id=offer_id(job.id, number),
+        job_id=job.id,
+        kind=job.kind,
+        driver_id=driver.id,
+        state="open",
+        made_ms=state.now_ms,
+        deadline_ms=deadline_ms,
+        distance_m=command.distance_m,
+        eta_s=command.eta_s,
+    )
+    held = replace(
+        job,
+        state=step(job.kind, job.state, "offered", "S"),
+        offer_id=offer.id,
+        offered_to=driver.id,
+        offers=number,
+        wake_ms=deadline_ms + int(policy.offer_grace_s * 1000),
+    )
+    busy = replace(driver, offer_id=offer.id, changed_ms=state.now_ms)
+    told = offer_fact(replace(held, version=held.version + 1), busy, offer, state.now_ms)
+    return Decision(
+        answer={"offerId": offer.id, "driverId": driver.id},
+        put=(held, offer, busy),
+        facts=(told, status_fact(held, state.now_ms, "system")),
+    )

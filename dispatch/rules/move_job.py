@@ -1,0 +1,95 @@
+"""The assigned driver moves his job along its lifecycle, with the proofs that some steps ask for.
+
+A wrong code is counted and refused; after the area's limit only an admin can go on.
+"""
+
+from msgspec.structs import replace
+
+from dispatch.commands import CancelJob, MoveJob, Refusal
+from dispatch.decision import Decision, State
+from dispatch.lifecycle import OVER, from_client, step
+from dispatch.policy import Policy
+from dispatch.rules import cancel_job
+from dispatch.rules.release import ended, without_job
+from dispatch.wording import code_fact, receipt, status_fact
+from storage.records import Job
+
+
+def decide(state: State, command: MoveJob) -> Decision:
+    job = state.job(command.job_id)
+    if job is None or job.kind != command.kind:
+        raise Refusal("not_found")
+    if not command.admin and command.user not in (job.driver_id, job.requester_id):
+        raise Refusal("not_found")
+    to = from_client(job.kind, job.state, command.status)
+    if to in ("cancelled", "searching"):
+        return _cancel(state, command)
+    step(job.kind, job.state, to, _party(job, command))
+    policy = state.area(job.area_id).policy
+    if not command.admin:
+        refused = _proof_refused(state, job, to, command, policy)
+        if refused is not None:
+            return refused
+    return _moved(state, job, to, command, policy)
+
+
+def _party(job: Job, command: MoveJob) -> str:
+    if command.admin:
+        return "A"
+    return "D" if job.driver_id == command.user else "P"
+
+
+def _cancel(state: State, command: MoveJob) -> Decision:
+    """Both words mean what `cancel` means for who says it."""
+    cancel = CancelJob(
+        user=command.user,
+        room=command.room,
+        job_id=command.job_id,
+        kind=command.kind,
+        admin=command.admin,
+        reason=command.reason,
+    )
+    return cancel_job.decide(state, cancel)
+
+
+def _proof_refused(state: State, job: Job, to: str, command: MoveJob, policy: Policy) -> Decision | None:
+    """None when the step needs no proof, or has it. A Decision with a refusal counts a wrong code."""
+    if to in ("failed", "returning") and not command.reason:
+        raise Refusal("bad_request", f"{to} needs a reason.")
+    if to == "no_show" and state.now_ms < job.arrived_ms + int(policy.no_show_wait_s * 1000):
+        raise Refusal("wrong_state", f"Wait {policy.no_show_wait_s:.0f} s at the pickup first.")
+    given = command.otp if to == "in_progress" else command.proof_code
+    if to == "returned" and not (command.has_proof or given):
+        raise Refusal("bad_request", "returned needs a proof.")
+    if to not in ("in_progress", "delivered") or not job.code:
+        return None
+    if job.code_tries >= policy.proof_tries:
+        raise Refusal("forbidden", "Too many wrong codes: ask support to complete this job.")
+    if not given:
+        raise Refusal("bad_request", f"{to} needs the code that the other party was given.")
+    if given == job.code:
+        return None
+    return Decision(
+        put=(replace(job, code_tries=job.code_tries + 1),), refusal=Refusal("forbidden", "The code is wrong.")
+    )
+
+
+def _moved(state: State, job: Job, to: str, command: MoveJob, policy: Policy) -> Decision:
+    now_ms = state.now_ms
+    if to in OVER[job.kind]:
+        moved = ended(job, to, now_ms, by=command.user, reason=command.reason)
+    else:
+        moved = replace(job, state=to, reason=command.reason)
+    if to in ("arrived", "arrived_pickup"):
+        # the system ends a ride nobody came to; half as long again for the driver to do it himself
+        wake_ms = now_ms + int(policy.no_show_wait_s * 1500) if to == "arrived" else 0
+        moved = replace(moved, arrived_ms=now_ms, wake_ms=wake_ms)
+    if to in ("in_progress", "picked_up"):
+        moved = replace(moved, started_ms=now_ms, wake_ms=0)
+    driver = state.driver(job.driver_id)
+    freed = (without_job(driver, job.id, now_ms),) if driver is not None and moved.ended_ms else ()
+    leave = tuple(d.id for d in freed)
+    facts = [status_fact(moved, now_ms, command.user, leave=leave)]
+    if to == "picked_up":
+        facts.append(code_fact(moved, now_ms))
+    return Decision(answer=receipt(moved), put=(moved, *freed), facts=tuple(facts))

@@ -1,0 +1,81 @@
+"""A passenger or sender opens a job: priced, in an area, searching or scheduled."""
+
+from dispatch.area import Area
+from dispatch.commands import OpenJob, Refusal
+from dispatch.decision import Decision, State
+from dispatch.eta import trip_estimate
+from dispatch.pricing import Fare, parcel_fare, ride_fare
+from dispatch.wording import receipt, status_fact
+from storage.records import Job
+
+SCHEDULE_MAX_MS = 7 * 86_400_000 // 2  # a live record outlives its job: half of its TTL
+
+
+def price(area: Area, command: OpenJob, distance_m: float, duration_s: float) -> Fare:
+    """The area's fare for what is asked. Raises Refusal for a class, size or tier it does not serve."""
+    if command.parcel is not None:
+        parcel = command.parcel
+        fare = parcel_fare(
+            area.prices,
+            area.currency,
+            parcel.tier,
+            parcel.size,
+            fragile=parcel.fragile,
+            distance_m=distance_m,
+        )
+    else:
+        fare = ride_fare(
+            area.prices, area.currency, command.vehicle_class, distance_m=distance_m, duration_s=duration_s
+        )
+    if fare is None:
+        raise Refusal("no_supply", "This class, size or tier is not served here.")
+    return fare
+
+
+def decide(state: State, command: OpenJob) -> Decision:
+    if state.job(command.job_id) is not None:
+        raise Refusal("duplicate", "This id is taken.")
+    area = state.areas.find(command.pickup.latitude, command.pickup.longitude)
+    if area is None:
+        raise Refusal("outside_area")
+    if area.paused:
+        raise Refusal("no_supply", f"{area.name} takes no new jobs at the moment.")
+    policy, now_ms = area.policy, state.now_ms
+    distance_m, duration_s = trip_estimate(command.pickup, command.stops, command.dropoff, policy)
+    if distance_m > policy.max_trip_m:
+        raise Refusal("outside_area", f"The trip is longer than {policy.max_trip_m / 1000:.0f} km.")
+    if command.parcel is not None and command.parcel.weight_kg > policy.max_weight_kg:
+        raise Refusal("bad_request", f"A parcel may weigh at most {policy.max_weight_kg:.0f} kg.")
+    fare = price(area, command, distance_m, duration_s)
+    lead_ms = int(policy.schedule_lead_s * 1000)
+    if command.scheduled_ms > now_ms + SCHEDULE_MAX_MS:
+        raise Refusal("bad_request", "scheduledAt is too far ahead.")
+    later = command.scheduled_ms > now_ms + lead_ms
+    job = Job(
+        id=command.job_id,
+        kind=command.kind,
+        state="scheduled" if later else "searching",
+        requester_id=command.user,
+        requester_name=command.name,
+        area_id=area.id,
+        vehicle_class=command.vehicle_class,
+        pickup=command.pickup,
+        dropoff=command.dropoff,
+        stops=command.stops,
+        units=0 if command.kind == "ride" else 1,
+        seats=command.seats,
+        note=command.note,
+        parcel=command.parcel,
+        fare_minor=fare.amount_minor if command.quoted_minor is None else command.quoted_minor,
+        currency=fare.currency,
+        distance_m=distance_m,
+        duration_s=duration_s,
+        created_ms=now_ms,
+        scheduled_ms=command.scheduled_ms,
+        searching_ms=now_ms,
+        wake_ms=command.scheduled_ms - lead_ms if later else now_ms + int(policy.patience_s * 1000),
+    )
+    answer = {**receipt(job), "fare": {"amount": job.fare_minor, "currency": job.currency}, "areaId": area.id}
+    return Decision(
+        answer=answer, put=(job,), facts=(status_fact(job, now_ms, command.user, join=(command.user,)),)
+    )

@@ -1,0 +1,77 @@
+"""The steps that several rules share: a driver let go of an offer or a job, a job back to searching.
+
+Each returns new records; none decides whether the step may happen (lifecycle.py does).
+"""
+
+from msgspec.structs import replace
+
+from dispatch.area import Area
+from dispatch.decision import State
+from dispatch.wording import status_fact, withdrawn_fact
+from storage.facts import Fact
+from storage.records import Driver, Job, Offer, UserId
+
+
+def without_offer(driver: Driver, now_ms: int) -> Driver:
+    return replace(driver, offer_id=None, changed_ms=now_ms)
+
+
+def without_job(driver: Driver, job_id: str, now_ms: int) -> Driver:
+    return replace(
+        driver,
+        load={j: units for j, units in driver.load.items() if j != job_id},
+        plan=tuple(stop for stop in driver.plan if stop.job_id != job_id),
+        changed_ms=now_ms,
+    )
+
+
+def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, restart: bool) -> Job:
+    """The same job, never again for the driver `without`. `restart` begins its patience anew: a driver who
+    had accepted and is gone again is not the requester's fault."""
+    since_ms = now_ms if restart else job.searching_ms
+    tired = job.offers >= area.policy.max_offers
+    return replace(
+        job,
+        state="searching",
+        driver_id=None,
+        driver_name="",
+        vehicle_id=None,
+        vehicle="",
+        offer_id=None,
+        offered_to=None,
+        excluded=(*job.excluded, without),
+        searching_ms=since_ms,
+        assigned_ms=0,
+        arrived_ms=0,
+        # asked so often in vain: the timer that gives up runs out now
+        wake_ms=now_ms if tired else since_ms + int(area.policy.patience_s * 1000),
+    )
+
+
+def ended(job: Job, state: str, now_ms: int, *, by: UserId, reason: str = "") -> Job:
+    return replace(job, state=state, ended_ms=now_ms, ended_by=by, wake_ms=0, reason=reason)
+
+
+def end_offer(
+    state: State, job: Job, outcome: str, reason: str = ""
+) -> tuple[tuple[Offer | Driver, ...], tuple[Fact, ...]]:
+    """The job's open offer is over as `outcome`: the records to put and the facts to tell. The driver is let
+    go only where he still holds this very offer."""
+    offer, driver = state.offer(job.offer_id), state.driver(job.offered_to)
+    if offer is None or offer.state != "open":
+        return (), ()
+    over = replace(offer, state=outcome, ended_ms=state.now_ms, reason=reason)
+    if driver is None or driver.offer_id != offer.id:
+        return (over,), (withdrawn_fact(over, None, state.now_ms),)
+    freed = without_offer(driver, state.now_ms)
+    return (over, freed), (withdrawn_fact(over, freed, state.now_ms),)
+
+
+def offer_returned(
+    state: State, job: Job, outcome: str, reason: str = ""
+) -> tuple[tuple[Offer | Driver | Job, ...], tuple[Fact, ...]]:
+    """The open offer is over and its job searches on, without that driver."""
+    records, facts = end_offer(state, job, outcome, reason)
+    without = job.offered_to or UserId("")
+    again = searching_again(job, state.area(job.area_id), state.now_ms, without=without, restart=False)
+    return (again, *records), (status_fact(again, state.now_ms, "system"), *facts)

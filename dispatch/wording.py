@@ -1,0 +1,204 @@
+"""How a fact reads on the wire: the payloads of PROTOCOL's server events, from records.
+
+Whatever not every member of a job's room may see (the proof code, the recipient's phone, who else was asked)
+is in none of the payloads that go to that room. Status carries the platform's word, state ours.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from dispatch.lifecycle import WORDS
+from storage.facts import Fact
+from storage.records import Driver, Job, Message, Offer, Place, Read, Room, Stored, UserId
+
+
+def iso(ms: int) -> str:
+    """Milliseconds as ISO-8601 UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def id_field(kind: str) -> str:
+    return "rideId" if kind == "ride" else "packageId"
+
+
+def place(p: Place) -> dict[str, Any]:
+    return {"latitude": p.latitude, "longitude": p.longitude, "address": p.address}
+
+
+def user_room(user: str) -> Room:
+    return Room(f"user:{user}")
+
+
+def job_card(job: Job) -> dict[str, Any]:
+    """A job as its parties and its offered driver see it."""
+    card: dict[str, Any] = {
+        id_field(job.kind): job.id,
+        "kind": job.kind,
+        "status": WORDS[job.kind][job.state],
+        "state": job.state,
+        "version": job.version,
+        "pickup": place(job.pickup),
+        "dropoff": place(job.dropoff),
+        "class": job.vehicle_class,
+        "fare": {"amount": job.fare_minor, "currency": job.currency},
+        "distanceM": round(job.distance_m),
+        "durationS": round(job.duration_s),
+        "requester": {"id": job.requester_id, "name": job.requester_name},
+        "driver": {"id": job.driver_id, "name": job.driver_name, "vehicle": job.vehicle}
+        if job.driver_id
+        else None,
+    }
+    if job.stops:
+        card["stops"] = [place(stop) for stop in job.stops]
+    if job.note:
+        card["note"] = job.note
+    if job.kind == "ride":
+        card["seats"] = job.seats
+    if job.scheduled_ms:
+        card["scheduledAt"] = iso(job.scheduled_ms)
+    if job.parcel:
+        card["parcel"] = {
+            "size": job.parcel.size,
+            "weightKg": job.parcel.weight_kg,
+            "fragile": job.parcel.fragile,
+            "tier": job.parcel.tier,
+            "recipient": {"name": job.parcel.recipient_name},
+        }
+    return card
+
+
+def receipt(job: Job) -> dict[str, Any]:
+    """The answer to a command that made or moved a job; its version is the one the commit gives it."""
+    return {
+        id_field(job.kind): job.id,
+        "status": WORDS[job.kind][job.state],
+        "state": job.state,
+        "version": job.version + 1,
+    }
+
+
+def status_fact(
+    job: Job,
+    now_ms: int,
+    by: str,
+    *,
+    records: tuple[Stored, ...] = (),
+    join: tuple[UserId, ...] = (),
+    leave: tuple[UserId, ...] = (),
+) -> Fact:
+    """The job moved (or was opened): told to its room."""
+    payload = {
+        **receipt(job),
+        "driverId": job.driver_id,
+        "updatedBy": by,
+        "timestamp": iso(now_ms),
+    }
+    if job.reason:
+        payload["reason"] = job.reason
+    return Fact(
+        room=job.room,
+        event=f"{job.kind}_status_update",
+        payload=payload,
+        records=(job, *records),
+        join=join,
+        leave=leave,
+    )
+
+
+def assigned_fact(job: Job, driver: Driver, offer: Offer, now_ms: int) -> Fact:
+    """A driver took the job; he joins its room with this fact."""
+    payload = {
+        **receipt(job),
+        "driverId": driver.id,
+        "driverName": driver.name,
+        "vehicle": driver.vehicle,
+        "etaSeconds": round(offer.eta_s),
+        "distanceM": round(offer.distance_m),
+        "timestamp": iso(now_ms),
+    }
+    records = (job, driver, offer)
+    return Fact(room=job.room, event="driver_assigned", payload=payload, records=records, join=(driver.id,))
+
+
+def offer_fact(job: Job, driver: Driver, offer: Offer, now_ms: int) -> Fact:
+    return Fact(
+        room=user_room(driver.id),
+        event="offer",
+        payload={**offer_card(job, offer, now_ms), "timestamp": iso(now_ms)},
+        records=(offer, driver),
+    )
+
+
+def offer_card(job: Job, offer: Offer, now_ms: int) -> dict[str, Any]:
+    return {
+        "offerId": offer.id,
+        "kind": job.kind,
+        "job": job_card(job),
+        "pickup": place(job.pickup),
+        "dropoff": place(job.dropoff),
+        "distanceM": round(offer.distance_m),
+        "etaSeconds": round(offer.eta_s),
+        "fare": {"amount": job.fare_minor, "currency": job.currency},
+        "expiresInMs": max(0, offer.deadline_ms - now_ms),
+    }
+
+
+def withdrawn_fact(offer: Offer, driver: Driver | None, now_ms: int) -> Fact:
+    """The offer is over without an assignment: declined, expired, withdrawn or lost. Spoken only where it is
+    news to the driver (he knows that he declined)."""
+    spoken = offer.state != "declined"
+    return Fact(
+        room=user_room(offer.driver_id),
+        event="offer_withdrawn" if spoken else "",
+        payload={"offerId": offer.id, "reason": offer.state, "timestamp": iso(now_ms)} if spoken else {},
+        records=(offer, driver) if driver else (offer,),
+    )
+
+
+def code_fact(job: Job, now_ms: int) -> Fact:
+    """The secret code, for the requester's eyes only."""
+    parcel = job.kind == "package"
+    return Fact(
+        room=user_room(job.requester_id),
+        event="notification",
+        payload={
+            "type": "delivery_code" if parcel else "ride_code",
+            "title": "Delivery code" if parcel else "Ride code",
+            "message": "Give this code to the recipient only."
+            if parcel
+            else "Tell the driver this code when you get in.",
+            "data": {id_field(job.kind): job.id, "code": job.code},
+            "timestamp": iso(now_ms),
+        },
+    )
+
+
+def message_fact(message: Message) -> Fact:
+    return Fact(
+        room=Room(f"{message.kind}:{message.job_id}"),
+        event="new_message",
+        payload={
+            "id": message.id,
+            id_field(message.kind): message.job_id,
+            "senderId": message.sender_id,
+            "senderName": message.sender_name,
+            "message": message.text,
+            "type": message.type,
+            "timestamp": iso(message.sent_ms),
+        },
+        records=(message,),
+    )
+
+
+def read_fact(read: Read) -> Fact:
+    return Fact(
+        room=Room(f"{read.kind}:{read.job_id}"),
+        event="message_read",
+        payload={
+            id_field(read.kind): read.job_id,
+            "messageId": read.message_id,
+            "readerId": read.reader_id,
+            "timestamp": iso(read.read_ms),
+        },
+        records=(read,),
+    )
