@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from loadtest.carrying import Habits, JobOver, Motion, Trip
-from loadtest.geo import Point
+from loadtest.geo import Point, distance_m
 from loadtest.pace import iso_utc
 from loadtest.person import Account, Person, Town
 from loadtest.words import (
@@ -53,8 +54,8 @@ class Carrier(Person):
             "new_message": self._message,
         }
 
-    def start(self) -> None:
-        super().start()
+    def go_to_work(self) -> None:
+        """Begins to stream positions, and goes online with the first."""
         self._spawn(self._stream())
 
     @property
@@ -211,3 +212,15 @@ class Carrier(Person):
     async def _chat(self, job: Job, text: str) -> None:
         line = {"id": str(uuid.uuid4()), job.kind.id_field: job.id, "message": text, "type": "text"}
         await self.ask("send_message", line)
+
+
+def nearest_free_m(
+    carriers: Sequence[Carrier], pickup: Point, now_s: float, oldest_s: float, radius_m: float
+) -> float | None:
+    """Distance to the nearest free carrier with a fresh position, by what the carriers themselves know."""
+    away_m = (
+        distance_m(carrier.here, pickup)
+        for carrier in carriers
+        if carrier.free and carrier.here is not None and now_s - carrier.fix_s <= oldest_s
+    )
+    return min((m for m in away_m if m <= radius_m), default=None)

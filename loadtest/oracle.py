@@ -1,8 +1,9 @@
 """The brute-force matcher: what a plain nearest-first dispatcher would have served in the same replay.
 
-An offline simulation over the same cabs, rides, answers, delays and durations, with no server, no network and no
-index in it: at each instant it measures the distance to every free cab and asks the nearest. Guarantees: exact and
-deterministic; a cab is asked at most once for a job and never holds two things at a time.
+An offline simulation over the same cabs, rides, answers, delays and durations, with no server, no network
+and no index in it: at each instant it measures the distance to every free cab and asks the nearest.
+Guarantees: exact, deterministic; a cab is asked at most once for a job and never holds two things at a
+time.
 """
 
 from __future__ import annotations
@@ -124,6 +125,8 @@ def serve(
         heapq.heappush(agenda, (asked_s, next(order), "look", _Open(ride, asked_s), -1, 0.0))
     while agenda:
         now_s, _, step, job, cab, away_m = heapq.heappop(agenda)
+        if cab >= 0:
+            cabs.taken_until_s[cab] = now_s
         if step == "accepted":
             served.matched += 1
             served.pickup_m.append(away_m)
@@ -142,7 +145,7 @@ def serve(
         job.offers += 1
         served.offers += 1
         outcome, after_s = _answer(temper, traces[cab].vehicle, job_of_trip(job.ride.trip), rules.offer_s)
-        cabs.taken_until_s[cab] = now_s + after_s
+        cabs.taken_until_s[cab] = np.inf
         heapq.heappush(agenda, (now_s + after_s, next(order), outcome, job, cab, away_m))
     return served
 

@@ -17,7 +17,7 @@ class Pace:
     def __init__(self, speed: float, origin_s: float = 0.0) -> None:
         self.speed = speed
         self.origin_s = origin_s
-        self._loop_zero_s = 0.0
+        self._loop_zero_s = float("inf")  # before the start no time passes
         self._epoch_zero_s = 0.0
 
     def start(self, in_wall_s: float = 0.0) -> None:
@@ -26,8 +26,8 @@ class Pace:
         self._epoch_zero_s = time.time() + in_wall_s
 
     def now_s(self) -> float:
-        """The simulated instant."""
-        return self.origin_s + (asyncio.get_running_loop().time() - self._loop_zero_s) * self.speed
+        """The simulated instant; the origin until the start."""
+        return self.origin_s + max(0.0, asyncio.get_running_loop().time() - self._loop_zero_s) * self.speed
 
     def epoch_ms(self, at_s: float) -> int:
         """The wall's Unix time in ms at a simulated instant: what a phone writes into a fix."""

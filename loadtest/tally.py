@@ -14,7 +14,7 @@ from typing import Any
 
 from loadtest.geo import Point
 from loadtest.sample import Sample
-from loadtest.words import job_of
+from loadtest.words import offered_job
 
 FIX_MEMORY = 60_000
 REQUEST_MEMORY = 20_000
@@ -54,7 +54,7 @@ class Tally:
         self.errors[f"{event}: {code}"] += 1
 
     def late(self, wall_s: float) -> None:
-        """By how much a scheduled position missed its time: where the load generator itself did not keep up."""
+        """By how much a scheduled position missed its time: where this process did not keep up."""
         self.late_ms.add(max(0.0, wall_s) * 1000)
 
     def accepted(self, driver: str, job_id: str, here: Point | None) -> None:
@@ -78,8 +78,8 @@ class Tally:
     def told(self, user: str, event: str, payload: dict[str, Any], answer: dict[str, Any]) -> None:
         """The server acknowledged a reliable event. The tally keeps nothing; the ledger does."""
 
-    def offered(self, driver: str, job_id: str, offer_id: str) -> None:
-        """An offer reached a driver's socket; the first of each job is timed."""
+    def _offered(self, job_id: str) -> None:
+        """An offer reached a driver; the first of each job is timed."""
         self.counts["offers"] += 1
         asked_s = self._requests.pop(job_id, None)
         if asked_s is not None:
@@ -92,9 +92,7 @@ class Tally:
             if sent is not None:
                 self.fix_ms.add((self._now_s() - sent.at_s) * 1000)
         elif event == "offer":
-            job = job_of(payload)
-            if job is not None:
-                self.offered(user, job[1], str(payload.get("offerId")))
+            self._offered(offered_job(payload)[1])
         elif event == "error":
             self.error(str(payload.get("event")), str(payload.get("code")))
 

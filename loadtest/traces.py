@@ -1,8 +1,8 @@
 """Reads the recorded day: cabs' fixes and real rides, one window of time of them.
 
 Owns the CSV formats of `../shared/data` (gzip; its README lists the columns). The window is cut while
-reading, so that an hour out of half a million rows costs a quarter of a second. Nothing is repaired: teleports and
-gaps reach the server as they were recorded.
+reading, so that an hour out of half a million rows costs a quarter of a second. Nothing is repaired:
+teleports and gaps reach the server as they were recorded.
 """
 
 from __future__ import annotations

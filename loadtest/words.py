@@ -72,7 +72,7 @@ def job_of(payload: Mapping[str, Any]) -> tuple[Kind, str] | None:
 def offered_job(payload: Mapping[str, Any]) -> tuple[Kind, str]:
     """Which job an `offer` is about."""
     kind = KINDS[str(payload["kind"])]
-    return kind, str(payload["job"])
+    return kind, str(payload["job"][kind.id_field])
 
 
 def listed_jobs(payload: Mapping[str, Any]) -> list[tuple[Kind, str, str]]:
