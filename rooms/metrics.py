@@ -1,0 +1,22 @@
+"""What Prometheus reads of the rooms; labels are fixed words, never what a client sent."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+FIXES = Counter("dispatch_fixes", "Fixes heard, by what became of them.", ["outcome"])
+EVENTS = Counter("dispatch_events", "Events heard, by name and answer.", ["event", "code"])
+FACTS = Counter("dispatch_facts_tailed", "Facts read from the log.")
+FRAMES = Counter("dispatch_frames", "Frames handed to clients.", ["kind"])
+CLOSED = Counter("dispatch_sockets_closed", "Sockets closed by the server, by reason.", ["reason"])
+SOCKETS = Gauge("dispatch_sockets", "Sockets open now.")
+TICK_S = Histogram(
+    "dispatch_tick_seconds",
+    "A tick of fixes, from sending to Redis' answer.",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2),
+)
+COMMAND_S = Histogram(
+    "dispatch_command_seconds",
+    "A command, from hearing it to its answer.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+TAIL_AGE_S = Gauge("dispatch_log_tail_age_seconds", "Time since this node last read the log.")
+SHED = Counter("dispatch_fixes_shed", "Kept fixes that were merged away because Redis did not take them.")

@@ -1,0 +1,72 @@
+"""Who is here: this node's sessions by user and by room, both ways, so that leaving costs what was joined."""
+
+from collections.abc import Iterable
+
+from rooms.session import Session
+
+
+class Registry:
+    def __init__(self, sockets_per_user: int = 5) -> None:
+        self._sockets_per_user = sockets_per_user
+        self._rooms: dict[str, dict[Session, None]] = {}
+        self._users: dict[str, dict[Session, None]] = {}
+
+    def add(self, session: Session) -> None:
+        """A session arrives in its user's room; beyond the cap the user's oldest one goes."""
+        mine = self._users.setdefault(session.user_id, {})
+        mine[session] = None
+        self.enter(f"user:{session.user_id}", session)
+        if len(mine) > self._sockets_per_user:
+            oldest = next(iter(mine))
+            self.remove(oldest)
+            if oldest.wire is not None:
+                oldest.wire.close("too many sockets")
+
+    def remove(self, session: Session) -> None:
+        for room in tuple(session.rooms):
+            self.leave(room, session)
+        mine = self._users.get(session.user_id)
+        if mine is not None:
+            mine.pop(session, None)
+            if not mine:
+                del self._users[session.user_id]
+
+    def has(self, session: Session) -> bool:
+        return session in self._users.get(session.user_id, {})
+
+    def enter(self, room: str, session: Session) -> None:
+        self._rooms.setdefault(room, {})[session] = None
+        session.rooms.add(room)
+
+    def leave(self, room: str, session: Session) -> None:
+        session.rooms.discard(room)
+        members = self._rooms.get(room)
+        if members is not None:
+            members.pop(session, None)
+            if not members:
+                del self._rooms[room]
+
+    def close_room(self, room: str) -> None:
+        for session in tuple(self._rooms.get(room, ())):
+            self.leave(room, session)
+
+    def members(self, room: str) -> Iterable[Session]:
+        return self._rooms.get(room, ())
+
+    def of_user(self, user: str) -> Iterable[Session]:
+        return tuple(self._users.get(user, ()))
+
+    def all(self) -> list[Session]:
+        return [session for sessions in self._users.values() for session in sessions]
+
+    @property
+    def users(self) -> int:
+        return len(self._users)
+
+    @property
+    def sessions(self) -> int:
+        return sum(len(sessions) for sessions in self._users.values())
+
+    @property
+    def rooms(self) -> int:
+        return len(self._rooms)

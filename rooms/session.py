@@ -1,0 +1,85 @@
+"""One client's presence: who it is, what it may still send, and what waits to be told.
+
+A session speaks for one user on one device. `hold` collects reliable frames while a snapshot is being made,
+so that a client never sees a fact before the snapshot that it follows, and none between the two is lost.
+"""
+
+from typing import Protocol
+
+from storage.records import UserId
+
+
+class Wire(Protocol):
+    """The client's end, as transport.py gives it."""
+
+    def tell(self, frame: "Frame") -> None: ...
+    def tell_latest(self, key: str, text: str) -> None: ...
+    def close(self, why: str) -> None: ...
+
+
+class Frame:
+    """One Socket.IO event text, encoded once for all who get it. `wire` is the transport's own form."""
+
+    __slots__ = ("text", "wire")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.wire: object = None
+
+
+class Bucket:
+    """Token bucket: `rate` a second, `burst` at once. Time is an argument, seconds of any steady clock."""
+
+    __slots__ = ("_at_s", "_left")
+
+    def __init__(self, burst: float) -> None:
+        self._left = burst
+        self._at_s = 0.0
+
+    def take(self, now_s: float, rate: float, burst: float) -> bool:
+        left = min(burst, self._left + (now_s - self._at_s) * rate)
+        self._at_s = now_s
+        if left < 1.0:
+            self._left = left
+            return False
+        self._left = left - 1.0
+        return True
+
+
+class Session:
+    """`device` names the socket (or, over HTTP, the login); `wire` is None over HTTP."""
+
+    __slots__ = ("buckets", "device", "hold", "login", "name", "role", "rooms", "user_id", "wire")
+
+    def __init__(
+        self, user_id: UserId, name: str, role: str, device: str, login: str, wire: Wire | None = None
+    ) -> None:
+        self.user_id = user_id
+        self.name = name
+        self.role = role
+        self.device = device
+        self.login = login
+        self.wire = wire
+        self.rooms: set[str] = set()
+        self.buckets: dict[str, Bucket] = {}
+        self.hold: list[tuple[str, int, Frame]] | None = None
+
+    def allow(self, event: str, now_s: float, rate: float, burst: float) -> bool:
+        bucket = self.buckets.get(event)
+        if bucket is None:
+            bucket = self.buckets[event] = Bucket(burst)
+        return bucket.take(now_s, rate, burst)
+
+    def tell(self, room: str, seq: int, frame: Frame) -> None:
+        """A reliable frame; kept back while a snapshot is being made."""
+        if self.hold is not None:
+            self.hold.append((room, seq, frame))
+        elif self.wire is not None:
+            self.wire.tell(frame)
+
+    def release(self, seen: dict[str, int]) -> None:
+        """Tells what was kept back and is newer than the snapshot, whose seq per room is `seen`."""
+        held, self.hold = self.hold or [], None
+        for room, seq, frame in held:
+            if seq > seen.get(room, 0) and self.wire is not None:
+                self.wire.tell(frame)
