@@ -42,7 +42,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """For a password that `fits`; raises TooManyChecks."""
-        return await self._run(_hash, password, self._cost)
+        return await self._run(hash_now, password, self._cost)
 
     async def check(self, password: str, hashed: str | None) -> bool:
         """Whether the password belongs to the hash; None or "" is checked against one that nothing fits."""
@@ -72,7 +72,8 @@ def fits(password: str) -> bool:
     return MIN_BYTES <= len(password.encode(errors="surrogatepass")) <= MAX_BYTES
 
 
-def _hash(password: str, cost: int) -> str:
+def hash_now(password: str, cost: int) -> str:
+    """Blocks for the whole work: for commands of the shell and for the thread, never on the loop."""
     return bcrypt.hashpw(password.encode(errors="surrogatepass"), bcrypt.gensalt(cost)).decode()
 
 

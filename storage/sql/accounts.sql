@@ -76,10 +76,9 @@ select id as vehicle_id, make, model, year, color, license_plate, type, capacity
   from vehicles where id = $1 and user_id = $2 and status = 'active';
 
 -- name: add_users
--- Many accounts at once, without passwords ('' fits no password).
-insert into users (email, password_hash, first_name, last_name, role)
-select email, '', first_name, last_name, $4
-  from unnest($1::text[], $2::text[], $3::text[]) as n (email, first_name, last_name)
+-- Many accounts at once; a password hash of '' fits no password.
+insert into users (email, password_hash, first_name, last_name, phone, role)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
 returning id, email;
 
 -- name: add_sessions
@@ -99,6 +98,10 @@ select *, true
 -- The couriers' own page, active from the start.
 insert into courier_profiles (user_id, is_active, is_available, vehicle_type)
 select *, true, true from unnest($1::uuid[], $2::text[]) as n (user_id, vehicle_type);
+
+-- name: audit
+-- Notes what a command of the shell did.
+insert into audit_log (action, subject_type, subject_id, details) values ($1, $2, $3, $4);
 
 -- name: list_users
 -- The administrator's list, newest first, by keyset.

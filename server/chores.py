@@ -1,0 +1,142 @@
+"""The short commands' work: accounts, tokens for load clients, areas. One connection, one transaction each.
+
+Nothing here is on the way of a live request. A minted user has no password (no bcrypt: 2,000 of them take a
+second), one session that lives as long as his token, and a vehicle if he drives.
+"""
+
+import os
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from rooms.identity import KeyRing
+from server import names
+from server.settings import BadSetting, Settings
+from storage.accounts import SQL
+from storage.enrol import Newcomer, enrol, open_sessions
+from storage.passwords import hash_now
+from storage.postgis import connect
+
+LOAD_DOMAIN = "load.invalid"  # RFC 2606: no mail can ever reach it
+PASSWORD_BYTES = 12
+BULK_TIMEOUT_S = 60.0
+
+
+class Stop(Exception):
+    """Ends a command with one sentence for the person who called it."""
+
+
+class TokenLine(msgspec.Struct, frozen=True):
+    """One line of the file that load clients read."""
+
+    user_id: str
+    role: str
+    token: str
+    name: str
+
+
+def database_url(settings: Settings) -> str:
+    if not settings.database_url:
+        raise BadSetting("No database is set. Set DISPATCH_DATABASE_URL to a postgresql:// address.")
+    return settings.database_url
+
+
+def ring_path(settings: Settings) -> Path:
+    if not settings.keys_file:
+        raise BadSetting("No key ring is set. Set DISPATCH_KEYS_FILE to a file's name.")
+    return Path(settings.keys_file)
+
+
+def keyring(settings: Settings) -> KeyRing:
+    return KeyRing.load(ring_path(settings), issuer=settings.issuer, audience=settings.audience)
+
+
+@asynccontextmanager
+async def transaction(settings: Settings) -> AsyncIterator[Any]:
+    """A connection of this command alone; one that fails leaves nothing behind."""
+    conn = await connect(database_url(settings), BULK_TIMEOUT_S)
+    try:
+        async with conn.transaction():
+            yield conn
+    finally:
+        await conn.close(timeout=5.0)
+
+
+def new_password() -> str:
+    """Random, with a character of every kind that the apps ask for."""
+    return f"{secrets.token_urlsafe(PASSWORD_BYTES)}-aA1@"
+
+
+async def add_user(
+    settings: Settings, *, role: str, email: str, first_name: str, last_name: str, phone: str | None
+) -> str:
+    """Makes an account and returns its password, which is kept nowhere."""
+    password = new_password()
+    newcomer = Newcomer(
+        email=email,
+        first_name=first_name,
+        last_name=last_name,
+        role=role,
+        phone=phone,
+        password_hash=hash_now(password, settings.bcrypt_cost),
+    )
+    try:
+        async with transaction(settings) as conn:
+            (user_id,) = await enrol(conn, [newcomer])
+            await conn.execute(SQL["audit"], "users add", "user", user_id, {"role": role})
+    except asyncpg.UniqueViolationError:
+        raise Stop(f"{email} has an account already. Take another address.") from None
+    except asyncpg.CheckViolationError as error:
+        raise Stop(
+            f"This account cannot be: {error.constraint_name}. Look at email, names and phone."
+        ) from None
+    return password
+
+
+async def mint_tokens(settings: Settings, role: str, count: int, out: Path) -> None:
+    """`count` new users of a role, with a token each, as JSON lines in a file for the owner alone."""
+    ring = keyring(settings)
+    people = load_people(random.Random(), role, count)
+    # The file comes first: a name that cannot be written must not leave users behind.
+    with _private_file(out) as file:
+        async with transaction(settings) as conn:
+            ids = await enrol(conn, people)
+            sessions = await open_sessions(conn, ids, settings.access_s)
+            await conn.execute(SQL["audit"], "users token", "users", role, {"count": count})
+        now_s = time.time()
+        for person, user_id, session_id in zip(people, ids, sessions, strict=True):
+            token = ring.mint(user_id, role, session_id, now_s=now_s, life_s=settings.access_s)
+            name = f"{person.first_name} {person.last_name}"
+            file.write(msgspec.json.encode(TokenLine(user_id, role, token, name)) + b"\n")
+
+
+def load_people(chance: random.Random, role: str, count: int, domain: str = LOAD_DOMAIN) -> list[Newcomer]:
+    """Invented people with addresses that nobody has had before, and something to drive if they drive."""
+    run = secrets.token_hex(4)
+    people = []
+    for number in range(count):
+        first_name, last_name = names.person(chance)
+        people.append(
+            Newcomer(
+                email=f"{first_name}.{last_name}.{run}.{number}@{domain}".lower(),
+                first_name=first_name,
+                last_name=last_name,
+                role=role,
+                car=names.car(chance, role) if role in ("driver", "courier") else None,
+            )
+        )
+    return people
+
+
+def _private_file(path: Path) -> Any:
+    """Opened for writing with mode 600 even if it was there with another."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "wb")
