@@ -161,7 +161,7 @@ class NearestSearch(Generic[PayloadT]):
 
     def best(self) -> list[Near[PayloadT]]:
         """The nearest so far, at most `want`, by (distance, driver id)."""
-        return heapq.nsmallest(self._want, self._found.values(), key=lambda near: near[:2])
+        return heapq.nsmallest(self._want, self._found.values())  # ids differ: payloads are never compared
 
     def _next_rings(self) -> int | None:
         if self._rings == 0:

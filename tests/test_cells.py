@@ -23,7 +23,7 @@ from dispatch.cells import (
     valid_position,
 )
 
-PENTAGONS = [h3.cell_to_latlng(cell) for cell in h3.get_pentagons(RESOLUTION)]
+PENTAGONS: list[tuple[float, float]] = [h3.cell_to_latlng(cell) for cell in h3.get_pentagons(RESOLUTION)]
 PLACES = {
     "Kharkiv": (49.9935, 36.2304),
     "Kharkiv's pentagon": (50.1032, 36.5220),
@@ -184,9 +184,9 @@ def test_no_cell_is_asked_for_twice() -> None:
 
 
 def test_equal_distances_are_ordered_by_id_and_payloads_come_back() -> None:
-    search = NearestSearch[str](0.0, 0.0, 2, 1_000.0)
-    search.feed([("b", 0.001, 0.0, "B"), ("a", 0.001, 0.0, "A"), ("c", 0.001, 0.0, "C")])
-    assert [(near.driver_id, near.payload) for near in search.best()] == [("a", "A"), ("b", "B")]
+    search = NearestSearch[object](0.0, 0.0, 2, 1_000.0)
+    search.feed([("b", 0.001, 0.0, "B"), ("a", 0.001, 0.0, None), ("c", 0.001, 0.0, "C")])
+    assert [(near.driver_id, near.payload) for near in search.best()] == [("a", None), ("b", "B")]
 
 
 def test_who_moves_during_the_search_counts_once_where_he_was_read_last() -> None:
