@@ -144,8 +144,8 @@ def test_what_the_rings_cover_is_in_their_cells(seed: int, rings: int) -> None:
     rng = random.Random(seed)
     origin = cell_of(*moved(*rng.choice(PENTAGONS), rng.uniform(0.0, math.tau), rng.uniform(0.0, 4e6)))
     disk = set(h3.grid_disk(origin, rings))
-    for corner in h3.cell_to_boundary(origin):
-        place = moved(*corner, rng.uniform(0.0, math.tau), 0.01)
+    for lat_deg, lng_deg in h3.cell_to_boundary(origin):
+        place = moved(lat_deg, lng_deg, rng.uniform(0.0, math.tau), 0.01)
         if cell_of(*place) != origin:
             continue
         covered = covered_m(face_angle(*place), rings)
