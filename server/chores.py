@@ -18,7 +18,8 @@ import msgspec
 
 from rooms.identity import KeyRing
 from server import names
-from server.settings import BadSetting, Settings
+from server.needs import Stop, database_url, ring_path
+from server.settings import Settings
 from storage.accounts import SQL
 from storage.enrol import Newcomer, enrol, open_sessions
 from storage.passwords import hash_now
@@ -29,10 +30,6 @@ PASSWORD_BYTES = 12
 BULK_TIMEOUT_S = 60.0
 
 
-class Stop(Exception):
-    """Ends a command with one sentence for the person who called it."""
-
-
 class TokenLine(msgspec.Struct, frozen=True):
     """One line of the file that load clients read."""
 
@@ -40,18 +37,6 @@ class TokenLine(msgspec.Struct, frozen=True):
     role: str
     token: str
     name: str
-
-
-def database_url(settings: Settings) -> str:
-    if not settings.database_url:
-        raise BadSetting("No database is set. Set DISPATCH_DATABASE_URL to a postgresql:// address.")
-    return settings.database_url
-
-
-def ring_path(settings: Settings) -> Path:
-    if not settings.keys_file:
-        raise BadSetting("No key ring is set. Set DISPATCH_KEYS_FILE to a file's name.")
-    return Path(settings.keys_file)
 
 
 def keyring(settings: Settings) -> KeyRing:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from server.needs import Stop, database_url, ring_path
 from server.settings import BadSetting, Settings, load, table
 
 ROLES = ("passenger", "driver", "courier", "admin")
@@ -42,7 +43,6 @@ def _sentence(error: Exception) -> str | None:
     import redis
 
     from rooms.identity import BadKeys
-    from server.chores import Stop
     from storage.migrate import StaleSchema
     from storage.postgis import DatabaseUnavailable
 
@@ -147,7 +147,6 @@ def _drain(_: argparse.Namespace, settings: Settings) -> None:
 
 
 def _migrate(_: argparse.Namespace, settings: Settings) -> None:
-    from server.chores import database_url
     from storage.migrate import migrate
 
     applied = asyncio.run(migrate(database_url(settings)))
@@ -185,7 +184,6 @@ def _users_token(arguments: argparse.Namespace, settings: Settings) -> None:
 
 def _keys_init(_: argparse.Namespace, settings: Settings) -> None:
     from rooms.identity import Ring
-    from server.chores import ring_path
 
     path = ring_path(settings)
     if path.exists():
@@ -199,7 +197,6 @@ def _keys_init(_: argparse.Namespace, settings: Settings) -> None:
 
 def _keys_rotate(_: argparse.Namespace, settings: Settings) -> None:
     from rooms.identity import Ring
-    from server.chores import ring_path
 
     path = ring_path(settings)
     ring = Ring.read(path).rotated()
@@ -209,7 +206,6 @@ def _keys_rotate(_: argparse.Namespace, settings: Settings) -> None:
 
 def _keys_list(_: argparse.Namespace, settings: Settings) -> None:
     from rooms.identity import Ring
-    from server.chores import ring_path
 
     ring = Ring.read(ring_path(settings))
     for kid in ring.keys:

@@ -96,7 +96,7 @@ select *, true
 
 -- name: add_courier_profiles
 -- The couriers' own page, active from the start.
-insert into courier_profiles (user_id, is_active, is_available, vehicle_type)
+insert into courier_profiles (user_id, vehicle_type, is_active, is_available)
 select *, true, true from unnest($1::uuid[], $2::text[]) as n (user_id, vehicle_type);
 
 -- name: audit

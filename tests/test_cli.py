@@ -1,0 +1,186 @@
+"""The shell's commands: what they write, what they refuse, and that a failure is one sentence."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from rooms.identity import KeyRing, Ring
+from server.cli import main
+from tests.support import fresh_database
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A configured shell whose key ring is still to be made."""
+    keys = tmp_path / "keys.json"
+    monkeypatch.setenv("DISPATCH_KEYS_FILE", str(keys))
+    monkeypatch.setenv("DISPATCH_BCRYPT_COST", "4")
+    return keys
+
+
+@pytest.fixture
+def shell(environment: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("DISPATCH_DATABASE_URL", database_url)
+    return database_url
+
+
+def run(*words: str) -> int:
+    """The command in a process' place but not in one; asyncio.run needs a thread of its own here."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(main, words).result()
+
+
+async def rows(url: str, sql: str) -> list[dict[str, Any]]:
+    conn = await asyncpg.connect(url, timeout=10)
+    try:
+        return [dict(row) for row in await conn.fetch(sql)]
+    finally:
+        await conn.close()
+
+
+def test_help_is_quick_and_lists_the_commands() -> None:
+    began_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "server.cli", "--help"],
+        capture_output=True, text=True, check=True, timeout=20,
+    )  # fmt: skip
+    assert time.monotonic() - began_s < 3
+    for word in ("serve", "drain", "migrate", "seed", "users", "keys", "areas", "settings"):
+        assert word in done.stdout
+    for heavy in ("asyncpg", "aiohttp", "socketio", "shapely", "h3", "jwt", "bcrypt"):
+        assert f" {heavy}\n" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["nonsense"], ["users"], ["users", "token", "--role", "king"]])
+def test_a_wrong_call_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert "usage: dispatch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words", "told"),
+    [
+        ("DISPATCH_PORT=many", ["settings"], "dispatch settings"),
+        ("DISPATCH_DATABASE_URL=", ["migrate"], "DISPATCH_DATABASE_URL"),
+        ("DISPATCH_DATABASE_URL=postgresql://127.0.0.1:1/none", ["migrate"], "DISPATCH_DATABASE_URL"),
+        ("DISPATCH_KEYS_FILE=", ["keys", "init"], "DISPATCH_KEYS_FILE"),
+        ("DISPATCH_KEYS_FILE=/nowhere/keys.json", ["keys", "list"], "dispatch keys init"),
+    ],
+)
+def test_a_failure_is_one_sentence_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    setting: str,
+    words: list[str],
+    told: str,
+) -> None:
+    monkeypatch.setenv(*setting.split("=", 1))
+    assert run(*words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("dispatch: ") and error.count("\n") == 1
+    assert told in error
+
+
+def test_migrate_brings_an_empty_database_up_and_then_has_nothing_to_do(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with fresh_database(template=False) as url:
+        monkeypatch.setenv("DISPATCH_DATABASE_URL", url)
+        assert run("users", "add", "--role", "driver", "--email", "a@b.example") == 1
+        assert "dispatch migrate" in capsys.readouterr().err
+        assert run("migrate") == 0
+        assert "0001_accounts" in capsys.readouterr().out
+        assert run("migrate") == 0
+        assert "up to date" in capsys.readouterr().out
+
+
+def test_keys_are_made_once_rotated_and_listed(environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("keys", "init") == 0
+    made = environment.read_text()
+    assert environment.stat().st_mode & 0o777 == 0o600
+    assert run("keys", "init") == 0
+    assert environment.read_text() == made
+    assert run("keys", "rotate") == 0
+    ring = Ring.read(environment)
+    assert len(ring.keys) == 2 and environment.stat().st_mode & 0o777 == 0o600
+    capsys.readouterr()
+    assert run("keys", "list") == 0
+    listed = capsys.readouterr().out
+    assert all(kid in listed for kid in ring.keys)
+    assert not any(secret in listed for secret in ring.keys.values())
+
+
+async def test_an_added_user_has_a_password_that_is_shown_once(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("users", "add", "--role", "admin", "--email", "Root@Example.org") == 0
+    password = capsys.readouterr().out.rsplit(" ", 1)[1].strip()
+    (user,) = await rows(shell, "select * from users")
+    assert user["role"] == "admin" and user["email"] == "Root@Example.org"
+    assert password not in str(user) and user["password_hash"].startswith("$2b$04$")
+    (noted,) = await rows(shell, "select * from audit_log")
+    assert noted["action"] == "users add" and noted["subject_id"] == str(user["id"])
+    assert password not in str(noted)
+
+    assert run("users", "add", "--role", "driver", "--email", "root@example.ORG") == 1
+    assert "has an account already" in capsys.readouterr().err
+    assert run("users", "add", "--role", "driver", "--email", "no address") == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert len(await rows(shell, "select * from users")) == 1
+
+
+async def test_two_thousand_tokens_in_three_seconds(shell: str, environment: Path, tmp_path: Path) -> None:
+    assert run("keys", "init") == 0
+    out = tmp_path / "tokens.jsonl"
+    out.touch(mode=0o644)
+    began_s = time.monotonic()
+    assert run("users", "token", "--count", "2000", "--role", "driver", "--out", str(out)) == 0
+    assert time.monotonic() - began_s < 3
+    assert out.stat().st_mode & 0o777 == 0o600
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(lines) == len({line["user_id"] for line in lines}) == 2000
+    ring = KeyRing.load(environment, issuer="aryv-dispatch", audience="aryv-apps")
+    claims = [ring.verify(line["token"], time.time()) for line in lines]
+    held = await rows(
+        shell,
+        """select u.id::text as user_id, s.id::text as session_id, u.first_name || ' ' || u.last_name as name
+             from users u join sessions s on s.user_id = u.id join vehicles v on v.user_id = u.id
+            where u.role = 'driver' and u.password_hash = ''""",
+    )
+    assert {(row["user_id"], row["session_id"]) for row in held} == {
+        (c.user_id, c.session_id) for c in claims
+    }
+    assert {row["user_id"]: row["name"] for row in held} == {line["user_id"]: line["name"] for line in lines}
+
+
+async def test_tokens_that_cannot_be_written_leave_no_users(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("keys", "init") == 0
+    assert run("users", "token", "--count", "2", "--role", "courier", "--out", "/nowhere/tokens") == 1
+    assert await rows(shell, "select * from users") == []
+
+
+async def test_courier_tokens_come_with_the_couriers_page(shell: str, tmp_path: Path) -> None:
+    assert run("keys", "init") == 0
+    assert run("users", "token", "--count", "3", "--role", "courier", "--out", str(tmp_path / "t")) == 0
+    held = await rows(
+        shell,
+        "select p.vehicle_type = v.type as same from courier_profiles p join vehicles v using (user_id)",
+    )
+    assert [row["same"] for row in held] == [True] * 3
+
+
+def test_settings_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("settings") == 0
+    assert "`DISPATCH_BCRYPT_COST` | 12 |" in capsys.readouterr().out
