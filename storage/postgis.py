@@ -21,12 +21,13 @@ SQL = Path(__file__).parent / "sql"
 CONNECT_S = 5.0
 CLOSE_S = 3.0
 
-# What PostgreSQL says when it cannot work, by class of SQLSTATE: connection, resources, operator, system.
-_OUTAGE_CLASSES = ("08", "53", "57", "58")
+# What PostgreSQL says when it cannot work now, by class of SQLSTATE: connection, a lost race of
+# transactions, resources, operator, system.
+_OUTAGE_CLASSES = ("08", "40", "53", "57", "58")
 _LOCK_NOT_AVAILABLE = "55P03"
 _IDLE_IN_TRANSACTION = "25P03"
 
-_NAMED = re.compile(r"^-- name: (\w+)\n((?:--.*\n)+)(.+?)(?=^-- name: |\Z)", re.M | re.S)
+_NAMED = re.compile(r"^-- name: (\w+)\n((?:--[^\n]*\n)+)(.+?)(?=^-- name: |\Z)", re.M | re.S)
 
 
 class DatabaseUnavailable(Exception):
@@ -79,6 +80,7 @@ def _server_settings(timeout_s: float) -> dict[str, str]:
         "timezone": "UTC",
         "statement_timeout": milliseconds,
         "idle_in_transaction_session_timeout": milliseconds,
+        "synchronous_commit": "on",  # what is acked, or trimmed from Redis, is on disk here
     }
 
 

@@ -179,8 +179,8 @@ create table packages (
   constraint packages_numbers check (units >= 0 and fare_minor >= 0 and distance_m >= 0 and duration_s >= 0
     and weight_kg >= 0 and offers >= 0),
   constraint packages_places check (on_globe(pickup::geometry) and on_globe(dropoff::geometry)),
-  constraint packages_size check (size in ('small', 'medium', 'large', 'custom')),
-  constraint packages_tier check (tier in ('lightning', 'express', 'standard', 'economy')),
+  constraint packages_size check (size ~ '^[a-z0-9_-]{1,40}$'),  -- which exist is said by the area's prices
+  constraint packages_tier check (tier ~ '^[a-z0-9_-]{1,40}$'),
   constraint packages_currency check (currency = '' or currency ~ '^[A-Z]{3}$')
 );
 create index packages_sender on packages (sender_id, created_at, id);

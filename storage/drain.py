@@ -1,0 +1,182 @@
+"""The drain: carries facts and positions from one shard's Redis into PostgreSQL, exactly once in effect.
+
+Each stream has a cursor in PostgreSQL (`drain_cursors`), moved by compare-and-set in the transaction that
+writes the rows: cursor and rows are one commit. The stream is trimmed only behind a committed cursor. So a
+crash at any await repeats or skips nothing, any number of drains may run, and the loser of a race reads the
+cursor again. A cursor belongs to one life of the Redis: under another, the whole stream is read again, and
+rows that exist are left alone. docs/failures-drain.md lists every await with its outcome and test.
+
+Nothing here waits without bound. What keeps PostgreSQL or Redis from answering is met with a bounded backoff,
+for as long as it takes: the streams keep what has not been drained.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from storage import migrate, postgis
+from storage.drainstream import CursorMoved, FactsStream, FixesStream, Stream, Tally
+from storage.sink import SQL
+
+log = logging.getLogger("dispatch.drain")
+
+BACKOFF_MIN_S = 0.1
+BACKOFF_MAX_S = 2.0
+ROUTE_PAUSE_S = 1.0
+ROUTES_A_ROUND = 50
+LEAVE_WITHIN_S = 2.5
+REPORT_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrainOptions:
+    """What the drain must know; the names are those of the settings."""
+
+    database_url: str
+    redis_url: str
+    shard: str
+    drain_batch: int = 2_000
+    drain_idle_ms: int = 100
+    facts_max_age_s: int = 120
+    route_settle_s: float = 5.0
+    database_timeout_s: float = 10.0
+    redis_timeout_ms: int = 1_500
+
+
+@dataclass
+class Stats:
+    """What the drain did since it started; the lasting numbers are in the view drain_lag."""
+
+    facts: Tally = field(default_factory=Tally)
+    fixes: Tally = field(default_factory=Tally)
+    routes: int = 0
+    outages: int = 0
+
+
+class Drain:
+    """One process' drain of one shard. `run` returns when `stop` is set."""
+
+    def __init__(self, options: DrainOptions) -> None:
+        self._options = options
+        self._stats = Stats()
+
+    def stats(self) -> dict[str, Any]:
+        return asdict(self._stats)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises migrate.StaleSchema; meets everything else with patience. After `stop` the batches at work
+        are finished, or dropped whole after LEAVE_WITHIN_S."""
+        options, stats = self._options, self._stats
+        redis = aioredis.Redis.from_url(
+            options.redis_url,
+            socket_timeout=options.redis_timeout_ms / 1000,
+            socket_connect_timeout=options.redis_timeout_ms / 1000,
+            retry=Retry(NoBackoff(), 0),
+        )
+        facts = FactsStream(options.shard, redis, stats.facts, options.drain_batch, options.facts_max_age_s)
+        fixes = FixesStream(options.shard, redis, stats.fixes, options.drain_batch)
+        works = [
+            asyncio.create_task(self._keep_at(lambda conn: self._drain(facts, conn, stop), stop)),
+            asyncio.create_task(self._keep_at(lambda conn: self._drain(fixes, conn, stop), stop)),
+            asyncio.create_task(self._keep_at(lambda conn: self._draw_routes(conn, stop), stop)),
+            asyncio.create_task(self._report(stop)),
+        ]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([stopped, *works], return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                await asyncio.wait(works, timeout=LEAVE_WITHIN_S)
+            for work in works:
+                if work.done():
+                    work.result()
+        finally:
+            for task in (stopped, *works):
+                task.cancel()
+            await asyncio.gather(stopped, *works, return_exceptions=True)
+            await redis.aclose()
+
+    async def _keep_at(self, work: Callable[[Any], Awaitable[None]], stop: asyncio.Event) -> None:
+        """Runs `work` on a connection of its own until `stop`, again after every failure."""
+        pause_s = BACKOFF_MIN_S
+        while not stop.is_set():
+            began_s = time.monotonic()
+            try:
+                async with self._connection() as conn:
+                    await work(conn)
+            except migrate.StaleSchema:
+                raise
+            except Exception as error:
+                self._stats.outages += 1
+                known = postgis.is_outage(error) or isinstance(
+                    error, RedisError | postgis.DatabaseUnavailable
+                )
+                log.warning("drain of %s pauses: %s", self._options.shard, error, exc_info=not known)
+            if time.monotonic() - began_s > BACKOFF_MAX_S:
+                pause_s = BACKOFF_MIN_S  # it worked for a while
+            await _pause(stop, pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(BACKOFF_MAX_S, pause_s * 2)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        conn = await postgis.connect(self._options.database_url, self._options.database_timeout_s)
+        try:
+            await migrate.check(conn)
+            yield conn
+        finally:
+            conn.terminate()  # an open transaction dies with it
+
+    async def _drain(self, stream: Stream, conn: Any, stop: asyncio.Event) -> None:
+        """Round after round: at once while there is more than a batch, else every `drain_idle_ms`."""
+        stream.use(conn)
+        while not stop.is_set():
+            try:
+                more = await stream.round()
+            except CursorMoved:
+                stream.use(conn)  # another drain is at it: read the cursor again
+                more = False
+            if not more:
+                await _pause(stop, self._options.drain_idle_ms / 1000)
+
+    async def _draw_routes(self, conn: Any, stop: asyncio.Event) -> None:
+        options = self._options
+        while not stop.is_set():
+            drawn = 0
+            for statement in (SQL["routes_of_rides"], SQL["routes_of_packages"]):
+                tag = await conn.execute(statement, options.shard, options.route_settle_s, ROUTES_A_ROUND)
+                drawn += int(tag.split()[-1])
+            self._stats.routes += drawn
+            if drawn < ROUTES_A_ROUND:
+                await _pause(stop, ROUTE_PAUSE_S)
+
+    async def _report(self, stop: asyncio.Event) -> None:
+        """A line in the log every REPORT_EVERY_S in which something was drained."""
+        before = (0, 0)
+        while not stop.is_set():
+            await _pause(stop, REPORT_EVERY_S)
+            facts, fixes = self._stats.facts, self._stats.fixes
+            if before != (facts.entries, fixes.entries):
+                before = (facts.entries, fixes.entries)
+                log.info("drain of %s: facts %s; fixes %s", self._options.shard, facts, fixes)
+
+
+async def run_drain(options: DrainOptions, stop: asyncio.Event) -> None:
+    """Drains until `stop` is set."""
+    await Drain(options).run(stop)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass

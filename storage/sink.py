@@ -1,0 +1,114 @@
+"""The writing side of the drain: rows into tables, inside the caller's transaction.
+
+Guarantees: whatever PostgreSQL refuses because of the row itself (data, constraints, limits) is found by
+halving and goes to dead_letters alone; all other rows are written. A failure that is not a row's fault is
+raised, so that the caller's transaction rolls back as a whole. Rows that exist already are left alone.
+"""
+
+import io
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+
+from storage.fixrows import COLUMNS, Fix, copy_bytes, describe
+from storage.postgis import queries
+from storage.projection import TABLES, Refused, Row
+
+SQL = queries("drain")
+#: Classes of SQLSTATE that speak of the row: data exception, integrity, a limit of the program.
+_ROWS_FAULT = ("22", "23", "54")
+
+T = TypeVar("T", Row, Fix)
+
+
+def is_rows_fault(error: asyncpg.PostgresError) -> bool:
+    return (error.sqlstate or "")[:2] in _ROWS_FAULT
+
+
+class Sink:
+    """One batch of one stream. `rows` and `refused` count what was written and what was not."""
+
+    def __init__(self, conn: Any, shard: str, stream: str, life: str) -> None:
+        self._conn = conn
+        self._origin = (shard, life, stream)
+        self.rows = 0
+        self.refused = 0
+
+    async def write_rows(self, tables: dict[str, list[Row]]) -> None:
+        """Rows by table, as projection.merge gives them."""
+        for table in TABLES:
+            statement = SQL[table]
+
+            async def put(rows: list[Row], statement: str = statement) -> None:
+                await self._conn.execute(statement, [row.values for row in rows])
+
+            await self._write(tables.get(table, []), put)
+
+    async def write_fixes(self, fixes: list[Fix]) -> None:
+        """By COPY; if some of the fixes exist already, by COPY beside the table and INSERT of what is new."""
+        if not fixes:
+            return
+        try:
+            async with self._conn.transaction():
+                await self._copy("locations", fixes)
+            self.rows += len(fixes)
+        except asyncpg.UniqueViolationError:
+            await self._write(fixes, self._insert_new)
+        except asyncpg.PostgresError as error:
+            if not is_rows_fault(error):
+                raise
+            await self._write(fixes, self._insert_new)
+
+    async def refuse(self, letters: list[Refused]) -> None:
+        """Rows nobody could even ask PostgreSQL about, or that it would not take."""
+        self.refused += len(letters)
+        await self._conn.executemany(
+            SQL["refuse"],
+            [
+                (*self._origin, x.entry_id, x.item, x.target, x.sqlstate, _storable(x.reason), x.content)
+                for x in letters
+            ],
+        )
+
+    async def _copy(self, table: str, fixes: list[Fix]) -> None:
+        source = io.BytesIO(copy_bytes(fixes))
+        await self._conn.copy_to_table(table, source=source, columns=COLUMNS, format="binary")
+
+    async def _insert_new(self, fixes: list[Fix]) -> None:
+        await self._conn.execute(SQL["fixes_staging"])
+        await self._copy("fixes_staging", fixes)
+        await self._conn.execute(SQL["fixes_from_staging"])
+
+    async def _write(self, rows: list[T], put: Callable[[list[T]], Awaitable[None]]) -> None:
+        """Puts all rows, each try in a savepoint, halving what is refused: about 2 log2(n) tries a bad row."""
+        parts = [rows] if rows else []
+        while parts:
+            part = parts.pop()
+            try:
+                async with self._conn.transaction():
+                    await put(part)
+                self.rows += len(part)
+            except asyncpg.PostgresError as error:
+                if not is_rows_fault(error):
+                    raise
+                half = len(part) // 2
+                if half:
+                    parts += [part[half:], part[:half]]
+                    continue
+                await self.refuse([_letter(part[0], error)])
+                elder = part[0].older if isinstance(part[0], Row) else None
+                if elder is not None:
+                    parts.append([elder])  # the record as it was before the change that is refused
+
+
+def _letter(row: Row | Fix, error: asyncpg.PostgresError) -> Refused:
+    target, content = (row.table, row.values) if isinstance(row, Row) else ("locations", describe(row))
+    body = msgspec.json.encode(content)
+    return Refused(row.entry_id, row.item, target, error.sqlstate or "", str(error), body)
+
+
+def _storable(text: str) -> str:
+    """A reason quotes what was refused, NUL included, which is the one character text cannot hold."""
+    return text.replace("\x00", "\\0")[:2000]
