@@ -19,6 +19,7 @@ from loadtest.words import offered_job
 FIX_MEMORY = 60_000
 REQUEST_MEMORY = 20_000
 LATENCY_SAMPLE = 20_000
+ERROR_NAMES = 200
 
 FixKey = tuple[str, int, int]
 
@@ -51,7 +52,8 @@ class Tally:
 
     def error(self, event: str, code: str) -> None:
         """A refusal or a failure that a phone met."""
-        self.errors[f"{event}: {code}"] += 1
+        name = f"{event}: {code}"
+        self.errors[name if name in self.errors or len(self.errors) < ERROR_NAMES else "other"] += 1
 
     def late(self, wall_s: float) -> None:
         """By how much a scheduled position missed its time: where this process did not keep up."""
