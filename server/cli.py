@@ -7,16 +7,20 @@ or 130 (interrupted). What a command needs is imported when it runs, so that `di
 import argparse
 import asyncio
 import logging
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
-from server.needs import Stop, database_url, ring_path
+from server.needs import Stop, database_url, redis_url, ring_path
 from server.settings import BadSetting, Settings, load, table
 
 ROLES = ("passenger", "driver", "courier", "admin")
 MAX_TOKENS = 100_000
 
+Options = TypeVar("Options")
 Run = Callable[[argparse.Namespace, Settings], None]
 
 
@@ -140,10 +144,20 @@ def _serve(_: argparse.Namespace, settings: Settings) -> None:
 
 
 def _drain(_: argparse.Namespace, settings: Settings) -> None:
-    from storage.drain import run_drain
+    from storage.drain import DrainOptions, run_drain
 
     _logs(settings)
-    asyncio.run(run_drain(settings))
+    needed = {"database_url": database_url(settings), "redis_url": redis_url(settings)}
+    shared = {field.name: getattr(settings, field.name) for field in fields(DrainOptions)}
+    asyncio.run(_until_told(run_drain, DrainOptions(**shared | needed)))
+
+
+async def _until_told(work: Callable[[Options, asyncio.Event], Awaitable[None]], options: Options) -> None:
+    """Runs what ends by an event, which SIGTERM or Ctrl-C sets."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await work(options, stop)
 
 
 def _migrate(_: argparse.Namespace, settings: Settings) -> None:

@@ -15,6 +15,12 @@ def database_url(settings: Settings) -> str:
     return settings.database_url
 
 
+def redis_url(settings: Settings) -> str:
+    if not settings.redis_url:
+        raise BadSetting("No Redis is set. Set DISPATCH_REDIS_URL to a redis:// or unix:// address.")
+    return settings.redis_url
+
+
 def ring_path(settings: Settings) -> Path:
     if not settings.keys_file:
         raise BadSetting("No key ring is set. Set DISPATCH_KEYS_FILE to a file's name.")
