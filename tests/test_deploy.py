@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -182,7 +183,7 @@ def plain_secrets(compose: dict[str, Any]) -> list[str]:
     wrong = []
     for name, service in compose["services"].items():
         command = service.get("command", [])
-        values = [*service.get("environment", {}).items(), *zip(command, command[1:], strict=False)]
+        values = [*service.get("environment", {}).items(), *pairwise(command)]
         for key, value in values:
             if SECRET_NAME.search(str(key)) and not re.fullmatch(
                 r"/run/secrets/\w+|\$\{\w+:\?\}", str(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from server.devstack.procs import DevError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-DEV = CHECKOUT / ".dev"
+DEV = Path(os.environ.get("DEV_FOLDER") or CHECKOUT / ".dev")
 
 # The kernel's limit for the path of a unix socket is 107 bytes, and PostgreSQL's socket name takes 15 of
 # them.

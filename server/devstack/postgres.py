@@ -22,6 +22,7 @@ from server.devstack.paths import private_folder, socket_folder
 
 COMMAND_TIMEOUT_S = 120.0
 STOP_FAST_S = 4.0
+ORPHANS_LEAVE_S = 10.0
 PORT = 5432  # names the socket only: nothing listens on TCP
 USER = DATABASE = "app"
 
@@ -90,9 +91,7 @@ class PostgresServer:
         """Returns the URL of the `app` database; adopts a cluster of ours that is still running."""
         private_folder(self._folder)
         if self.pid is None:
-            # Left by a hard stop; after a reboot its pid may be anybody's, and PostgreSQL would refuse to
-            # start.
-            (self._data / "postmaster.pid").unlink(missing_ok=True)
+            self._clear_after_a_kill()
             if not (self._folder / "made").exists():
                 self._make()
             self._configure()
@@ -102,6 +101,13 @@ class PostgresServer:
             self._sql(DATABASE, "CREATE EXTENSION postgis")
             (self._folder / "made").touch()
         return self.url()
+
+    def _clear_after_a_kill(self) -> None:
+        """PostgreSQL refuses to start while the pid of a killed postmaster is anybody's, or a zombie's."""
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        (self._sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+        # Its children leave by themselves, but not at once, and hold the shared memory until then.
+        procs.wait_for(lambda: not procs.working_in(self._data), ORPHANS_LEAVE_S)
 
     def _make(self) -> None:
         shutil.rmtree(self._data, ignore_errors=True)  # what a broken first start left

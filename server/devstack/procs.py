@@ -140,6 +140,16 @@ def spawn(
     return child
 
 
+def working_in(folder: Path) -> list[int]:
+    """Processes whose working folder this is; none where the system does not tell."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if Path(os.readlink(process / "cwd")) == folder.resolve():
+                found.append(int(process.name))
+    return found
+
+
 def tail(log: Path, lines: int = 15) -> str:
     try:
         text = log.read_text(errors="replace")
