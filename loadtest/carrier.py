@@ -171,7 +171,7 @@ class Carrier(Person):
     async def _take_up(self, kind: Kind, job_id: str) -> None:
         """After a fresh start: carries on a job that the server still knows this person to have."""
         shot = await self.ask(kind.join, {kind.id_field: job_id})
-        if shot.get("ok") and shot.get("driverId") == self.id:
+        if shot.get("ok") and (shot.get("driver") or {}).get("id") == self.id:
             self.here = self.here or point_of(shot["pickup"])
             job = Job(job_id, kind, point_of(shot["pickup"]), point_of(shot["dropoff"]), str(shot["state"]))
             self._spawn(self._carry(job))

@@ -19,6 +19,8 @@ from loadtest.spoken import Spoken, double_assignments, holdings, spoken_of, str
 from loadtest.tally import Tally
 from loadtest.words import TERMINAL_STATES, UNASSIGNED_STATES, job_of, offered_job
 
+SNAPSHOTS = frozenset({"connected", "joined_ride", "joined_package"})
+
 
 @dataclass
 class Ask:
@@ -81,7 +83,10 @@ class Ledger(Tally):
     def heard(self, user: str, event: str, payload: dict[str, Any]) -> None:
         if event == "connected":
             self._last = {key: seq for key, seq in self._last.items() if key[0] != user}
-        elif event == "driver_location":
+        if event in SNAPSHOTS:
+            self._stands_at(user, payload)
+            return
+        if event == "driver_location":
             self._position(user, payload)
         elif event == "offer":
             self._offer(user, payload)
@@ -91,13 +96,15 @@ class Ledger(Tally):
             super().heard(user, event, payload)
         self._numbered(user, event, payload)
 
+    def _stands_at(self, user: str, payload: dict[str, Any]) -> None:
+        """A snapshot: what was said before it is no gap, the next number is the one after it."""
+        for each in [payload, *payload.get("jobs", [])]:
+            if isinstance(each.get("seq"), int):
+                self._last[user, str(each["room"]), str(each["epoch"])] = each["seq"]
+
     def _numbered(self, user: str, event: str, payload: dict[str, Any]) -> None:
         room, seq = payload.get("room"), payload.get("seq")
-        if (
-            not isinstance(room, str)
-            or not isinstance(seq, int)
-            or event in {"joined_ride", "joined_package"}
-        ):
+        if not isinstance(room, str) or not isinstance(seq, int):
             return
         place = (room, str(payload.get("epoch")), seq)
         self.heard_twice += (user, place) in self._seen
