@@ -86,7 +86,7 @@ def status_fact(
     join: tuple[UserId, ...] = (),
     leave: tuple[UserId, ...] = (),
 ) -> Fact:
-    """The job moved (or was opened): told to its room."""
+    """The job moved (or was opened): told to its room, which a finished job closes."""
     payload = {
         **receipt(job),
         "driverId": job.driver_id,
@@ -102,6 +102,7 @@ def status_fact(
         records=(job, *records),
         join=join,
         leave=leave,
+        close=job.ended_ms > 0,
     )
 
 

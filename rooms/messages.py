@@ -27,7 +27,9 @@ Timestamp = Annotated[str, Meta(max_length=40)] | int | float
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
-    legacy: ClassVar[frozenset[str]] = frozenset({"senderId", "driverId", "userId", "timestamp", "userType", "_t"})
+    legacy: ClassVar[frozenset[str]] = frozenset(
+        {"senderId", "driverId", "userId", "timestamp", "userType", "_t"}
+    )
     bare: ClassVar[str] = ""
 
 

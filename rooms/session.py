@@ -47,12 +47,13 @@ class Bucket:
 
 
 class Session:
-    """`device` names the socket (or, over HTTP, the login); `wire` is None over HTTP."""
+    """`device` names the socket (or, over HTTP, the login); `wire` is None over HTTP; `vehicle` is the id and
+    the words of the vehicle a driver usually drives."""
 
-    __slots__ = ("buckets", "device", "hold", "login", "name", "role", "rooms", "user_id", "wire")
+    __slots__ = ("buckets", "device", "hold", "login", "name", "role", "rooms", "user_id", "vehicle", "wire")
 
     def __init__(
-        self, user_id: UserId, name: str, role: str, device: str, login: str, wire: Wire | None = None
+        self, user_id: UserId, device: str, *, name: str, role: str, login: str, wire: Wire | None
     ) -> None:
         self.user_id = user_id
         self.name = name
@@ -60,6 +61,7 @@ class Session:
         self.device = device
         self.login = login
         self.wire = wire
+        self.vehicle: tuple[str, str] | None = None
         self.rooms: set[str] = set()
         self.buckets: dict[str, Bucket] = {}
         self.hold: list[tuple[str, int, Frame]] | None = None

@@ -4,12 +4,12 @@ A fact is spoken to the members of `room` as the Socket.IO event `event`, with `
 commit script with room, epoch and seq (`event` empty: a silent fact, spoken to nobody, which takes no
 number). `records` are the records as this commit left them, one entry per changed record over all facts of
 a commit: the drain projects them into tables. `join` and `leave` are the users whose sockets the room gains
-before, and loses after, this fact is spoken.
+before, and loses after, this fact is spoken; `close` empties the room after it.
 
 As a stream entry on `{shard}:facts` (all values text):
     r room · n epoch · s seq ("0" when silent) · e event ("" when silent) · p the ready Socket.IO text
     `["event",{…}]` ("" when silent) · d JSON array of records, each with its `record` tag and `version` ·
-    m JSON {"join": […], "leave": […]} ("" when nobody moves) · t Redis ms of the commit · a user who caused it
+    m JSON {"join": […], "leave": […], "close": bool} ("" when nobody moves) · t Redis ms of the commit · a user who caused it
 """
 
 from typing import Any
@@ -26,6 +26,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[Drained, ...] = ()
     join: tuple[UserId, ...] = ()
     leave: tuple[UserId, ...] = ()
+    close: bool = False
 
 
 class Moves(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,6 +34,7 @@ class Moves(msgspec.Struct, frozen=True, omit_defaults=True):
 
     join: tuple[UserId, ...] = ()
     leave: tuple[UserId, ...] = ()
+    close: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True):

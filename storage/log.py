@@ -261,5 +261,7 @@ def _fact_args(fact: Fact, stored: dict[Any, Stored]) -> list[Any]:
     if fact.event:
         text = _encode([fact.event, fact.payload])[:-2]  # without "}]"
     records = [stored.get(getattr(r, "id", ""), r) for r in fact.records]
-    moves = _encode(Moves(fact.join, fact.leave)) if fact.join or fact.leave else b""
+    moves = b""
+    if fact.join or fact.leave or fact.close:
+        moves = _encode(Moves(fact.join, fact.leave, fact.close))
     return [fact.room, fact.event, text, _encode(records) if records else b"", moves]

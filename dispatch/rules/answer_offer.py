@@ -65,9 +65,9 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     )
     accepted = replace(offer, state="accepted", ended_ms=state.now_ms)
     stops = (
-        Stop(job.id, "pickup", job.pickup),
-        *(Stop(job.id, "stop", place) for place in job.stops),
-        Stop(job.id, "dropoff", job.dropoff),
+        Stop(job.kind, job.id, "pickup", job.pickup),
+        *(Stop(job.kind, job.id, "stop", place) for place in job.stops),
+        Stop(job.kind, job.id, "dropoff", job.dropoff),
     )
     busy = replace(
         driver,

@@ -20,8 +20,7 @@ def decide(state: State, command: CancelJob) -> Decision:
     if command.admin and job.state == "in_progress" and not command.reason:
         raise Refusal("bad_request", "Cancelling a ride in progress needs a reason.")
     over = ended(job, to, state.now_ms, by=command.user, reason=command.reason)
-    leave = () if job.driver_id is None else (job.driver_id,)
-    told = status_fact(over, state.now_ms, command.user, leave=leave)
+    told = status_fact(over, state.now_ms, command.user)
     records, facts = end_offer(state, job, "withdrawn", "cancelled")
     driver = state.driver(job.driver_id)
     freed = () if driver is None else (without_job(driver, job.id, state.now_ms),)

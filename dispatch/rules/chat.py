@@ -18,6 +18,8 @@ def decide_send(state: State, command: SendMessage) -> Decision:
     job = _party_job(state, command.job_id, command.kind, command.user)
     if job.driver_id is None:
         raise Refusal("wrong_state", "There is nobody to talk to before a driver is assigned.")
+    if job.ended_ms:
+        raise Refusal("wrong_state", "The job is over, and so is its chat.")
     message = Message(
         id=command.message_id,
         job_id=job.id,

@@ -1,6 +1,6 @@
 """The assigned driver moves his job along its lifecycle, with the proofs that some steps ask for.
 
-A wrong code is counted and refused; after the area's limit only an admin can go on.
+Saying again where the job is already has no effect and is no error. A wrong code is counted and refused; after the area's limit only an admin can go on.
 """
 
 from msgspec.structs import replace
@@ -10,9 +10,9 @@ from dispatch.decision import Decision, State
 from dispatch.lifecycle import OVER, from_client, step
 from dispatch.policy import Policy
 from dispatch.rules import cancel_job
-from dispatch.rules.release import ended, without_job
+from dispatch.rules.release import ended, past_pickup, without_job
 from dispatch.wording import code_fact, receipt, status_fact
-from storage.records import Job
+from storage.records import Driver, Job
 
 
 def decide(state: State, command: MoveJob) -> Decision:
@@ -24,6 +24,8 @@ def decide(state: State, command: MoveJob) -> Decision:
     to = from_client(job.kind, job.state, command.status)
     if to in ("cancelled", "searching"):
         return _cancel(state, command)
+    if to == job.state and command.user == job.driver_id:
+        return Decision(answer={**receipt(job), "version": job.version})
     step(job.kind, job.state, to, _party(job, command))
     policy = state.area(job.area_id).policy
     if not command.admin:
@@ -87,9 +89,12 @@ def _moved(state: State, job: Job, to: str, command: MoveJob, policy: Policy) ->
     if to in ("in_progress", "picked_up"):
         moved = replace(moved, started_ms=now_ms, wake_ms=0)
     driver = state.driver(job.driver_id)
-    freed = (without_job(driver, job.id, now_ms),) if driver is not None and moved.ended_ms else ()
-    leave = tuple(d.id for d in freed)
-    facts = [status_fact(moved, now_ms, command.user, leave=leave)]
+    others: tuple[Driver, ...] = ()
+    if driver is not None and moved.ended_ms:
+        others = (without_job(driver, job.id, now_ms),)
+    elif driver is not None and moved.started_ms and not job.started_ms:
+        others = (past_pickup(driver, job.id, now_ms),)
+    facts = [status_fact(moved, now_ms, command.user)]
     if to == "picked_up":
         facts.append(code_fact(moved, now_ms))
-    return Decision(answer=receipt(moved), put=(moved, *freed), facts=tuple(facts))
+    return Decision(answer=receipt(moved), put=(moved, *others), facts=tuple(facts))

@@ -25,6 +25,11 @@ def without_job(driver: Driver, job_id: str, now_ms: int) -> Driver:
     )
 
 
+def past_pickup(driver: Driver, job_id: str, now_ms: int) -> Driver:
+    plan = tuple(stop for stop in driver.plan if stop.job_id != job_id or stop.what != "pickup")
+    return replace(driver, plan=plan, changed_ms=now_ms)
+
+
 def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, restart: bool) -> Job:
     """The same job, never again for the driver `without`. `restart` begins its patience anew: a driver who
     had accepted and is gone again is not the requester's fault."""

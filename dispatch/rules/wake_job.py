@@ -29,8 +29,7 @@ def decide(state: State, command: WakeJob) -> Decision:
         over = ended(job, step(job.kind, job.state, "no_show", "S"), state.now_ms, by=SYSTEM)
         driver = state.driver(job.driver_id)
         freed = () if driver is None else (without_job(driver, job.id, state.now_ms),)
-        leave = tuple(d.id for d in freed)
-        return Decision(put=(over, *freed), facts=(status_fact(over, state.now_ms, SYSTEM, leave=leave),))
+        return Decision(put=(over, *freed), facts=(status_fact(over, state.now_ms, SYSTEM),))
     return NOTHING
 
 

@@ -1,0 +1,88 @@
+"""What happens by itself: timers that run out, jobs that wait for a driver.
+
+Any node may sweep at any time; what two nodes do at once, the commit lets happen once. Work is taken from one
+bounded queue by a few workers, each job or driver once at a time; when the queue is full the timers simply
+stand, and the next sweep finds them again.
+"""
+
+import asyncio
+import logging
+
+from dispatch.commands import SYSTEM, Refusal, WakeDriver, WakeJob
+from dispatch.desk import Desk
+from storage.log import Conflict
+from storage.records import Driver, Job, JobId, Room, UserId
+from storage.shard import Unavailable
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 16
+QUEUE_MAX = 10_000
+
+
+class Clock:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._queue: asyncio.Queue[str] = asyncio.Queue(QUEUE_MAX)
+        self._queued: set[str] = set()
+        desk.poke = self.poke
+
+    def poke(self, job_id: str) -> None:
+        """A job was opened, or came back: match it now, not at its timer."""
+        self._put(f"match:{job_id}")
+
+    def _put(self, timer: str) -> None:
+        if timer not in self._queued and not self._queue.full():
+            self._queued.add(timer)
+            self._queue.put_nowait(timer)
+
+    async def sweep(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                for timer in await self._desk.log.due():
+                    self._put(timer)
+            except Unavailable:
+                continue  # the speaker says so in the log; timers stand
+
+    async def work(self) -> None:
+        while True:
+            timer = await self._queue.get()
+            self._queued.discard(timer)
+            try:
+                await self._serve(timer)
+            except (Unavailable, Refusal, Conflict):
+                continue  # the timer stands
+            except Exception:
+                logger.exception("a timer failed")
+
+    async def _serve(self, timer: str) -> None:
+        what, _, id_ = timer.partition(":")
+        if what == "match":
+            await self._desk.match(id_)
+        elif what == "job":
+            await self._wake_job(JobId(id_), timer)
+        else:
+            await self._wake_driver(UserId(id_), timer)
+
+    async def _wake_job(self, job_id: JobId, timer: str) -> None:
+        log = self._desk.log
+        loaded = await log.load([(Job, job_id)])
+        job = loaded.records[Job, job_id]
+        if not isinstance(job, Job):
+            await log.forget(timer)
+            return
+        if job.state == "searching" and loaded.now_ms < job.wake_ms:
+            area = self._desk.areas.get(job.area_id)
+            retry_ms = int(area.policy.search_retry_s * 1000) if area else 2000
+            await log.snooze(timer, min(loaded.now_ms + retry_ms, job.wake_ms))
+            await self._desk.match(job_id)
+            return
+        await self._desk.run(WakeJob(user=SYSTEM, room=job.room, job_id=job_id))
+
+    async def _wake_driver(self, driver_id: UserId, timer: str) -> None:
+        loaded = await self._desk.log.load([(Driver, driver_id)])
+        if loaded.records[Driver, driver_id] is None:
+            await self._desk.log.forget(timer)
+            return
+        await self._desk.run(WakeDriver(user=SYSTEM, room=Room(f"user:{driver_id}"), driver_id=driver_id))

@@ -1,0 +1,162 @@
+"""The one ear: every event of every client, over sockets and HTTP, comes in here, and is answered.
+
+decode → who → allowed → limits → run → answer. What may be said is the table rooms/handlers and
+nothing else; reserved names and unknown ones are refused. The user is the one of the token, whatever ids the
+payload names. Volatile events run at once, as plain calls; a command is awaited, and the caller keeps one
+client's commands in order. The answer is always an object: `{"ok": true, …}` or `{"ok": false, "error": …}`.
+"""
+
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from dispatch.commands import Refusal
+from dispatch.desk import Desk
+from rooms import metrics
+from rooms.fixes import Fixes
+from rooms.messages import Message, Reliable
+from rooms.quotes import Quotes
+from rooms.registry import Registry
+from rooms.session import Session
+from rooms.speaker import Speaker
+from storage.accounts import Accounts, Who
+
+if TYPE_CHECKING:
+    from rooms.handlers import Handler
+
+logger = logging.getLogger(__name__)
+
+HTTP_SESSIONS_MAX = 10_000
+Answer = dict[str, Any]
+
+
+class House(NamedTuple):
+    """What the handlers work with."""
+
+    desk: Desk
+    registry: Registry
+    speaker: Speaker
+    fixes: Fixes
+    accounts: Accounts
+    quotes: Quotes
+    node: str
+
+
+def refused(refusal: Refusal) -> Answer:
+    return {
+        "ok": False,
+        "error": {"code": refusal.code, "message": refusal.message, "retry": refusal.retry},
+    }
+
+
+def content_of(message: Message) -> str:
+    """A digest of what was asked, without the key it was asked under."""
+    if isinstance(message, Reliable):
+        message = msgspec.structs.replace(message, command_id=msgspec.UNSET)
+    return hashlib.blake2b(msgspec.json.encode(message), digest_size=9).hexdigest()
+
+
+class Gate:
+    def __init__(self, house: House, handlers: "dict[str, Handler]", in_flight_max: int = 512) -> None:
+        self.house = house
+        self.handlers = handlers
+        self.draining = False
+        self._in_flight = 0
+        self._in_flight_max = in_flight_max
+        self._http: OrderedDict[str, Session] = OrderedDict()
+
+    def hear(
+        self, session: Session, event: str, args: list[Any], *, strict: bool = True
+    ) -> Answer | Awaitable[Answer]:
+        """One event. `strict` refuses unknown fields (sockets); otherwise they are ignored (HTTP)."""
+        try:
+            handler = self.handlers.get(event)
+            if handler is None:
+                raise Refusal("bad_request", "There is no such event; see docs/protocol.md.")
+            if session.role not in handler.who:
+                raise Refusal("forbidden")
+            if not session.allow(event, time.monotonic(), handler.rate, handler.burst):
+                raise Refusal("rate_limited")
+            message = decode(handler.message, args, strict)
+            if not handler.awaits:
+                answer = {"ok": True, **handler.run(self.house, session, message)}
+                metrics.EVENTS.labels(event, "ok").inc()
+                return answer
+            if self.draining:
+                raise Refusal("draining")
+            if self._in_flight >= self._in_flight_max:
+                raise Refusal("unavailable", "Too many commands at once; try again.")
+        except Refusal as refusal:
+            metrics.EVENTS.labels(event if event in self.handlers else "unknown", refusal.code).inc()
+            return refused(refusal)
+        return self._run(session, event, message, handler.run)
+
+    async def _run(
+        self, session: Session, event: str, message: Message, run: Callable[..., Awaitable[Answer]]
+    ) -> Answer:
+        self._in_flight += 1
+        try:
+            with metrics.COMMAND_S.time():
+                answer = {"ok": True, **await run(self.house, session, message)}
+            code = "ok"
+        except Refusal as refusal:
+            answer, code = refused(refusal), refusal.code
+        except Exception as error:
+            # a fault of ours: told as such, and logged without what the client sent
+            logger.exception("event %s failed", event)
+            answer = refused(Refusal("unavailable", f"This failed on our side ({type(error).__name__})."))
+            code = "fault"
+        finally:
+            self._in_flight -= 1
+        metrics.EVENTS.labels(event, code).inc()
+        return answer
+
+    @property
+    def busy(self) -> int:
+        """Commands at work."""
+        return self._in_flight
+
+    async def hear_http(self, who: Who, event: str, body: Any) -> Answer:
+        """The same ear for `POST /api/commands/{event}`; limits hold per login."""
+        session = self._http.get(who.session_id)
+        if session is None or session.role != who.role:
+            session = session_of(who, f"http:{who.session_id}", None)
+            self._http[who.session_id] = session
+            if len(self._http) > HTTP_SESSIONS_MAX:
+                self._http.popitem(last=False)
+        answer = self.hear(session, event, [body], strict=False)
+        return answer if isinstance(answer, dict) else await answer
+
+
+def session_of(who: Who, device: str, wire: Any) -> Session:
+    session = Session(who.user_id, device, name=who.name, role=who.role, login=who.session_id, wire=wire)
+    if who.vehicle is not None:
+        session.vehicle = (str(who.vehicle.id), who.vehicle.line)
+    return session
+
+
+def decode(kind: type[Message], args: list[Any], strict: bool) -> Message:
+    """One event's arguments as its message. Raises Refusal bad_request, naming the field."""
+    if len(args) > 1:
+        raise Refusal("bad_request", "An event has one argument, an object.")
+    payload = args[0] if args else None
+    if payload is None:
+        payload = {}
+    elif kind.bare and isinstance(payload, str | int) and not isinstance(payload, bool):
+        payload = {kind.bare: payload}
+    if not isinstance(payload, dict):
+        raise Refusal("bad_request", "An event's argument is an object.")
+    known = kind.__struct_encode_fields__
+    if strict:
+        payload = {k: v for k, v in payload.items() if k not in kind.legacy or k in known}
+    else:
+        payload = {k: v for k, v in payload.items() if k in known}
+    try:
+        return msgspec.convert(payload, kind)
+    except msgspec.ValidationError as error:
+        raise Refusal("bad_request", str(error)) from None

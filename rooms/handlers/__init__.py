@@ -1,0 +1,57 @@
+"""What each event does: the HANDLERS table, which is all that a client can reach.
+
+A handler builds a command from the message and from who is asking, and returns what the ack says; whatever
+others must hear of it comes from the log. `who` are the roles that may call it, `rate` and `burst` its limit
+per client, `awaits` whether it is a coroutine.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rooms import messages as m
+from rooms.gate import House
+from rooms.handlers import chat, demand, offers, supply
+from rooms.session import Session
+
+ANY = frozenset({"passenger", "driver", "courier", "admin"})
+CARRIERS = frozenset({"driver", "courier"})
+REQUESTERS = frozenset({"passenger"})
+
+
+class Handler(NamedTuple):
+    message: type[m.Message]
+    who: frozenset[str]
+    rate: float
+    burst: float
+    awaits: bool
+    run: Callable[[House, Session, Any], Any]
+
+
+HANDLERS: dict[str, Handler] = {
+    "quote": Handler(m.Quote, REQUESTERS, 2, 5, True, demand.quote),
+    "go_online": Handler(m.GoOnline, CARRIERS, 2, 10, True, supply.go_online),
+    "go_offline": Handler(m.GoOffline, CARRIERS, 2, 10, True, supply.go_offline),
+    "location_update": Handler(m.LocationUpdate, CARRIERS, 10, 40, False, supply.location_update),
+    "driver_location_update": Handler(m.LocationUpdate, CARRIERS, 10, 40, False, supply.location_update),
+    "request_ride": Handler(m.RequestRide, REQUESTERS, 2, 10, True, demand.request_ride),
+    "request_package": Handler(m.RequestPackage, REQUESTERS, 2, 10, True, demand.request_package),
+    "cancel_ride": Handler(m.CancelRide, ANY, 2, 10, True, demand.cancel_ride),
+    "cancel_package": Handler(m.CancelPackage, ANY, 2, 10, True, demand.cancel_package),
+    "offer_seen": Handler(m.AnswerOffer, CARRIERS, 5, 20, True, offers.offer_seen),
+    "accept_offer": Handler(m.AnswerOffer, CARRIERS, 5, 20, True, offers.accept_offer),
+    "decline_offer": Handler(m.AnswerOffer, CARRIERS, 5, 20, True, offers.decline_offer),
+    "ride_status_update": Handler(m.RideStatus, ANY, 5, 20, True, offers.ride_status),
+    "package_status_update": Handler(m.PackageStatus, ANY, 5, 20, True, offers.package_status),
+    "update_package_status": Handler(m.PackageStatus, ANY, 5, 20, True, offers.package_status),
+    "join_ride": Handler(m.RideRef, ANY, 2, 20, True, chat.join_ride),
+    "leave_ride": Handler(m.RideRef, ANY, 2, 20, False, chat.leave_ride),
+    "join_package": Handler(m.PackageRef, ANY, 2, 20, True, chat.join_package),
+    "leave_package": Handler(m.PackageRef, ANY, 2, 20, False, chat.leave_package),
+    "send_message": Handler(m.SendMessage, ANY, 5, 20, True, chat.send_message),
+    "message_read": Handler(m.MessageRead, ANY, 5, 20, True, chat.message_read),
+    "typing_start": Handler(m.JobRef, ANY, 2, 6, False, chat.typing_start),
+    "typing_stop": Handler(m.JobRef, ANY, 2, 6, False, chat.typing_stop),
+    "get_online_users": Handler(m.JobRef, ANY, 2, 10, False, chat.get_online_users),
+    "join_user_room": Handler(m.Nothing, ANY, 2, 10, False, chat.join_user_room),
+    "ping": Handler(m.Nothing, ANY, 2, 10, False, chat.ping),
+}

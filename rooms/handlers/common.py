@@ -1,0 +1,58 @@
+"""What several handlers share: reading ids, keys, times and places from messages."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from dispatch.commands import Refusal
+from rooms import messages as m
+from storage.records import JobId, Place, Room
+
+
+def place(point: m.Point) -> Place:
+    return Place(point.latitude, point.longitude, point.address)
+
+
+def key(message: m.Reliable, natural: str) -> str:
+    return natural if message.command_id is UNSET else f"c:{message.command_id}"
+
+
+def moment_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError
+        return int(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise Refusal(
+            "bad_request", "A time is ISO-8601 with its zone, as 2030-01-31T08:00:00.000Z."
+        ) from None
+
+
+def fix_ms(timestamp: str | float | None) -> int | None:
+    """The app's own time of a fix: ISO text, milliseconds or seconds."""
+    if timestamp is None:
+        return None
+    if isinstance(timestamp, str):
+        return moment_ms(timestamp)
+    if not 0 <= timestamp < 1e14:
+        raise Refusal("bad_request", "timestamp is out of range.")
+    return int(timestamp if timestamp > 1e11 else timestamp * 1000)
+
+
+def job_ref(ride_id: Any, package_id: Any) -> tuple[str, JobId]:
+    """(kind, id) of a message that names exactly one of the two."""
+    if (ride_id is UNSET) == (package_id is UNSET):
+        raise Refusal("bad_request", "Name either rideId or packageId.")
+    return ("ride", JobId(str(ride_id))) if package_id is UNSET else ("package", JobId(str(package_id)))
+
+
+def room(kind: str, job_id: str) -> Room:
+    return Room(f"{kind}:{job_id}")
+
+
+def text(event: str, payload: dict[str, Any]) -> str:
+    """A volatile event as the transport sends it."""
+    return "2" + msgspec.json.encode([event, payload]).decode()

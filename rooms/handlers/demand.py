@@ -1,0 +1,150 @@
+"""Passengers and senders: what it would cost, asking for it, calling it off."""
+
+import uuid
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from dispatch import commands as c
+from dispatch.commands import Refusal
+from dispatch.eta import trip_estimate
+from dispatch.pricing import parcel_fare, ride_fare
+from dispatch.rules.go_online import PARCEL_CLASS
+from dispatch.wording import iso
+from rooms import messages as m
+from rooms.gate import Answer, House, content_of
+from rooms.handlers import common
+from rooms.quotes import Quoted, trip_digest
+from rooms.session import Session
+from storage.records import JobId, Parcel
+
+
+async def quote(house: House, session: Session, message: m.Quote) -> Answer:
+    pickup, dropoff = common.place(message.pickup), common.place(message.dropoff)
+    stops = tuple(common.place(stop) for stop in message.stops)
+    area = house.desk.areas.find(pickup.latitude, pickup.longitude)
+    if area is None:
+        raise Refusal("outside_area")
+    distance_m, duration_s = trip_estimate(pickup, stops, dropoff, area.policy)
+    now_ms = house.fixes.now_ms()
+    served = tuple(area.prices.rides if message.kind == "ride" else area.prices.parcel_tiers)
+    quotes = []
+    for name in message.classes or served:
+        if message.kind == "ride":
+            fare = ride_fare(area.prices, area.currency, name, distance_m=distance_m, duration_s=duration_s)
+            trip = _ride_trip(name, message.pickup, message.dropoff, message.stops)
+        else:
+            fare = parcel_fare(
+                area.prices, area.currency, name, message.size, fragile=message.fragile, distance_m=distance_m
+            )
+            trip = _parcel_trip(name, message.size, message.fragile, message.pickup, message.dropoff)
+        if fare is None:
+            continue
+        vehicle_class = name if message.kind == "ride" else PARCEL_CLASS
+        near = await house.desk.near(vehicle_class, pickup, area.policy, now_ms)
+        until_ms = now_ms + int(area.policy.quote_s * 1000)
+        quotes.append(
+            {
+                "class" if message.kind == "ride" else "tier": name,
+                "fare": {"amount": fare.amount_minor, "currency": fare.currency},
+                "pickupEtaSeconds": round(near[0].eta_s) if near else None,
+                "durationS": round(duration_s),
+                "distanceM": round(distance_m),
+                "quoteId": house.quotes.issue(Quoted(session.user_id, trip, fare.amount_minor, until_ms)),
+                "validUntil": iso(until_ms),
+            }
+        )
+    if not quotes:
+        raise Refusal("no_supply", "None of these classes is served here.")
+    return {"kind": message.kind, "areaId": area.id, "quotes": quotes}
+
+
+def _ride_trip(vehicle_class: str, pickup: m.Point, dropoff: m.Point, stops: tuple[m.Point, ...]) -> str:
+    return trip_digest("ride", vehicle_class, *(_lat_lng(p) for p in (pickup, *stops, dropoff)))
+
+
+def _parcel_trip(tier: str, size: str, fragile: bool, pickup: m.Point, dropoff: m.Point) -> str:
+    return trip_digest("package", tier, size, fragile, _lat_lng(pickup), _lat_lng(dropoff))
+
+
+def _lat_lng(point: m.Point) -> tuple[float, float]:
+    return point.latitude, point.longitude
+
+
+def _quoted_minor(house: House, session: Session, quote_id: str | UnsetType, trip: str) -> int | None:
+    if isinstance(quote_id, UnsetType):
+        return None
+    return house.quotes.fare_minor(quote_id, session.user_id, trip, house.fixes.now_ms())
+
+
+async def request_ride(house: House, session: Session, message: m.RequestRide) -> Answer:
+    job_id = JobId(str(uuid.uuid4()) if message.ride_id is UNSET else message.ride_id.lower())
+    trip = _ride_trip(message.vehicle_class, message.pickup, message.dropoff, message.stops)
+    command = c.OpenJob(
+        user=session.user_id,
+        room=common.room("ride", job_id),
+        key=common.key(message, f"open:{job_id}"),
+        content=content_of(message),
+        job_id=job_id,
+        kind="ride",
+        name=session.name,
+        pickup=common.place(message.pickup),
+        dropoff=common.place(message.dropoff),
+        stops=tuple(common.place(stop) for stop in message.stops),
+        vehicle_class=message.vehicle_class,
+        seats=message.seats,
+        scheduled_ms=0 if message.scheduled_at is UNSET else common.moment_ms(message.scheduled_at),
+        note=message.note,
+        quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
+    )
+    return await house.desk.run(command)
+
+
+async def request_package(house: House, session: Session, message: m.RequestPackage) -> Answer:
+    job_id = JobId(str(uuid.uuid4()) if message.package_id is UNSET else message.package_id.lower())
+    trip = _parcel_trip(message.tier, message.size, message.fragile, message.pickup, message.dropoff)
+    command = c.OpenJob(
+        user=session.user_id,
+        room=common.room("package", job_id),
+        key=common.key(message, f"open:{job_id}"),
+        content=content_of(message),
+        job_id=job_id,
+        kind="package",
+        name=session.name,
+        pickup=common.place(message.pickup),
+        dropoff=common.place(message.dropoff),
+        vehicle_class=PARCEL_CLASS,
+        note=message.note,
+        parcel=Parcel(
+            size=message.size,
+            weight_kg=message.weight_kg,
+            fragile=message.fragile,
+            tier=message.tier,
+            recipient_name=message.recipient.name,
+            recipient_phone=message.recipient.phone,
+        ),
+        quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
+    )
+    return await house.desk.run(command)
+
+
+async def _cancel(house: House, session: Session, message: Any, kind: str, job_id: str) -> Answer:
+    command = c.CancelJob(
+        user=session.user_id,
+        room=common.room(kind, job_id),
+        key=common.key(message, f"cancel:{job_id}"),
+        content=content_of(message),
+        job_id=JobId(job_id),
+        kind=kind,
+        admin=session.role == "admin",
+        reason=message.reason,
+    )
+    return await house.desk.run(command)
+
+
+async def cancel_ride(house: House, session: Session, message: m.CancelRide) -> Answer:
+    return await _cancel(house, session, message, "ride", str(message.ride_id))
+
+
+async def cancel_package(house: House, session: Session, message: m.CancelPackage) -> Answer:
+    return await _cancel(house, session, message, "package", str(message.package_id))

@@ -1,0 +1,57 @@
+"""Drivers and couriers: in and out of supply, and where they are."""
+
+from msgspec import UNSET
+
+from dispatch import commands as c
+from dispatch.commands import Refusal
+from dispatch.wording import user_room
+from rooms import messages as m
+from rooms.gate import Answer, House, content_of
+from rooms.handlers import common
+from rooms.session import Session
+
+
+async def go_online(house: House, session: Session, message: m.GoOnline) -> Answer:
+    vehicle = session.vehicle
+    if message.vehicle_id is not UNSET:
+        owned = await house.accounts.vehicle(str(message.vehicle_id), session.user_id)
+        if owned is None:
+            raise Refusal("not_found", "You have no such vehicle.")
+        vehicle = (str(owned.id), owned.line)
+    command = c.GoOnline(
+        user=session.user_id,
+        room=user_room(session.user_id),
+        key=common.key(message, ""),
+        content=content_of(message),
+        name=session.name,
+        node=house.node,
+        device=session.device,
+        classes=tuple(dict.fromkeys(message.classes)),
+        capacity=message.capacity,
+        latitude=message.latitude,
+        longitude=message.longitude,
+        vehicle_id=vehicle[0] if vehicle else None,
+        vehicle=vehicle[1] if vehicle else "",
+    )
+    # seated before the commit, so that the log's word of it finds the device here
+    house.fixes.seat(session, message.latitude, message.longitude)
+    try:
+        return await house.desk.run(command)
+    except Refusal:
+        house.fixes.unseat(session)
+        raise
+
+
+async def go_offline(house: House, session: Session, message: m.GoOffline) -> Answer:
+    command = c.GoOffline(
+        user=session.user_id,
+        room=user_room(session.user_id),
+        key=common.key(message, ""),
+        content=content_of(message),
+        device=session.device,
+    )
+    return await house.desk.run(command)
+
+
+def location_update(house: House, session: Session, message: m.LocationUpdate) -> Answer:
+    return house.fixes.hear(session, message, common.fix_ms(message.timestamp))
