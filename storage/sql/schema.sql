@@ -592,15 +592,17 @@ table vehicles
   CREATE INDEX vehicles_user ON public.vehicles USING btree (user_id)
   CREATE TRIGGER vehicles_touch BEFORE UPDATE ON public.vehicles FOR EACH ROW EXECUTE FUNCTION touch_updated_at()
 view courier_analytics as
- SELECT p.user_id AS courier_id,
-    p.is_active,
-    p.is_available,
+ SELECT u.id AS courier_id,
+    ((u.status = 'active'::text) AND COALESCE(p.is_active, true)) AS is_active,
+    COALESCE((d.state = ANY (ARRAY['idle'::text, 'offered'::text, 'busy'::text])), false) AS is_available,
     COALESCE(k.taken, (0)::bigint) AS taken,
     COALESCE(k.delivered, (0)::bigint) AS delivered,
     COALESCE(k.earnings, (0)::double precision) AS earnings,
     COALESCE(((k.delivered)::double precision / (NULLIF(k.ended, 0))::double precision), (0)::double precision) AS success_rate,
     COALESCE(v.rating, (0)::double precision) AS rating
-   FROM ((courier_profiles p
+   FROM ((((users u
+     LEFT JOIN courier_profiles p ON ((p.user_id = u.id)))
+     LEFT JOIN drivers d ON ((d.id = u.id)))
      LEFT JOIN ( SELECT packages.courier_id,
             count(*) AS taken,
             count(*) FILTER (WHERE (packages.state = 'delivered'::text)) AS delivered,
@@ -608,11 +610,12 @@ view courier_analytics as
             sum(money_major(packages.fare_minor, packages.currency)) FILTER (WHERE (packages.state = 'delivered'::text)) AS earnings
            FROM packages
           WHERE (packages.courier_id IS NOT NULL)
-          GROUP BY packages.courier_id) k ON ((k.courier_id = p.user_id)))
+          GROUP BY packages.courier_id) k ON ((k.courier_id = u.id)))
      LEFT JOIN ( SELECT reviews.reviewed_id,
             (avg(reviews.rating))::double precision AS rating
            FROM reviews
-          GROUP BY reviews.reviewed_id) v ON ((v.reviewed_id = p.user_id)));
+          GROUP BY reviews.reviewed_id) v ON ((v.reviewed_id = u.id)))
+  WHERE ((u.role = 'courier'::text) OR (p.user_id IS NOT NULL));
 view drain_lag as
  SELECT c.shard,
     c.stream,
@@ -623,6 +626,124 @@ view drain_lag as
     c.refused,
     (EXTRACT(epoch FROM (clock_timestamp() - c.updated_at)))::double precision AS silent_s
    FROM drain_cursors c;
+view job_events as
+ SELECT 'ride'::text AS kind,
+    ride_events.job_id,
+    ride_events.room,
+    ride_events.epoch,
+    ride_events.seq,
+    ride_events.event,
+    ride_events.payload,
+    ride_events.by_user,
+    ride_events.at
+   FROM ride_events
+UNION ALL
+ SELECT 'package'::text AS kind,
+    package_events.job_id,
+    package_events.room,
+    package_events.epoch,
+    package_events.seq,
+    package_events.event,
+    package_events.payload,
+    package_events.by_user,
+    package_events.at
+   FROM package_events;
+view jobs as
+ SELECT 'ride'::text AS kind,
+    rides.id,
+    rides.shard,
+    rides.state,
+    rides.status,
+    rides.passenger_id AS requester_id,
+    rides.passenger_name AS requester_name,
+    rides.driver_id,
+    rides.driver_name,
+    rides.vehicle_id,
+    rides.vehicle,
+    rides.area_id,
+    rides.vehicle_class,
+    st_y((rides.pickup)::geometry) AS pickup_latitude,
+    st_x((rides.pickup)::geometry) AS pickup_longitude,
+    rides.pickup_address,
+    st_y((rides.dropoff)::geometry) AS dropoff_latitude,
+    st_x((rides.dropoff)::geometry) AS dropoff_longitude,
+    rides.dropoff_address,
+    rides.stops,
+    rides.seats,
+    rides.note,
+    NULL::text AS size,
+    NULL::double precision AS weight_kg,
+    NULL::boolean AS fragile,
+    NULL::text AS tier,
+    NULL::text AS recipient_name,
+    NULL::text AS recipient_phone,
+    rides.fare_minor,
+    rides.currency,
+    money_major(rides.fare_minor, rides.currency) AS fare,
+    rides.distance_m,
+    rides.duration_s,
+    rides.offers,
+    rides.created_at,
+    rides.scheduled_at,
+    rides.assigned_at,
+    rides.arrived_at,
+    rides.started_at,
+    rides.ended_at,
+    rides.reason,
+    rides.ended_by,
+    rides.needs_person,
+    st_length(rides.route) AS route_m,
+    rides.version,
+    rides.committed_at
+   FROM rides
+UNION ALL
+ SELECT 'package'::text AS kind,
+    packages.id,
+    packages.shard,
+    packages.state,
+    packages.status,
+    packages.sender_id AS requester_id,
+    packages.sender_name AS requester_name,
+    packages.courier_id AS driver_id,
+    packages.courier_name AS driver_name,
+    packages.vehicle_id,
+    packages.vehicle,
+    packages.area_id,
+    packages.vehicle_class,
+    st_y((packages.pickup)::geometry) AS pickup_latitude,
+    st_x((packages.pickup)::geometry) AS pickup_longitude,
+    packages.pickup_address,
+    st_y((packages.dropoff)::geometry) AS dropoff_latitude,
+    st_x((packages.dropoff)::geometry) AS dropoff_longitude,
+    packages.dropoff_address,
+    packages.stops,
+    NULL::integer AS seats,
+    packages.note,
+    packages.size,
+    packages.weight_kg,
+    packages.fragile,
+    packages.tier,
+    packages.recipient_name,
+    packages.recipient_phone,
+    packages.fare_minor,
+    packages.currency,
+    money_major(packages.fare_minor, packages.currency) AS fare,
+    packages.distance_m,
+    packages.duration_s,
+    packages.offers,
+    packages.created_at,
+    packages.scheduled_at,
+    packages.assigned_at,
+    packages.arrived_at,
+    packages.started_at,
+    packages.ended_at,
+    packages.reason,
+    packages.ended_by,
+    packages.needs_person,
+    st_length(packages.route) AS route_m,
+    packages.version,
+    packages.committed_at
+   FROM packages;
 view perf_bloat as
  SELECT pg_stat_user_tables.relname AS table_name,
     pg_stat_user_tables.n_live_tup AS live_rows,
