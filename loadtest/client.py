@@ -58,6 +58,7 @@ class Client:
         self.closed = asyncio.Event()
         self.connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.reader: asyncio.Task[None] | None = None
+        self.fault: Exception | None = None  # a handler of ours failed; it ends the connection, never unseen
 
     def on(self, event: str, handler: Handler) -> None:
         """Calls `handler(payload)` for each such event; a plain function that must not block."""
@@ -121,6 +122,8 @@ class Client:
             why = error
         except (msgspec.DecodeError, aiohttp.ClientError, ConnectionError) as error:
             why = Gone(str(error))
+        except Exception as error:
+            self.fault, why = error, Gone(repr(error))
         finally:
             self._finish(why)
         if not self._ws.closed:

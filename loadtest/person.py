@@ -136,6 +136,8 @@ class Person:
             self.town.tally.counts["connections"] += 1
             await self.welcome(greeting)
             await client.closed.wait()
+            if client.fault is not None:
+                self.town.tally.error("loadtest", repr(client.fault))
             self.ready.clear()
             self.town.tally.counts["connections_lost"] += 1
             await asyncio.sleep(self._backoff_s(0))
