@@ -78,7 +78,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
-    vehicle_id: str
+    id: str
     make: str
     model: str
     year: int
@@ -230,4 +230,5 @@ def _user(row: Any) -> User:
 
 
 def _vehicle(row: Any) -> Vehicle:
-    return Vehicle(**{name: row[name] for name in Vehicle.__struct_fields__})
+    values = {name: row[name] for name in Vehicle.__struct_fields__ if name != "id"}
+    return Vehicle(id=row["vehicle_id"], **values)

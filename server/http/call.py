@@ -1,0 +1,96 @@
+"""One request as a handler sees it: who asks, and a body and query that were bounded and decoded.
+
+Unknown keys of either are ignored (the apps add `_t` and whole objects); what is read is checked here, so
+that a handler never meets a wrong type, and PostgreSQL never a text it cannot hold.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from server.http.context import Context
+from server.http.envelope import Refusal
+from storage.accounts import Who, is_uuid
+
+BODY_KIB = 64
+
+
+@dataclass(frozen=True)
+class Call:
+    ctx: Context
+    request: web.Request
+    caller: Who | None
+
+    @property
+    def who(self) -> Who:
+        """Who asks; only routes that let no stranger in may use it."""
+        if self.caller is None:
+            raise Refusal(401, "Log in first.")
+        return self.caller
+
+    @property
+    def is_admin(self) -> bool:
+        return self.who.role == "admin"
+
+    @property
+    def address(self) -> str:
+        """The peer of the transport; headers are not believed. An IPv6 host has a whole /64 to itself."""
+        peer = (self.request.remote or "local").partition("%")[0]
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return peer
+        if address.version == 6 and address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((address, 64), strict=False))
+        return peer
+
+    async def body(self) -> dict[str, Any]:
+        """The JSON object that was sent; nothing at all counts as an empty one."""
+        raw = await self._raw(BODY_KIB * 1024)
+        if not raw.strip():
+            return {}
+        try:
+            body = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Refusal(400, "The body is not valid JSON.") from None
+        if not isinstance(body, dict):
+            raise Refusal(400, "The body must be a JSON object.")
+        return body
+
+    async def _raw(self, limit: int) -> bytes:
+        too_large = Refusal(413, f"The body is larger than {limit // 1024} KiB.")
+        if (self.request.content_length or 0) > limit:
+            raise too_large
+        parts, size = [], 0
+        async for part in self.request.content.iter_any():
+            size += len(part)
+            if size > limit:
+                raise too_large
+            parts.append(part)
+        return b"".join(parts)
+
+    def path_id(self) -> str:
+        """The `{id}` of the path; what cannot be an id names nothing."""
+        text = self.request.match_info["id"]
+        if not is_uuid(text):
+            raise Refusal(404, "There is no such thing that you may see.")
+        return text.lower()
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A whole number of the query from 1 to `most`; a larger one means `most`."""
+        text = self.request.query.get(name, "")
+        if not text:
+            return default
+        if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) >= 1):
+            raise Refusal(400, f"{name} must be a whole number from 1 to {most}.")
+        return min(int(text), most)
+
+    def after(self) -> str | None:
+        """The keyset cursor of a list: the id that the page before ended with."""
+        text = self.request.query.get("after", "")
+        if text and not is_uuid(text):
+            raise Refusal(400, "after must be the `next` of the page before.")
+        return text or None

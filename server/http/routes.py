@@ -1,0 +1,47 @@
+"""The one table of HTTP routes. Who may call what is said here and enforced in endpoint.py, nowhere else;
+the alias, the metrics' labels, the two-user tests and the list in the docs derive from it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal, NamedTuple
+
+from aiohttp import web
+
+from server.http import admin, auth, commands, ops
+from server.http.call import Call
+from server.http.envelope import Reply
+
+Handler = Callable[[Call], Awaitable[Reply | web.Response]]
+
+
+class Route(NamedTuple):
+    """`who`: public; user (any account); admin. `no_token` is the answer to a request without a token: on the
+    lists of the admin panel 403, because a 401 makes it log out and in without end."""
+
+    method: str
+    path: str
+    handler: Handler
+    who: Literal["public", "user", "admin"]
+    about: str
+    no_token: int = 401
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/health", ops.health, "public", "Is the process alive, and its database?"),
+    Route("GET", "/api/health", ops.api_health, "public", "The same with version and uptime."),
+    Route("GET", "/ready", ops.ready, "public", "503 until everything lives that clients need."),
+    Route("GET", "/metrics", ops.metrics, "public", "Prometheus; keep it inside the network."),
+    Route("GET", "/api/websocket/status", ops.websocket_status, "public", "How many are connected."),
+    Route("POST", "/api/auth/login", auth.login, "public", "Email and password for tokens."),
+    Route("POST", "/api/auth/register", auth.register, "public", "A new passenger or driver."),
+    Route("POST", "/api/auth/refresh", auth.refresh, "public", "A new access token."),
+    Route("GET", "/api/auth/verify", auth.verify, "user", "Is this token good, and whose?"),
+    Route("GET", "/api/auth/profile", auth.profile, "user", "The own account."),
+    Route("PATCH", "/api/auth/profile", auth.change_profile, "user", "Change the own account."),
+    Route("PUT", "/api/auth/profile", auth.change_profile, "user", "The same."),
+    Route("POST", "/api/auth/logout", auth.logout, "user", "End this session."),
+    Route("POST", "/api/commands/{event}", commands.command, "user", "Any command of the protocol."),
+    Route("GET", "/api/users", admin.users, "admin", "All accounts.", no_token=403),
+    Route("GET", "/api/couriers", admin.couriers, "admin", "All couriers.", no_token=403),
+    Route("GET", "/api/courier/analytics", admin.courier_analytics, "admin", "Figures.", no_token=403),
+)
