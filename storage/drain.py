@@ -13,11 +13,12 @@ for as long as it takes: the streams keep what has not been drained.
 import asyncio
 import logging
 import random
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
@@ -38,19 +39,27 @@ LEAVE_WITHIN_S = 2.5
 REPORT_EVERY_S = 10.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrainOptions:
-    """What the drain must know; the names are those of the settings."""
+class DrainSettings(Protocol):
+    """What the drain must know; the server's settings have all of it."""
 
-    database_url: str
-    redis_url: str
-    shard: str
-    drain_batch: int = 2_000
-    drain_idle_ms: int = 100
-    facts_max_age_s: int = 120
-    route_settle_s: float = 5.0
-    database_timeout_s: float = 10.0
-    redis_timeout_ms: int = 1_500
+    @property
+    def database_url(self) -> str: ...
+    @property
+    def redis_url(self) -> str: ...
+    @property
+    def shard(self) -> str: ...
+    @property
+    def drain_batch(self) -> int: ...
+    @property
+    def drain_idle_ms(self) -> int: ...
+    @property
+    def facts_max_age_s(self) -> int: ...
+    @property
+    def route_settle_s(self) -> float: ...
+    @property
+    def database_timeout_s(self) -> float: ...
+    @property
+    def redis_timeout_ms(self) -> int: ...
 
 
 @dataclass
@@ -66,8 +75,8 @@ class Stats:
 class Drain:
     """One process' drain of one shard. `run` returns when `stop` is set."""
 
-    def __init__(self, options: DrainOptions) -> None:
-        self._options = options
+    def __init__(self, settings: DrainSettings) -> None:
+        self._settings = settings
         self._stats = Stats()
 
     def stats(self) -> dict[str, Any]:
@@ -76,15 +85,17 @@ class Drain:
     async def run(self, stop: asyncio.Event) -> None:
         """Raises migrate.StaleSchema; meets everything else with patience. After `stop` the batches at work
         are finished, or dropped whole after LEAVE_WITHIN_S."""
-        options, stats = self._options, self._stats
+        settings, stats = self._settings, self._stats
         redis = aioredis.Redis.from_url(
-            options.redis_url,
-            socket_timeout=options.redis_timeout_ms / 1000,
-            socket_connect_timeout=options.redis_timeout_ms / 1000,
+            settings.redis_url,
+            socket_timeout=settings.redis_timeout_ms / 1000,
+            socket_connect_timeout=settings.redis_timeout_ms / 1000,
             retry=Retry(NoBackoff(), 0),
         )
-        facts = FactsStream(options.shard, redis, stats.facts, options.drain_batch, options.facts_max_age_s)
-        fixes = FixesStream(options.shard, redis, stats.fixes, options.drain_batch)
+        facts = FactsStream(
+            settings.shard, redis, stats.facts, settings.drain_batch, settings.facts_max_age_s
+        )
+        fixes = FixesStream(settings.shard, redis, stats.fixes, settings.drain_batch)
         works = [
             asyncio.create_task(self._keep_at(lambda conn: self._drain(facts, conn, stop), stop)),
             asyncio.create_task(self._keep_at(lambda conn: self._drain(fixes, conn, stop), stop)),
@@ -120,7 +131,7 @@ class Drain:
                 known = postgis.is_outage(error) or isinstance(
                     error, RedisError | postgis.DatabaseUnavailable
                 )
-                log.warning("drain of %s pauses: %s", self._options.shard, error, exc_info=not known)
+                log.warning("drain of %s pauses: %s", self._settings.shard, error, exc_info=not known)
             if time.monotonic() - began_s > BACKOFF_MAX_S:
                 pause_s = BACKOFF_MIN_S  # it worked for a while
             await _pause(stop, pause_s * random.uniform(0.5, 1.0))
@@ -128,7 +139,7 @@ class Drain:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
-        conn = await postgis.connect(self._options.database_url, self._options.database_timeout_s)
+        conn = await postgis.connect(self._settings.database_url, self._settings.database_timeout_s)
         try:
             await migrate.check(conn)
             yield conn
@@ -145,14 +156,14 @@ class Drain:
                 stream.use(conn)  # another drain is at it: read the cursor again
                 more = False
             if not more:
-                await _pause(stop, self._options.drain_idle_ms / 1000)
+                await _pause(stop, self._settings.drain_idle_ms / 1000)
 
     async def _draw_routes(self, conn: Any, stop: asyncio.Event) -> None:
-        options = self._options
+        settings = self._settings
         while not stop.is_set():
             drawn = 0
             for statement in (SQL["routes_of_rides"], SQL["routes_of_packages"]):
-                tag = await conn.execute(statement, options.shard, options.route_settle_s, ROUTES_A_ROUND)
+                tag = await conn.execute(statement, settings.shard, settings.route_settle_s, ROUTES_A_ROUND)
                 drawn += int(tag.split()[-1])
             self._stats.routes += drawn
             if drawn < ROUTES_A_ROUND:
@@ -166,12 +177,16 @@ class Drain:
             facts, fixes = self._stats.facts, self._stats.fixes
             if before != (facts.entries, fixes.entries):
                 before = (facts.entries, fixes.entries)
-                log.info("drain of %s: facts %s; fixes %s", self._options.shard, facts, fixes)
+                log.info("drain of %s: facts %s; fixes %s", self._settings.shard, facts, fixes)
 
 
-async def run_drain(options: DrainOptions, stop: asyncio.Event) -> None:
-    """Drains until `stop` is set."""
-    await Drain(options).run(stop)
+async def run_drain(settings: DrainSettings, stop: asyncio.Event | None = None) -> None:
+    """Drains until `stop` is set; without one, until this process is told to go (SIGTERM, SIGINT)."""
+    if stop is None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Drain(settings).run(stop)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from storage import shapes
+from storage import adminshapes, shapes
 from storage.postgis import Database, queries
 
 SQL = queries("history")
@@ -107,10 +107,10 @@ class History:
         return None if row is None else await self._track(asker, kind, row)
 
     async def all_users(self, asker: str, *, limit: int = PAGE_MAX, cursor: str | None = None) -> Item:
-        return await self._list("users", shapes.admin_user, limit, asker, *_newest_first(cursor))
+        return await self._list("users", adminshapes.admin_user, limit, asker, *_newest_first(cursor))
 
     async def all_couriers(self, asker: str, *, limit: int = PAGE_MAX, cursor: str | None = None) -> Item:
-        return await self._list("couriers", shapes.admin_courier, limit, asker, *_newest_first(cursor))
+        return await self._list("couriers", adminshapes.admin_courier, limit, asker, *_newest_first(cursor))
 
     async def all_jobs(
         self,
@@ -122,18 +122,18 @@ class History:
         status: str | None = None,
     ) -> Item:
         """The admin panel's rides or packages: {"data": […], "pagination"}. Raises BadCursor."""
-        shape = shapes.admin_ride if kind == "ride" else shapes.admin_package
+        shape = adminshapes.admin_ride if kind == "ride" else adminshapes.admin_package
         return await self._list("all_jobs", shape, limit, asker, kind, *_newest_first(cursor), status)
 
     async def courier_analytics(self, asker: str) -> Item | None:
         """{"packages", "couriers", "today"} for administrators, None for others."""
         row = await self._db.fetchrow(SQL["courier_numbers"], asker)
-        return None if row is None else shapes.courier_numbers(row)
+        return None if row is None else adminshapes.courier_numbers(row)
 
     async def lag(self, shard: str) -> dict[str, Item]:
-        """Per stream of the shard: lag_ms, reached_at, silent_s, entries, rows, refused. For metrics."""
+        """Per stream of the shard: stream, lag_ms, reached_at, silent_s, entries, rows, refused. For metrics."""
         rows = await self._db.fetch(SQL["lag"], shard)
-        return {row["stream"]: {key: row[key] for key in row.keys() if key != "stream"} for row in rows}  # noqa: SIM118
+        return {row["stream"]: dict(row) for row in rows}
 
     async def _row(self, asker: str, kind: str, job_id: str) -> Any | None:
         if kind not in KINDS or not _UUID.fullmatch(job_id):

@@ -1,4 +1,4 @@
-"""Rows of history as the apps read them: rides, packages, people, lists of the admin panel. Pure.
+"""Rows of history as the apps read them: rides, packages, what was said and where it went. Pure.
 
 Guarantees of every shape: ids are strings, money and distances are JSON numbers in major units and
 kilometres (the apps call toFixed on them), times are ISO-8601 UTC with milliseconds, addresses are strings.
@@ -12,7 +12,6 @@ from typing import Any
 Row = Mapping[str, Any]
 People = Mapping[str, Row]
 
-_ADMIN_RIDE = {"pending": "active", "confirmed": "active", "in_progress": "active"}
 MESSAGE_KEY = {"ride": "rideId", "package": "packageId"}
 
 
@@ -29,12 +28,12 @@ def ride(row: Row, people: People, vehicles: People) -> dict[str, Any]:
         "driverId": row["driver_id"],
         "vehicleId": row["vehicle_id"],
         "passengerId": row["requester_id"],
-        "origin": _place(row, "pickup"),
-        "destination": _place(row, "dropoff"),
+        "origin": place(row, "pickup"),
+        "destination": place(row, "dropoff"),
         "stops": row["stops"],
         "departureTime": iso(row["scheduled_at"] or row["created_at"]),
         "estimatedDuration": round(row["duration_s"] / 60, 1),
-        "distance": _km(row["distance_m"]),
+        "distance": km(row["distance_m"]),
         "availableSeats": 0,
         "seats": row["seats"],
         "pricePerSeat": row["fare"],
@@ -54,7 +53,7 @@ def package(row: Row, people: People, vehicles: People) -> dict[str, Any]:
         "id": row["id"],
         "kind": "package",
         "senderId": row["requester_id"],
-        "title": _title(row),
+        "title": title(row),
         "description": row["note"],
         "packageSize": row["size"],
         "weight": row["weight_kg"],
@@ -67,7 +66,7 @@ def package(row: Row, people: People, vehicles: People) -> dict[str, Any]:
         "dropoffCoordinates": [row["dropoff_longitude"], row["dropoff_latitude"]],
         "dropoffContactName": row["recipient_name"],
         "dropoffContactPhone": row["recipient_phone"],
-        "distance": _km(row["distance_m"]),
+        "distance": km(row["distance_m"]),
         "senderPriceOffer": row["fare"],
         "systemSuggestedPrice": row["fare"],
         "deliveryTierId": row["tier"],
@@ -122,100 +121,6 @@ def track(job: Row, points: list[Row]) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
-def admin_user(row: Row) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "name": f"{row['first_name']} {row['last_name']}",
-        "email": row["email"],
-        "role": row["role"],
-        "status": "active" if row["status"] == "active" else "blocked",
-        "verified": row["is_email_verified"],
-        "joinDate": iso(row["created_at"]),
-        "lastActive": iso(row["last_active_at"]),
-    }
-
-
-def admin_ride(row: Row) -> dict[str, Any]:
-    status = "scheduled" if row["state"] == "scheduled" else _ADMIN_RIDE.get(row["status"], row["status"])
-    return {
-        "id": row["id"],
-        "driverId": row["driver_id"],
-        "driverName": row["driver_name"],
-        "route": {"from": row["pickup_address"], "to": row["dropoff_address"]},
-        "departureTime": iso(row["scheduled_at"] or row["created_at"]),
-        "status": status,
-        "state": row["state"],
-        "passengers": {"booked": row["seats"], "capacity": row["seats"]},
-        "price": row["fare"],
-        "distance": _km(row["distance_m"]),
-        "created": iso(row["created_at"]),
-    }
-
-
-def admin_package(row: Row) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "title": _title(row),
-        "description": row["note"],
-        "size": row["size"],
-        "weight": row["weight_kg"],
-        "fragile": row["fragile"],
-        "pickup": _place(row, "pickup"),
-        "dropoff": _place(row, "dropoff"),
-        "price": row["fare"],
-        "platformFee": 0,
-        "status": row["status"],
-        "state": row["state"],
-        "trackingCode": tracking_code(row["id"]),
-        "sender": {"name": row["requester_name"], "email": row["requester_email"]},
-        "courier": row["driver_name"] or None,
-        "createdAt": iso(row["created_at"]),
-    }
-
-
-def admin_courier(row: Row) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "name": f"{row['first_name']} {row['last_name']}",
-        "email": row["email"],
-        "phone": row["phone"],
-        "isActive": row["is_active"],
-        "isAvailable": row["is_available"],
-        "rating": row["rating"],
-        "totalDeliveries": row["delivered"],
-        "successRate": row["success_rate"],
-        "earnings": row["earnings"],
-        "vehicleType": row["vehicle_type"],
-        "maxWeight": row["max_weight_kg"],
-        "deliveryRadius": row["delivery_radius_km"],
-        "joinDate": iso(row["created_at"]),
-    }
-
-
-def courier_numbers(row: Row) -> dict[str, Any]:
-    """The courier dashboard (ARYV 2.9)."""
-    return {
-        "packages": {
-            "total": row["total"],
-            "pending": row["pending"],
-            "inTransit": row["in_transit"],
-            "completed": row["completed"],
-            "totalRevenue": row["revenue"],
-            "totalFees": 0,
-            "avgDistance": row["avg_distance_km"],
-        },
-        "couriers": {
-            "total": row["couriers"],
-            "active": row["active"],
-            "available": row["available"],
-            "avgRating": row["avg_rating"],
-            "totalDeliveries": row["delivered"],
-            "totalEarnings": row["earnings"],
-        },
-        "today": {"packages": row["today"], "revenue": row["revenue_today"]},
-    }
-
-
 def tracking_code(package_id: str) -> str:
     """A short name for people; ids are looked up by the whole id. The end of an id is its random part."""
     return package_id.replace("-", "")[-10:].upper()
@@ -230,7 +135,7 @@ def _dispatch(row: Row) -> dict[str, Any]:
         "areaId": row["area_id"],
         "fare": {"amount": row["fare_minor"], "currency": row["currency"]},
         "offers": row["offers"],
-        "routeKm": None if row["route_m"] is None else _km(row["route_m"]),
+        "routeKm": None if row["route_m"] is None else km(row["route_m"]),
         "assignedAt": iso(row["assigned_at"]),
         "arrivedAt": iso(row["arrived_at"]),
         "startedAt": iso(row["started_at"]),
@@ -294,7 +199,7 @@ def _vehicle(row: Row, vehicles: People) -> dict[str, Any] | None:
     return {**{name: known[name] for name in names}, "licensePlate": known["license_plate"]}
 
 
-def _place(row: Row, which: str) -> dict[str, Any]:
+def place(row: Row, which: str) -> dict[str, Any]:
     return {
         "latitude": row[f"{which}_latitude"],
         "longitude": row[f"{which}_longitude"],
@@ -307,9 +212,9 @@ def _point(longitude: float, latitude: float, role: str) -> dict[str, Any]:
     return {"type": "Feature", "geometry": geometry, "properties": {"role": role}}
 
 
-def _title(row: Row) -> str:
+def title(row: Row) -> str:
     return f"{str(row['size']).capitalize()} package"
 
 
-def _km(metres: float) -> float:
+def km(metres: float) -> float:
     return round(metres / 1000, 3)
