@@ -9,7 +9,6 @@ he drive. The role is the account's, never a payload's. A user keeps at most SES
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -212,15 +211,6 @@ class Accounts:
             return None
         row = await self._database.fetchrow(SQL["vehicle"], vehicle_id, user_id)
         return None if row is None else _vehicle(row)
-
-    async def list_users(self, after: str | None, limit: int) -> Sequence[Any]:
-        return await self._database.fetch(SQL["list_users"], after, limit)
-
-    async def list_couriers(self, after: str | None, limit: int) -> Sequence[Any]:
-        return await self._database.fetch(SQL["list_couriers"], after, limit)
-
-    async def courier_totals(self) -> Any:
-        return await self._database.fetchrow(SQL["courier_totals"])
 
 
 def _user(row: Any) -> User:

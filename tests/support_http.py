@@ -16,6 +16,7 @@ from server.http.context import Context
 from server.http.endpoint import build_http
 from server.settings import Settings
 from storage.accounts import Accounts, NewUser, Who
+from storage.history import History
 from storage.passwords import Passwords
 from storage.postgis import Database
 
@@ -105,6 +106,7 @@ async def http_server(
         settings=settings,
         database=database,
         accounts=Accounts(database),
+        history=History(database),
         passwords=passwords,
         keyring=ring,
         gate=gate,

@@ -5,6 +5,7 @@ that a handler never meets a wrong type, and PostgreSQL never a text it cannot h
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,10 @@ from aiohttp import web
 
 from server.http.context import Context
 from server.http.envelope import Refusal
-from storage.accounts import Who, is_uuid
+from storage.accounts import Who
 
 BODY_KIB = 64
+WORD = re.compile(r"[a-z_]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,6 @@ class Call:
             parts.append(part)
         return b"".join(parts)
 
-    def path_id(self) -> str:
-        """The `{id}` of the path; what cannot be an id names nothing."""
-        text = self.request.match_info["id"]
-        if not is_uuid(text):
-            raise Refusal(404, "There is no such thing that you may see.")
-        return text.lower()
-
     def number(self, name: str, default: int, most: int) -> int:
         """A whole number of the query from 1 to `most`; a larger one means `most`."""
         text = self.request.query.get(name, "")
@@ -88,9 +83,9 @@ class Call:
             raise Refusal(400, f"{name} must be a whole number from 1 to {most}.")
         return min(int(text), most)
 
-    def after(self) -> str | None:
-        """The keyset cursor of a list: the id that the page before ended with."""
-        text = self.request.query.get("after", "")
-        if text and not is_uuid(text):
-            raise Refusal(400, "after must be the `next` of the page before.")
+    def word(self, name: str) -> str | None:
+        """A plain word of the query, such as a status."""
+        text = self.request.query.get(name, "")
+        if text and not WORD.fullmatch(text):
+            raise Refusal(400, f"{name} must be a word of lower case letters.")
         return text or None

@@ -13,6 +13,7 @@ from rooms.identity import KeyRing
 from server.http.limits import Limiter
 from server.settings import Settings
 from storage.accounts import Accounts, Who
+from storage.history import History
 from storage.passwords import Passwords
 from storage.postgis import Database
 
@@ -46,6 +47,7 @@ class Context:
     settings: Settings
     database: Database
     accounts: Accounts
+    history: History
     passwords: Passwords
     keyring: KeyRing
     gate: Ear

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from aiohttp import web
 
-from server.http import admin, auth, commands, ops
+from server.http import auth, commands, history, ops
 from server.http.call import Call
 from server.http.envelope import Reply
 
@@ -41,7 +41,11 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/api/auth/profile", auth.change_profile, "user", "The same."),
     Route("POST", "/api/auth/logout", auth.logout, "user", "End this session."),
     Route("POST", "/api/commands/{event}", commands.command, "user", "Any command of the protocol."),
-    Route("GET", "/api/users", admin.users, "admin", "All accounts.", no_token=403),
-    Route("GET", "/api/couriers", admin.couriers, "admin", "All couriers.", no_token=403),
-    Route("GET", "/api/courier/analytics", admin.courier_analytics, "admin", "Figures.", no_token=403),
+    Route("GET", "/api/rides", history.rides, "user", "Own rides; all for an administrator.", no_token=403),
+    Route("GET", "/api/rides/{id}", history.ride, "user", "One ride with facts, chat and track."),
+    Route("GET", "/api/packages", history.packages, "user", "Own parcels; or all.", no_token=403),
+    Route("GET", "/api/packages/{id}", history.package, "user", "One parcel with facts, chat and track."),
+    Route("GET", "/api/users", history.users, "admin", "All accounts.", no_token=403),
+    Route("GET", "/api/couriers", history.couriers, "admin", "All couriers.", no_token=403),
+    Route("GET", "/api/courier/analytics", history.analytics, "admin", "Figures.", no_token=403),
 )
