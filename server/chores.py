@@ -16,10 +16,14 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from dispatch.area import Area, Areas
+from dispatch.policy import Policy
+from dispatch.pricing import Prices
 from rooms.identity import KeyRing
 from server import names
 from server.needs import Stop, database_url, ring_path
 from server.settings import Settings
+from storage import areas
 from storage.accounts import SQL
 from storage.enrol import Newcomer, enrol, open_sessions
 from storage.passwords import hash_now
@@ -118,6 +122,63 @@ def load_people(chance: random.Random, role: str, count: int, domain: str = LOAD
             )
         )
     return people
+
+
+def read_area(file: Path) -> areas.Feature:
+    """The area of a GeoJSON file, once its rules, prices and polygon are understood."""
+    try:
+        return checked_area(msgspec.json.decode(file.read_bytes()))
+    except msgspec.DecodeError:
+        raise Stop(f"{file} is not JSON. It must hold one GeoJSON Feature.") from None
+
+
+async def put_area(settings: Settings, area: areas.Feature) -> str:
+    """Adds or replaces the area."""
+    async with transaction(settings) as conn:
+        row = await areas.put_area(conn, area)
+        await conn.execute(SQL["audit"], "areas put", "area", row.id, {"version": row.version})
+    return f"Area {row.id} is at version {row.version}."
+
+
+async def list_areas(settings: Settings) -> str:
+    """One line per area."""
+    async with transaction(settings) as conn:
+        rows = await areas.list_areas(conn)
+    lines = [
+        f"{row.id}  {row.name}  shard {row.shard}  {row.currency}  version {row.version}"
+        f"{'  paused' if row.paused else ''}\n"
+        for row in rows
+    ]
+    return "".join(lines) or "There are no areas. `dispatch areas put FILE` adds one.\n"
+
+
+def checked_area(data: Any) -> areas.Feature:
+    """Decoded JSON as an area that the dispatcher understands. Raises BadArea or Stop."""
+    feature = areas.feature(data)
+    p = feature.properties
+    try:
+        policy = msgspec.convert(p.policy, Policy)
+        prices = msgspec.convert(p.prices, Prices)
+    except msgspec.ValidationError as error:
+        raise Stop(f"Area {p.id}: its policy or prices are wrong: {error}.") from None
+    polygon = msgspec.to_builtins(feature.geometry)
+    try:
+        Areas(
+            [
+                Area(
+                    id=p.id,
+                    name=p.name,
+                    shard=p.shard,
+                    polygon=polygon,
+                    currency=p.currency,
+                    policy=policy,
+                    prices=prices,
+                )
+            ]
+        )
+    except ValueError as error:
+        raise Stop(f"The polygon cannot be used: {error}.") from None
+    return feature
 
 
 def _private_file(path: Path) -> Any:

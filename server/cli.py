@@ -7,12 +7,9 @@ or 130 (interrupted). What a command needs is imported when it runs, so that `di
 import argparse
 import asyncio
 import logging
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from server.needs import Stop, database_url, redis_url, ring_path
 from server.settings import BadSetting, Settings, load, table
@@ -20,7 +17,6 @@ from server.settings import BadSetting, Settings, load, table
 ROLES = ("passenger", "driver", "courier", "admin")
 MAX_TOKENS = 100_000
 
-Options = TypeVar("Options")
 Run = Callable[[argparse.Namespace, Settings], None]
 
 
@@ -47,10 +43,11 @@ def _sentence(error: Exception) -> str | None:
     import redis
 
     from rooms.identity import BadKeys
+    from storage.areas import BadArea
     from storage.migrate import StaleSchema
     from storage.postgis import DatabaseUnavailable
 
-    if isinstance(error, Stop | BadSetting | BadKeys | StaleSchema):
+    if isinstance(error, BadArea | Stop | BadSetting | BadKeys | StaleSchema):
         return str(error)
     if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidCatalogNameError):
         return f"PostgreSQL refuses the connection ({error}). Look at DISPATCH_DATABASE_URL."
@@ -144,20 +141,12 @@ def _serve(_: argparse.Namespace, settings: Settings) -> None:
 
 
 def _drain(_: argparse.Namespace, settings: Settings) -> None:
-    from storage.drain import DrainOptions, run_drain
+    from storage.drain import run_drain
 
+    database_url(settings)
+    redis_url(settings)
     _logs(settings)
-    needed = {"database_url": database_url(settings), "redis_url": redis_url(settings)}
-    shared = {field.name: getattr(settings, field.name) for field in fields(DrainOptions)}
-    asyncio.run(_until_told(run_drain, DrainOptions(**shared | needed)))
-
-
-async def _until_told(work: Callable[[Options, asyncio.Event], Awaitable[None]], options: Options) -> None:
-    """Runs what ends by an event, which SIGTERM or Ctrl-C sets."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await work(options, stop)
+    asyncio.run(run_drain(settings))
 
 
 def _migrate(_: argparse.Namespace, settings: Settings) -> None:
@@ -227,9 +216,9 @@ def _keys_list(_: argparse.Namespace, settings: Settings) -> None:
 
 
 def _areas_put(arguments: argparse.Namespace, settings: Settings) -> None:
-    from server.chores import put_area
+    from server.chores import put_area, read_area
 
-    print(asyncio.run(put_area(settings, arguments.file)))
+    print(asyncio.run(put_area(settings, read_area(arguments.file))))
 
 
 def _areas_list(_: argparse.Namespace, settings: Settings) -> None:

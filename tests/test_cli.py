@@ -181,6 +181,53 @@ async def test_courier_tokens_come_with_the_couriers_page(shell: str, tmp_path: 
     assert [row["same"] for row in held] == [True] * 3
 
 
+SQUARE = [[[36.0, 49.9], [36.1, 49.9], [36.1, 50.0], [36.0, 50.0], [36.0, 49.9]]]
+BOW_TIE = [[[36.0, 49.9], [36.1, 50.0], [36.1, 49.9], [36.0, 50.0], [36.0, 49.9]]]
+
+
+def area(tmp_path: Path, coordinates: Any = SQUARE, **properties: Any) -> str:
+    file = tmp_path / "area.json"
+    about = {"id": "demo", "name": "Demo", "currency": "EUR", **properties}
+    geometry = {"type": "Polygon", "coordinates": coordinates}
+    file.write_text(json.dumps({"type": "Feature", "geometry": geometry, "properties": about}))
+    return str(file)
+
+
+async def test_an_area_is_put_replaced_and_listed(
+    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("areas", "list") == 0 and "dispatch areas put" in capsys.readouterr().out
+    assert run("areas", "put", area(tmp_path)) == 0
+    assert "demo is at version 1" in capsys.readouterr().out
+    assert run("areas", "put", area(tmp_path, policy={"offer_s": 7}, paused=True)) == 0
+    assert run("areas", "list") == 0
+    assert "demo  Demo  shard main  EUR  version 2  paused" in capsys.readouterr().out
+    (row,) = await rows(shell, "select policy, prices from areas")
+    assert json.loads(row["policy"]) == {"offer_s": 7} and json.loads(row["prices"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"policy": {"offer_s": -1}}, "offer_s"),
+        ({"policy": {"ofer_s": 5}}, "ofer_s"),
+        ({"prices": {"rides": {"economy": {"base_minor": "cheap"}}}}, "prices"),
+        ({"id": "Not An Id"}, "id"),
+        ({"currency": "euro"}, "currency"),
+        ({"coordinates": BOW_TIE}, "demo"),
+        ({"coordinates": [[[190, 49.9], [191, 49.9], [191, 50], [190, 49.9]]]}, "demo"),
+        ({"coordinates": []}, "demo"),
+    ],
+)
+async def test_a_wrong_area_is_refused_before_it_is_written(
+    shell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], told: str
+) -> None:
+    assert run("areas", "put", area(tmp_path, **changes)) == 1
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert await rows(shell, "select * from areas") == []
+
+
 def test_settings_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("settings") == 0
     assert "`DISPATCH_BCRYPT_COST` | 12 |" in capsys.readouterr().out

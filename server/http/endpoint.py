@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 from aiohttp import web
 
 from rooms.identity import BadToken, bearer
@@ -68,6 +69,8 @@ async def _respond(ctx: Context, route: Route, request: web.Request) -> web.Resp
         return refuse(Refusal(429, text, retry_after_s=full.retry_after_s))
     except NotActive:
         return refuse(Refusal(401, "This account is not active any more."))
+    except asyncpg.DataError:
+        return refuse(Refusal(400, "The request holds a value that cannot be stored."))
     except (DatabaseUnavailable, TimeoutError):
         text = "The service cannot reach its database in time. Try again in a moment."
         return refuse(Refusal(503, text, retry_after_s=1))
