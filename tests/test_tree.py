@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -56,8 +57,9 @@ REGISTRY = re.compile(
 @cache
 def tracked() -> list[Path]:
     """Files under version control; all of them where the tree came without its history."""
-    asked = subprocess.run(["git", "ls-files"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    if asked.returncode == 0:
+    if (CHECKOUT / ".git").exists() and shutil.which("git"):
+        argv = ["git", "-c", f"safe.directory={CHECKOUT}", "ls-files"]
+        asked = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, check=True)
         return [CHECKOUT / name for name in asked.stdout.splitlines() if (CHECKOUT / name).is_file()]
     made = {".venv", ".dev", ".git", "node_modules", "__pycache__"}
     return [path for path in CHECKOUT.rglob("*") if path.is_file() and not made & set(path.parts)]
