@@ -8,7 +8,7 @@ stand, and the next sweep finds them again.
 import asyncio
 import logging
 
-from dispatch.commands import SYSTEM, Refusal, WakeDriver, WakeJob
+from dispatch.commands import SYSTEM, Command, Refusal, WakeDriver, WakeJob
 from dispatch.desk import Desk
 from storage.log import Conflict
 from storage.records import Driver, Job, JobId, Room, UserId
@@ -23,13 +23,20 @@ QUEUE_MAX = 10_000
 class Clock:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._queue: asyncio.Queue[str] = asyncio.Queue(QUEUE_MAX)
+        self._queue: asyncio.Queue[str | Command] = asyncio.Queue(QUEUE_MAX)
         self._queued: set[str] = set()
         desk.poke = self.poke
 
     def poke(self, job_id: str) -> None:
         """A job was opened, or came back: match it now, not at its timer."""
         self._put(f"match:{job_id}")
+
+    def soon(self, command: Command) -> bool:
+        """Runs a command of the system's own; False when too much waits already."""
+        if self._queue.full():
+            return False
+        self._queue.put_nowait(command)
+        return True
 
     def _put(self, timer: str) -> None:
         if timer not in self._queued and not self._queue.full():
@@ -47,10 +54,13 @@ class Clock:
 
     async def work(self) -> None:
         while True:
-            timer = await self._queue.get()
-            self._queued.discard(timer)
+            work = await self._queue.get()
             try:
-                await self._serve(timer)
+                if isinstance(work, str):
+                    self._queued.discard(work)
+                    await self._serve(work)
+                else:
+                    await self._desk.run(work)
             except (Unavailable, Refusal, Conflict):
                 continue  # the timer stands
             except Exception:

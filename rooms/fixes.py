@@ -17,6 +17,7 @@ one is under way at a time, and while Redis is slow the newest position of each 
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -29,7 +30,6 @@ from dispatch.track import Track, Verdict
 from dispatch.wording import id_field, iso
 from rooms import metrics
 from rooms.messages import LocationUpdate
-from rooms.registry import Registry
 from rooms.session import Session
 from rooms.speaker import Speaker
 from storage.fleet import Fleet, Update, pack
@@ -97,9 +97,8 @@ class Live:
 
 
 class Fixes:
-    def __init__(self, fleet: Fleet, registry: Registry, speaker: Speaker, node: str) -> None:
+    def __init__(self, fleet: Fleet, speaker: Speaker, node: str) -> None:
         self._fleet = fleet
-        self._registry = registry
         self._speaker = speaker
         self._node = node
         self._boot = secrets.token_hex(6)
@@ -109,7 +108,7 @@ class Fixes:
         self._offset_ms = 0
         self._outcomes = {verdict: metrics.FIXES.labels(verdict.name.lower()) for verdict in Verdict}
         self.areas: Areas | None = None
-        self.revive: Any = lambda session: None
+        self.revive: Callable[[Session], bool] = lambda session: False
         speaker.on_driver = self.learn
 
     def now_ms(self) -> int:
@@ -188,8 +187,7 @@ class Fixes:
         if jobs and verdict is Verdict.KEPT and self._speaker.fresh():
             self._tell(live, fix, now_ms)
         if live.stale and not live.reviving:
-            live.reviving = True
-            self.revive(session)
+            live.reviving = self.revive(session)
         return {"kept": True}
 
     def _tell(self, live: Live, fix: LocationUpdate, now_ms: int) -> None:

@@ -25,6 +25,7 @@ from rooms.registry import Registry
 from rooms.session import Session
 from rooms.speaker import Speaker
 from storage.accounts import Accounts, Who
+from storage.postgis import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from rooms.handlers import Handler
@@ -106,6 +107,8 @@ class Gate:
             code = "ok"
         except Refusal as refusal:
             answer, code = refused(refusal), refusal.code
+        except DatabaseUnavailable:
+            answer, code = refused(Refusal("unavailable")), "unavailable"
         except Exception as error:
             # a fault of ours: told as such, and logged without what the client sent
             logger.exception("event %s failed", event)

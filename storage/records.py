@@ -101,8 +101,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 
 class Stop(msgspec.Struct, frozen=True):
-    """One stop of a driver's plan; `what` is pickup, stop or dropoff."""
+    """One stop of a driver's plan, taken off once it is behind him; `what` is pickup, stop or dropoff."""
 
+    kind: str
     job_id: JobId
     what: str
     place: Place

@@ -1,0 +1,81 @@
+"""Who may come in: a handshake's token becomes a session that stands in its rooms, or a refusal.
+
+The token proves that we made it; the accounts say whether its login still lives, and who that is now. The
+session holds back what it is told until `opened` has given it its snapshot.
+"""
+
+import time
+from typing import Any
+
+from dispatch.commands import Refusal
+from dispatch.wording import iso
+from rooms import metrics, snapshot
+from rooms.gate import House, session_of
+from rooms.handlers.common import text
+from rooms.identity import BadToken, KeyRing
+from rooms.session import Frame, Session, Wire
+from storage.postgis import DatabaseUnavailable
+
+BEARER = "bearer "
+
+
+class Door:
+    def __init__(self, house: House, keyring: KeyRing, resume: dict[str, int]) -> None:
+        self._house = house
+        self._keyring = keyring
+        self._resume = resume
+        self._greetings: dict[Session, tuple[dict[str, Any], dict[str, int]]] = {}
+        self.draining = False
+
+    async def login(self, device: str, environ: dict[str, Any], auth: Any, wire: Wire) -> Session:
+        """Raises Refusal: draining, unauthenticated, or unavailable when nobody can be asked."""
+        if self.draining:
+            raise Refusal("draining")
+        try:
+            claims = self._keyring.verify(_token(environ, auth), time.time())
+            who = await self._house.accounts.who(claims.session_id, claims.user_id)
+        except BadToken:
+            raise Refusal("unauthenticated", "Authentication failed") from None
+        except DatabaseUnavailable:
+            raise Refusal("unavailable") from None
+        if who is None:
+            raise Refusal("unauthenticated", "Authentication failed")
+        session = session_of(who, device, wire)
+        session.hold = []
+        self._house.registry.add(session)
+        try:
+            self._greetings[session] = await snapshot.opening(self._house, session)
+        except BaseException:
+            self._house.registry.remove(session)
+            raise
+        metrics.SOCKETS.inc()
+        return session
+
+    async def opened(self, session: Session) -> None:
+        """Says where the user stands, then everything that came since."""
+        said, seen = self._greetings.pop(session)
+        greeting = {
+            "message": "Connected",
+            "userId": session.user_id,
+            "timestamp": iso(self._house.fixes.now_ms()),
+            "node": self._house.node,
+            "resume": self._resume,
+            **said,
+        }
+        if session.wire is not None:
+            session.wire.tell(Frame(text("connected", greeting)))
+        session.release(seen)
+
+    def closed(self, session: Session) -> None:
+        """The client has gone: out of its rooms and, if this was its driver's device, out of the index."""
+        self._greetings.pop(session, None)
+        self._house.registry.remove(session)
+        self._house.fixes.unseat(session)
+        metrics.SOCKETS.dec()
+
+
+def _token(environ: dict[str, Any], auth: Any) -> str:
+    if isinstance(auth, dict) and isinstance(token := auth.get("token"), str):
+        return token
+    header = environ.get("HTTP_AUTHORIZATION", "")
+    return header[len(BEARER) :] if header.lower().startswith(BEARER) else ""

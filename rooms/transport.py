@@ -1,0 +1,363 @@
+"""python-socketio on aiohttp, behind the gate: frames in, frames out, nothing decided.
+
+Stands on these seams of python-socketio 5.18 and python-engineio 4.15 (both pinned):
+`AsyncServer._engineio_server_class`, `_handle_connect`, `_handle_eio_message`, `_handle_disconnect`;
+engineio's `AsyncServer._handle_connect` (which would make its own socket class), `AsyncSocket.receive`,
+`_websocket_handler`, `queue`; `_async["websocket"]`. What is different from stock: one task reads a client's
+frames and keeps their order; an event goes to the gate and nowhere else, so no client can call a handler by
+its name; a frame of rubbish or of a binary kind is answered or closes that client, at once; no compression;
+what waits for a slow client is bounded, and of volatile values only the newest waits.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import engineio
+import msgspec
+import socketio
+from aiohttp import WSMsgType, web
+from engineio import async_socket, exceptions, packet, payload
+from engineio.async_drivers import aiohttp as driver
+from socketio.exceptions import ConnectionRefusedError as Refused
+
+from dispatch.commands import Refusal
+from rooms import metrics
+from rooms.gate import Gate, refused
+from rooms.session import Frame, Session
+
+logger = logging.getLogger(__name__)
+for _name in ("engineio", "socketio", "engineio.server", "socketio.server"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # they log what clients send
+payload.Payload.max_decode_packets = 128  # a phone that was offline posts its backlog at once
+
+CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
+RUBBISH_MAX = 10  # so many undecodable frames, and the client is closed
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Latest(packet.Packet):  # type: ignore[misc]
+    """A volatile frame in the queue, whose text may be replaced until it is written."""
+
+    written = False
+
+    def encode(self, b64: bool = False) -> Any:
+        self.written = True
+        return super().encode(b64)
+
+
+class Wire:
+    """A client's end, as a session sees it."""
+
+    def __init__(self, socket: "Socket", frames_max: int) -> None:
+        self._socket = socket
+        self._frames_max = frames_max
+        self._latest: dict[str, Latest] = {}
+
+    def tell(self, frame: Frame) -> None:
+        if frame.wire is None:
+            frame.wire = packet.Packet(packet.MESSAGE, data=frame.text)
+        self._put(frame.wire)
+
+    def tell_latest(self, key: str, text: str) -> None:
+        waiting = self._latest.get(key)
+        if waiting is not None and not waiting.written:
+            waiting.data = text
+            return
+        if len(self._latest) > 64:
+            self._latest = {k: p for k, p in self._latest.items() if not p.written}
+        self._latest[key] = latest = Latest(packet.MESSAGE, data=text)
+        self._put(latest)
+
+    def _put(self, frame: Any) -> None:
+        queue = self._socket.queue
+        if self._socket.closed or self._socket.closing:
+            return
+        if queue.qsize() >= self._frames_max:
+            self.close("slow client")
+            return
+        queue.put_nowait(frame)
+
+    def close(self, why: str) -> None:
+        metrics.CLOSED.labels(why).inc()
+        self._socket.abort()
+
+
+class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
+    """One Engine.IO client."""
+
+    http: web.Request | None = None
+    connected: bool
+
+    def abort(self) -> None:
+        """Drops the connection under the client, who so comes back by itself. A polling client has none of
+        its own: its queue is ended, which closes it at its next poll."""
+        request = self.http
+        if request is not None and request.transport is not None:
+            request.transport.abort()
+        else:
+            self.queue.put_nowait(None)
+
+    async def receive(self, pkt: Any) -> None:
+        if pkt.packet_type == packet.MESSAGE:
+            await self.server.on_message(self.sid, pkt.data)
+        else:
+            await super().receive(pkt)
+
+    async def handle_post_request(self, environ: dict[str, Any]) -> None:
+        try:
+            await super().handle_post_request(environ)
+        except (ValueError, KeyError, IndexError) as error:
+            raise exceptions.EngineIOError("rubbish") from error  # closes this client with a 400
+
+    async def _websocket_handler(self, ws: "WebSocket") -> None:
+        if self.connected:
+            if not await self._upgrade(ws):
+                return
+        else:
+            self.connected = self.upgraded = True
+        self.http = ws.request
+        writer = asyncio.ensure_future(self._write(ws))
+        reason = self.server.reason.TRANSPORT_CLOSE
+        try:
+            while (text := await ws.read(self.server.ping_interval + self.server.ping_timeout)) is not None:
+                await self.receive(packet.Packet(encoded_packet=text))
+        except (ValueError, KeyError, IndexError, exceptions.EngineIOError):
+            reason = self.server.reason.TRANSPORT_ERROR  # rubbish: this client is closed, now
+        except TimeoutError:
+            reason = self.server.reason.PING_TIMEOUT
+        finally:
+            await self.close(wait=False, abort=True, reason=reason)
+            self.queue.put_nowait(None)
+            await writer
+
+    async def _upgrade(self, ws: "WebSocket") -> bool:
+        """The probe handshake of a polling client that moves to this websocket."""
+        self.upgrading = True
+        try:
+            if await ws.read(self.server.ping_timeout) != "2probe":
+                return False
+            await ws.write("3probe")
+            self.queue.put_nowait(packet.Packet(packet.NOOP))  # ends the poll that is under way
+            self.upgraded = await ws.read(self.server.ping_timeout) == "5"
+            return bool(self.upgraded)
+        except TimeoutError:
+            return False
+        finally:
+            self.upgrading = False
+
+    async def _write(self, ws: "WebSocket") -> None:
+        try:
+            while (pkt := await self.queue.get()) is not None:
+                await ws.write(pkt.encode())
+        except (ConnectionError, RuntimeError):
+            pass  # gone; the reader notices too
+        finally:
+            await ws.close()
+
+
+class WebSocket:
+    """aiohttp's websocket as Engine.IO's socket wants it: text frames only, no compression."""
+
+    def __init__(self, handler: Callable[["WebSocket"], Awaitable[None]], server: "Engine") -> None:
+        self._handler = handler
+        self._ws = web.WebSocketResponse(max_msg_size=server.max_http_buffer_size, compress=False)
+        self.request: web.Request | None = None
+
+    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
+        self.request = environ["aiohttp.request"]
+        await self._ws.prepare(environ["aiohttp.request"])
+        await self._handler(self)
+        return self._ws
+
+    async def read(self, timeout_s: float) -> str | None:
+        """The next text frame; None when the client has gone. Raises TimeoutError, ValueError for binary."""
+        message = await self._ws.receive(timeout_s)
+        if message.type is WSMsgType.TEXT:
+            return str(message.data)
+        if message.type is WSMsgType.BINARY:
+            raise ValueError("binary frame")
+        return None
+
+    async def write(self, text: str) -> None:
+        await self._ws.send_str(text)
+
+    async def close(self) -> None:
+        await self._ws.close()
+
+
+class Engine(engineio.AsyncServer):  # type: ignore[misc]
+    """Engine.IO with our socket class. `on_message` is the Socket.IO server's ear."""
+
+    on_message: Callable[[str, Any], Awaitable[None]]
+    start_service_task: bool
+
+    async def _handle_connect(
+        self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None
+    ) -> Any:
+        if self.start_service_task:
+            self.start_service_task = False
+            self.service_task_handle = self.start_background_task(self._service_task)
+        sid = self.generate_id()
+        socket = self.sockets[sid] = Socket(self, sid)
+        opening = {
+            "sid": sid,
+            "upgrades": self._upgrades(sid, transport),
+            "pingTimeout": int(self.ping_timeout * 1000),
+            "pingInterval": int(self.ping_interval * 1000),
+            "maxPayload": self.max_http_buffer_size,
+        }
+        await socket.send(packet.Packet(packet.OPEN, opening))
+        await self._trigger_event("connect", sid, environ, run_async=False)
+        socket.schedule_ping()
+        asyncio.get_running_loop().call_later(CONNECT_S, self._drop_silent, sid)
+        if transport == "websocket":
+            response = await socket.handle_get_request(environ)
+            if socket.closed:
+                self.sockets.pop(sid, None)
+            return response
+        socket.connected = True
+        try:
+            return self._ok(await socket.poll(), jsonp_index=jsonp_index)
+        except exceptions.QueueEmpty:
+            return self._bad_request()
+
+    silent: Callable[[str], bool]
+
+    def _drop_silent(self, sid: str) -> None:
+        socket = self.sockets.get(sid)
+        if socket is not None and self.silent(sid):
+            metrics.CLOSED.labels("no CONNECT").inc()
+            socket.abort()
+
+
+class Server(socketio.AsyncServer):  # type: ignore[misc]
+    """Socket.IO, default namespace only. `login` makes a session of a handshake or raises Refusal; `opened`
+    is told when the client has its CONNECT, `closed` when a session has ended."""
+
+    def __init__(self, gate: Gate, *, frames_max: int, payload_max: int, node: str, **options: Any) -> None:
+        super().__init__(
+            async_mode="aiohttp",
+            async_handlers=False,
+            # beyond it a frame closes its client; up to it, it is refused with a code
+            max_http_buffer_size=4 * payload_max,
+            http_compression=False,
+            **options,
+        )
+        self._gate = gate
+        self._frames_max = frames_max
+        self._payload_max = payload_max
+        self._sessions: dict[str, Session] = {}
+        self._rubbish: dict[str, int] = {}
+        self.login: Callable[[str, dict[str, Any], Any, Wire], Awaitable[Session]]
+        self.opened: Callable[[Session], Awaitable[None]]
+        self.closed: Callable[[Session], None]
+        self.eio.on_message = self._handle_eio_message
+        self.eio.silent = lambda sid: sid not in self._sessions
+        self.eio.generate_id = lambda: f"{node}-{secrets.token_urlsafe(15)}"
+        self.eio._async = {**driver._async, "websocket": WebSocket}
+        self.on("connect", self._connect)
+
+    def _engineio_server_class(self) -> type[Engine]:
+        return Engine
+
+    async def _connect(self, sid: str, environ: dict[str, Any], auth: Any = None) -> None:
+        eio_sid = self.manager.eio_sid_from_sid(sid, "/")
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is None:
+            raise Refused("unavailable")
+        try:
+            session = await self.login(sid, environ, auth, Wire(socket, self._frames_max))
+        except Refusal as refusal:
+            raise Refused(refusal.message, {"code": refusal.code, "retry": refusal.retry}) from None
+        if socket.closed or socket.closing:  # it went away while we looked
+            self.closed(session)
+            raise Refused("gone")
+        self._sessions[eio_sid] = session
+
+    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        known = eio_sid in self._sessions
+        await super()._handle_connect(eio_sid, namespace, data)
+        session = self._sessions.get(eio_sid)
+        if session is not None and not known:
+            await self.opened(session)
+
+    async def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: Any = None) -> None:
+        self._end(eio_sid)
+        await super()._handle_disconnect(eio_sid, namespace, reason)
+
+    async def _handle_eio_disconnect(self, eio_sid: str, reason: Any) -> None:
+        self._end(eio_sid)
+        self._rubbish.pop(eio_sid, None)
+        await super()._handle_eio_disconnect(eio_sid, reason)
+
+    def _end(self, eio_sid: str) -> None:
+        session = self._sessions.pop(eio_sid, None)
+        if session is not None:
+            self.closed(session)
+
+    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        kind = data[:1] if isinstance(data, str) else ""
+        session = self._sessions.get(eio_sid)
+        if kind == "2" and session is not None:
+            await self._event(session, eio_sid, data)
+        elif kind in ("0", "1") and len(data) <= self._payload_max:
+            try:
+                await super()._handle_eio_message(eio_sid, data)
+            except (ValueError, TypeError, RecursionError):
+                self._bad(eio_sid, None, "")
+        elif kind != "3":  # acks of ours are wanted by nobody
+            self._bad(eio_sid, session, "")
+
+    async def _event(self, session: Session, eio_sid: str, data: str) -> None:
+        """`2[id]["event",{…}]`: to the gate, and its answer back, as the ack or as `error`."""
+        start = 1
+        while start < len(data) and data[start].isdecimal() and start < 12:
+            start += 1
+        ack, text = data[1:start], data[start:]
+        event = ""
+        if len(data) > self._payload_max:
+            answer: Any = refused(Refusal("too_large"))
+        else:
+            try:
+                if "\\u0000" in text:  # PostgreSQL cannot store it
+                    raise ValueError
+                event, *args = _decode(text)
+                if not isinstance(event, str):
+                    raise ValueError
+            except (ValueError, TypeError, RecursionError):
+                self._bad(eio_sid, session, ack)
+                return
+            answer = self._gate.hear(session, event, args)
+            if not isinstance(answer, dict):
+                answer = await answer
+        self._answer(session, ack, event, answer)
+
+    def _answer(self, session: Session, ack: str, event: str, answer: dict[str, Any]) -> None:
+        if session.wire is None:
+            return
+        if ack:
+            session.wire.tell(Frame("3" + ack + _encode([answer]).decode()))
+        elif not answer["ok"]:
+            error = {**answer["error"], "event": event[:64]}
+            session.wire.tell(Frame("2" + _encode(["error", error]).decode()))
+
+    def _bad(self, eio_sid: str, session: Session | None, ack: str) -> None:
+        """Something that is no event: said so a few times, then the client is closed."""
+        count = self._rubbish[eio_sid] = self._rubbish.get(eio_sid, 0) + 1
+        socket = self.eio.sockets.get(eio_sid)
+        if session is not None and count < RUBBISH_MAX:
+            self._answer(
+                session, ack, "", refused(Refusal("bad_request", "This is not a Socket.IO event of JSON."))
+            )
+        elif socket is not None:
+            metrics.CLOSED.labels("rubbish").inc()
+            socket.abort()
+
+    @property
+    def sessions(self) -> list[Session]:
+        return list(self._sessions.values())

@@ -1,0 +1,222 @@
+"""The composition root: opens the floors from the bottom up, closes them in reverse.
+
+`serve` runs one node until SIGTERM or SIGINT: it refuses a database of another schema, listens only when the
+log is being tailed, and on its way out lets running commands finish and drops the sockets at the transport,
+so that clients come back by themselves.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import uvloop
+from aiohttp import web
+
+from dispatch.commands import Revive
+from dispatch.desk import Desk
+from dispatch.wording import user_room
+from rooms.clock import WORKERS, Clock
+from rooms.door import Door
+from rooms.fixes import Fixes
+from rooms.gate import Gate, House
+from rooms.handlers import HANDLERS
+from rooms.identity import KeyRing
+from rooms.quotes import Quotes
+from rooms.registry import Registry
+from rooms.session import Session
+from rooms.speaker import Speaker
+from rooms.tasks import Tasks
+from rooms.transport import Server
+from server.areas import keep_areas, read_areas
+from server.http.context import Context, Ready
+from server.http.endpoint import build_http
+from server.needs import database_url, redis_url
+from server.settings import Settings
+from storage.accounts import Accounts
+from storage.fleet import Fleet
+from storage.history import History
+from storage.log import Log
+from storage.migrate import check
+from storage.passwords import Passwords
+from storage.postgis import Database
+from storage.shard import Shard, Unavailable
+
+logger = logging.getLogger(__name__)
+
+COMMANDS_FINISH_S = 3.0
+START_S = 20.0
+SEND_BUFFER_BYTES = 64 * 1024
+
+
+@dataclass
+class Node:
+    """A running node: `port` is where it listens."""
+
+    port: int
+    gate: Gate
+    door: Door
+    registry: Registry
+
+
+def node_name(settings: Settings) -> str:
+    """Names this process; it begins every session id, for the load balancer."""
+    return settings.node or f"{socket.gethostname().split('.')[0][:20]}_{os.getpid()}".replace("-", "_")
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Node]:
+    """One node, from opened to closed. Raises StaleSchema, BadKeys, DatabaseUnavailable or Unavailable."""
+    async with AsyncExitStack() as closing:
+        keyring = KeyRing.load(settings.keys_file, issuer=settings.issuer, audience=settings.audience)
+        database = await Database.open(
+            database_url(settings), size=settings.database_pool, timeout_s=settings.database_timeout_s
+        )
+        closing.push_async_callback(database.close)
+        async with database.connection() as connection:
+            await check(connection)
+        shard = Shard(settings.shard, redis_url(settings), settings.redis_timeout_ms / 1000)
+        closing.push_async_callback(shard.close)
+        passwords = Passwords(settings.bcrypt_cost, settings.login_queue)
+        closing.callback(passwords.close)
+        tasks = Tasks()
+        closing.push_async_callback(tasks.stop)
+
+        house = await _house(settings, database, shard, keyring)
+        gate = Gate(house, HANDLERS, settings.commands_in_flight)
+        door = Door(house, keyring, {"events": settings.room_facts, "window_s": settings.facts_max_age_s})
+        await _start(tasks, house, settings, database)
+        app = web.Application(client_max_size=settings.payload_kib * 1024)
+        sockets = _sockets(settings, gate, door, house.node)
+        sockets.attach(app)
+        context = Context(
+            settings=settings,
+            database=database,
+            accounts=house.accounts,
+            history=History(database),
+            passwords=passwords,
+            keyring=keyring,
+            gate=gate,
+            registry=house.registry,
+            ready=_ready(gate, shard),
+            version=version("aryv-dispatch"),
+        )
+        build_http(app, context)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        await runner.setup()
+        closing.push_async_callback(runner.cleanup)
+        listener = _listen(settings)
+        await web.SockSite(runner, listener, backlog=4096).start()
+        try:
+            yield Node(listener.getsockname()[1], gate, door, house.registry)
+        finally:
+            gate.draining = door.draining = True
+            await _finish(gate)
+            for session in sockets.sessions:
+                if session.wire is not None:
+                    session.wire.close("draining")
+
+
+async def _house(settings: Settings, database: Database, shard: Shard, keyring: KeyRing) -> House:
+    node = node_name(settings)
+    log, fleet = Log(shard, settings.room_facts), Fleet(shard, settings.fixes_max)
+    areas = await read_areas(database, settings.shard)
+    registry = Registry(settings.sockets_per_user)
+    speaker = Speaker(log, registry)
+    fixes = Fixes(fleet, speaker, node)
+    fixes.areas = areas
+    fixes.set_clock(await log.now_ms())
+    secret = keyring.ring.keys[keyring.ring.current].encode()
+    desk = Desk(log, fleet, areas)
+    return House(desk, registry, speaker, fixes, Accounts(database), Quotes(secret), node)
+
+
+async def _start(tasks: Tasks, house: House, settings: Settings, database: Database) -> None:
+    """Everything that goes on by itself; returns when the log is being read."""
+    started = asyncio.Event()
+    clock = Clock(house.desk)
+
+    def revive(session: Session) -> bool:
+        command = Revive(user=session.user_id, room=user_room(session.user_id), device=session.device)
+        return clock.soon(command)
+
+    house.fixes.revive = revive
+    tasks.start(house.speaker.run(started), "speaker")
+    await asyncio.wait_for(started.wait(), START_S)
+    tasks.start(house.fixes.run(settings.tick_ms / 1000), "fixes")
+    tasks.start(clock.sweep(settings.sweep_ms / 1000), "sweep")
+    for number in range(WORKERS):
+        tasks.start(clock.work(), f"clock {number}")
+    tasks.start(keep_areas(database, settings.shard, house.desk, house.fixes), "areas")
+
+
+def _sockets(settings: Settings, gate: Gate, door: Door, node: str) -> Server:
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    server = Server(
+        gate,
+        frames_max=settings.queue_frames,
+        payload_max=settings.payload_kib * 1024,
+        node=node,
+        ping_interval=settings.ping_interval_s,
+        ping_timeout=settings.ping_timeout_s,
+        cors_allowed_origins=origins or None,
+    )
+    server.login, server.opened, server.closed = door.login, door.opened, door.closed
+    return server
+
+
+def _ready(gate: Gate, shard: Shard) -> dict[str, Ready]:
+    """The questions of /ready, beside that of PostgreSQL."""
+
+    async def redis_lives() -> bool:
+        try:
+            await shard.now_ms()
+        except Unavailable:
+            return False
+        return True
+
+    async def log_is_read() -> bool:
+        return gate.house.speaker.fresh()
+
+    async def stays() -> bool:
+        return not gate.draining
+
+    return {"redis": redis_lives, "log": log_is_read, "staying": stays}
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket; a small send buffer, so that a client who does not read is noticed here."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    listener.bind((settings.host, settings.port))
+    return listener
+
+
+async def _finish(gate: Gate) -> None:
+    """Waits for the commands at work, for a bounded time."""
+    for _ in range(int(COMMANDS_FINISH_S / 0.05)):
+        if not gate.busy:
+            return
+        await asyncio.sleep(0.05)
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running(settings) as node:
+        logger.info("listening on %s:%d", settings.host, node.port)
+        await stop.wait()
+        logger.info("going away")
+
+
+def serve(settings: Settings) -> None:
+    """Runs one node until it is told to stop."""
+    uvloop.run(_serve(settings))
