@@ -121,14 +121,14 @@ class Carrier(Person):
     # -- offers
 
     def _offered(self, payload: dict[str, Any]) -> None:
-        if self.state != "idle":
+        if self.state != "idle" or self.here is None:
             self.town.tally.counts["offers_while_not_idle"] += 1
             return
         self.state = "offered"
         self._offer_id = str(payload["offerId"])
-        self._spawn(self._consider(payload, self._offer_id))
+        self._spawn(self._consider(payload, self._offer_id, self.here))
 
-    async def _consider(self, payload: dict[str, Any], offer_id: str) -> None:
+    async def _consider(self, payload: dict[str, Any], offer_id: str, asked_at: Point) -> None:
         kind, job_id = offered_job(payload)
         answer, delay_s = self.town.temper.answer(self.account.name, job_id)
         if answer == "silent":
@@ -149,7 +149,7 @@ class Carrier(Person):
         if not told.get("ok"):
             self._free_of(offer_id)
             return
-        self.town.tally.accepted(self.id, job_id, self.here)
+        self.town.tally.accepted(self.id, job_id, asked_at, self.here or asked_at)
         await self._carry(
             Job(job_id, kind, point_of(payload["pickup"]), point_of(payload["dropoff"]), "assigned")
         )

@@ -29,7 +29,8 @@ class Ask:
     customer: str
     pickup: Point
     nearest_m: float | None  # to the nearest free cab by the load generator's own knowledge, at that time
-    accepted_m: float | None = None  # from where the cab that took it stood when it did
+    offered_m: float | None = None  # from where the cab that took it stood when it was asked
+    accepted_m: float | None = None  # and when it said yes: cabs move on while their drivers think
 
 
 class Ledger(Tally):
@@ -60,12 +61,11 @@ class Ledger(Tally):
         """Call just before `asked`, with what the load generator itself knows of the free cabs."""
         self.asks[job_id] = Ask(customer, pickup, nearest_m)
 
-    def accepted(self, driver: str, job_id: str, here: Point | None) -> None:
-        super().accepted(driver, job_id, here)
+    def accepted(self, driver: str, job_id: str, asked_at: Point, here: Point) -> None:
+        super().accepted(driver, job_id, asked_at, here)
         self.acked_accepts.add((job_id, driver))
-        ask = self.asks.get(job_id)
-        if ask is not None and here is not None:
-            ask.accepted_m = distance_m(here, ask.pickup)
+        ask = self.asks[job_id]
+        ask.offered_m, ask.accepted_m = distance_m(asked_at, ask.pickup), distance_m(here, ask.pickup)
 
     def told(self, user: str, event: str, payload: dict[str, Any], answer: dict[str, Any]) -> None:
         found = job_of(payload)

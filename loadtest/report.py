@@ -53,7 +53,7 @@ def figures(out: Outcome) -> dict[str, Any]:
     """The JSON line as a dict: the agreed keys first."""
     ledger, found = out.ledger, out.findings
     taken = [ask for ask in ledger.asks.values() if ask.accepted_m is not None]
-    pickup = Sample(values=[ask.accepted_m for ask in taken if ask.accepted_m is not None])
+    pickup = Sample(values=[ask.offered_m for ask in taken if ask.offered_m is not None])
     nearest = Sample(values=[ask.nearest_m for ask in taken if ask.nearest_m is not None])
     requests = len(ledger.asks)
     return {
@@ -80,6 +80,7 @@ def figures(out: Outcome) -> dict[str, Any]:
 
 def _extras(out: Outcome) -> dict[str, Any]:
     ledger, found = out.ledger, out.findings
+    accepted = Sample(values=[ask.accepted_m for ask in ledger.asks.values() if ask.accepted_m is not None])
     ended = {name.removeprefix("ended_"): n for name, n in ledger.counts.items() if name.startswith("ended_")}
     return {
         "brute_force": {
@@ -87,6 +88,7 @@ def _extras(out: Outcome) -> dict[str, Any]:
             "pickup_m_mean": Sample(values=out.oracle.pickup_m).mean(1),
             "offers_per_job": round(out.oracle.offers / max(1, out.oracle.requests), 3),
         },
+        "pickup_at_accept_m": {"mean": accepted.mean(1)} | accepted.quantiles(1, p95=0.95),
         "fixes_real": ledger.counts["fixes_real"],
         "fixes_simulated": ledger.counts["fixes_simulated"],
         "fixes_by_outcome": out.server_fixes,

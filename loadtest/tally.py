@@ -59,8 +59,8 @@ class Tally:
         """By how much a scheduled position missed its time: where this process did not keep up."""
         self.late_ms.add(max(0.0, wall_s) * 1000)
 
-    def accepted(self, driver: str, job_id: str, here: Point | None) -> None:
-        """The server has given the job to this driver, who stands here."""
+    def accepted(self, driver: str, job_id: str, asked_at: Point, here: Point) -> None:
+        """The server has given the job to this driver: where he was when asked, and where he is now."""
         self.counts["accepted"] += 1
 
     def fix_sent(self, sender: str, timestamp: str, point: Point, simulated: bool) -> None:

@@ -58,7 +58,7 @@ async def sound_run() -> tuple[Ledger, Held]:
     ledger.told("passenger", "request_ride", {"rideId": JOB}, {"ok": True})
     ledger.heard("driver", "offer", {"offerId": "o1", "kind": "ride", "job": {"rideId": JOB}})
     tell(ledger, "passenger", said[0])
-    ledger.accepted("driver", JOB, HERE)
+    ledger.accepted("driver", JOB, HERE, HERE)
     for each in said[1:]:
         tell(ledger, "driver", each)
         tell(ledger, "passenger", each)
@@ -164,7 +164,7 @@ def test_a_job_handed_on_is_not_a_double_assignment() -> None:
 
 async def test_an_accept_that_the_room_never_confirmed_is_found() -> None:
     ledger, _ = await sound_run()
-    ledger.accepted("second", JOB, HERE)
+    ledger.accepted("second", JOB, HERE, HERE)
     assert ledger.doubled() == 1
 
 
