@@ -74,12 +74,12 @@ class Fleet:
         return int(await self._shard.ask(self._shard.tick_script(wanted, args)))
 
     async def read(self, vehicle_class: str, cells: list[int]) -> list[Position]:
-        """All entries of these cells, one round trip; the caller looks at their age."""
-        pipe = self._shard.client.pipeline(transaction=False)
-        for cell in cells:
-            pipe.hgetall(keys.index(self._shard.name, vehicle_class, cell))
-        found = await self._shard.ask(pipe.execute())
-        return [unpack(id_.decode(), packed) for entries in found for id_, packed in entries.items()]
+        """All entries of these cells, one call; the caller looks at their age."""
+        prefix = keys.index(self._shard.name, vehicle_class, "")
+        found = await self._shard.ask(
+            self._shard.near_script([keys.spot(self._shard.name)], [prefix, *cells])
+        )
+        return [unpack(id_.decode(), packed) for id_, packed in zip(found[::2], found[1::2], strict=True)]
 
     async def last_position(self, driver_id: str) -> Position | None:
         """The last fix of a driver who carries a job, from whatever node it came through."""

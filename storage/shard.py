@@ -66,6 +66,7 @@ class Shard:
         self.load_script = Script(self.client, "load")
         self.commit_script = Script(self.client, "commit")
         self.tick_script = Script(self.client, "tick")
+        self.near_script = Script(self.client, "near")
         self._life_script = Script(self.client, "life")
 
     async def _greet(self, connection: AbstractConnection) -> None:

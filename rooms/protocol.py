@@ -1,0 +1,139 @@
+"""docs/protocol.md, printed from the message classes and the table of handlers, so that it cannot drift."""
+
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import UnsetType
+
+from dispatch.commands import CODES
+from dispatch.lifecycle import TABLES, WORDS
+from rooms import messages
+from rooms.handlers import ANY, HANDLERS, Handler
+
+HEAD = """# The Socket.IO protocol
+
+Printed by `dispatch protocol`; do not edit. Namespace `/`, path `/socket.io/`, Engine.IO 4. Log in with
+`auth: {token}` in the handshake (or the header `Authorization: Bearer …`). Every event has one argument, an
+object; every event may carry an ack, which gets `{"ok": true, …}` or
+`{"ok": false, "error": {code, message, retry}}`; a refusal without an ack comes as the event `error`.
+Fields that are not listed are refused. Every command may carry a `commandId`: the same one again gets the
+first answer and has no second effect.
+
+Reliable events carry `room`, `epoch` and `seq`: within a room and epoch every `seq` comes once and in order.
+Positions, typing and presence are volatile: only the newest waits for a slow client.
+"""
+
+JOB_ID = "rideId or packageId"
+#: event, payload, who gets it
+SAID = (
+    (
+        "connected",
+        "userId, node, timestamp, room, epoch, seq, jobs: [active], offers: [open], resume",
+        "this socket",
+    ),
+    ("offer", "offerId, kind, job, pickup, dropoff, distanceM, etaSeconds, fare, expiresInMs", "the driver"),
+    ("offer_withdrawn", "offerId, reason: expired, withdrawn or lost", "the driver"),
+    ("driver_assigned", f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, …", "the room"),
+    ("ride_status_update", "rideId, status, state, version, driverId, updatedBy, reason?", "the room"),
+    ("package_status_update", "packageId, status, state, version, driverId, updatedBy, reason?", "the room"),
+    (
+        "driver_location",
+        f"{JOB_ID}, latitude, longitude, heading, speed, timestamp, ageMs, etaSeconds",
+        "the room; volatile",
+    ),
+    ("new_message", f"id, {JOB_ID}, senderId, senderName, message, type, timestamp", "the room"),
+    ("message_read", f"{JOB_ID}, messageId, readerId, timestamp", "the room"),
+    ("notification", f"type: delivery_code or ride_code, data {{{JOB_ID}, code}}", "the requester"),
+    ("user_typing", f"{JOB_ID}, userId, userName, isTyping", "the others in the room; volatile"),
+    ("user_joined_ride, user_left_ride, … _package", f"{JOB_ID}, userId, userName", "the others; volatile"),
+    ("joined_ride, joined_package, online_users, pong", "as their acks", "this socket"),
+    ("superseded", "generation of the device that took over", "the older device"),
+    ("error", "code, message, retry, event", "this socket"),
+)
+
+
+def _type(hint: Any) -> str:
+    """A field's type in words, with its bounds."""
+    if get_origin(hint) is not None and hasattr(hint, "__metadata__"):
+        inner, meta = _type(hint.__origin__), hint.__metadata__[0]
+        return inner + _bounds(meta)
+    arguments = [a for a in get_args(hint) if a not in (UnsetType, type(None))]
+    if str(get_origin(hint)) == "typing.Literal":
+        return " or ".join(f"`{a}`" for a in get_args(hint))
+    if get_origin(hint) is tuple:
+        return f"list of {_type(arguments[0])}"
+    if arguments:
+        return " or ".join(_type(a) for a in arguments)
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return f"[{hint.__name__}](#{hint.__name__.lower()})"
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}.get(
+        getattr(hint, "__name__", ""), str(hint)
+    )
+
+
+def _bounds(meta: msgspec.Meta) -> str:
+    if meta.pattern == messages.UUID:
+        return " (UUID)"
+    limits = [
+        f"{word} {value:g}"
+        for word, value in (
+            ("from", meta.ge),
+            ("above", meta.gt),
+            ("to", meta.le),
+            ("at least", meta.min_length),
+            ("at most", meta.max_length),
+        )
+        if value is not None
+    ]
+    return f" ({', '.join(limits)})" if limits else ""
+
+
+def _fields(kind: type[msgspec.Struct]) -> list[str]:
+    hints = get_type_hints(kind, include_extras=True)
+    lines = []
+    for field in msgspec.structs.fields(kind):
+        optional = "" if field.required else "?"
+        lines.append(f"- `{field.encode_name}{optional}` {_type(hints[field.name])}")
+    return lines or ["- no fields"]
+
+
+def _event(names: list[str], handler: Handler) -> list[str]:
+    who = "anybody" if handler.who == ANY else ", ".join(sorted(handler.who))
+    title = ", ".join(f"`{name}`" for name in names)
+    kind = "command" if issubclass(handler.message, messages.Reliable) else "plain"
+    limit = f"{handler.rate:g}/s, {handler.burst:g} at once"
+    return [f"### {title}", "", f"For {who}. A {kind} event; {limit}.", "", *_fields(handler.message), ""]
+
+
+def _lifecycle(kind: str) -> list[str]:
+    lines = [f"### {kind}", "", "| from | status | to (by) |", "|---|---|---|"]
+    for state, word in WORDS[kind].items():
+        ways = TABLES[kind].get(state, {})
+        reached = ", ".join(f"{to} ({' '.join(by)})" for to, by in ways.items()) or "over"
+        lines.append(f"| {state} | {word} | {reached} |")
+    return [*lines, ""]
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    lines = [HEAD, "## Client to server", ""]
+    by_handler: dict[Handler, list[str]] = {}
+    for name, handler in HANDLERS.items():
+        by_handler.setdefault(handler, []).append(name)
+    for handler, names in by_handler.items():
+        lines += _event(names, handler)
+    for kind in (messages.Point, messages.Recipient, messages.Proof):
+        lines += [f"### {kind.__name__}", "", *_fields(kind), ""]
+    lines += [
+        SAID.lstrip("\n"),
+        "## Lifecycles",
+        "",
+        "P passenger or sender, D driver, S system, A admin.",
+        "",
+    ]
+    lines += _lifecycle("ride") + _lifecycle("package")
+    lines += ["## Refusals", "", "| code | meaning | retry |", "|---|---|---|"]
+    lines += [
+        f"| `{code}` | {meaning} | {'yes' if retry else 'no'} |" for code, (meaning, retry) in CODES.items()
+    ]
+    return "\n".join(lines) + "\n"
