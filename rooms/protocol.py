@@ -124,8 +124,10 @@ def page() -> str:
         lines += _event(names, handler)
     for kind in (messages.Point, messages.Recipient, messages.Proof):
         lines += [f"### {kind.__name__}", "", *_fields(kind), ""]
+    lines += ["## Server to client", "", "| event | payload | to |", "|---|---|---|"]
+    lines += [f"| `{event}` | `{payload}` | {to} |" for event, payload, to in SAID]
     lines += [
-        SAID.lstrip("\n"),
+        "",
         "## Lifecycles",
         "",
         "P passenger or sender, D driver, S system, A admin.",
