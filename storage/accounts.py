@@ -76,6 +76,11 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     date_of_birth: date | None = None
 
 
+def recognised_by(color: str, make: str, model: str, license_plate: str) -> str:
+    """How a passenger knows the vehicle that comes for him."""
+    return f"{color} {make} {model}, {license_plate}"
+
+
 class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     make: str
@@ -90,8 +95,7 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def line(self) -> str:
-        """How a passenger recognises it."""
-        return f"{self.color} {self.make} {self.model}, {self.license_plate}"
+        return recognised_by(self.color, self.make, self.model, self.license_plate)
 
 
 class Who(msgspec.Struct, frozen=True, kw_only=True):

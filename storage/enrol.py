@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from storage.accounts import REFRESH_BYTES, SQL, refresh_hash
+from storage.accounts import REFRESH_BYTES, SQL, recognised_by, refresh_hash
 from storage.records import UserId
 
 
@@ -23,6 +23,10 @@ class Car(msgspec.Struct, frozen=True):
     license_plate: str
     type: str
     capacity: int
+
+    @property
+    def line(self) -> str:
+        return recognised_by(self.color, self.make, self.model, self.license_plate)
 
 
 class Newcomer(msgspec.Struct, frozen=True, kw_only=True):

@@ -102,3 +102,11 @@ select *, true, true from unnest($1::uuid[], $2::text[]) as n (user_id, vehicle_
 -- name: audit
 -- Notes what a command of the shell did.
 insert into audit_log (action, subject_type, subject_id, details) values ($1, $2, $3, $4);
+
+-- name: seed_lock
+-- One seed at a time: the second waits, and then finds that it was done.
+select pg_advisory_xact_lock(1936025956);
+
+-- name: seeded
+-- Whether the demo data is there.
+select exists (select from audit_log where action = 'seed');
