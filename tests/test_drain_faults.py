@@ -1,0 +1,274 @@
+"""The rows of docs/failures-drain.md, each as a test: whatever fails where, everything arrives exactly once."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgpack
+import pytest
+from redis.asyncio import Redis
+
+from storage import keys, postgis
+from storage.drainstream import FactsStream, FixesStream, Stream
+from storage.migrate import StaleSchema
+from tests.drainkit import SHARD, Feeder, a_driver, a_job, drain_settings, feed, looking, running
+from tests.support import fresh_database, fresh_redis, run_sql, server_database_url, wait_until
+
+STEPS = ["_read_cursor", "_read", "_prepare", "_move", "_write", "_trim"]
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, step: str, after: bool, times: int = 2) -> list[str]:
+    """Both streams die at the step, `times` each: the session and its connection are gone, as in a crash."""
+    deaths: list[str] = []
+    real = {kind: getattr(kind, step) for kind in (FactsStream, FixesStream)}
+
+    def patch(kind: type[Stream]) -> None:
+        async def dying(self: Stream, *args: Any) -> Any:
+            doomed = deaths.count(self.name) < times
+            if doomed and not after:
+                deaths.append(self.name)
+                raise RuntimeError(f"dies before {step}")
+            result = await real[kind](self, *args)
+            if doomed:
+                deaths.append(self.name)
+                raise RuntimeError(f"dies after {step}")
+            return result
+
+        monkeypatch.setattr(kind, step, dying)
+
+    patch(FactsStream)
+    patch(FixesStream)
+    return deaths
+
+
+@pytest.mark.parametrize("moment", [f"{when} {step}" for step in STEPS for when in ("before", "after")])
+async def test_killed_at_every_step(
+    database_url: str, redis_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    when, step = moment.split()
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    await feed(feeder)
+    deaths = failing(monkeypatch, step, when == "after")
+    async with running(drain_settings(database_url, redis_url)), looking(database_url) as kept:
+        await wait_until(lambda: len(deaths) == 4, timeout_s=10)
+        await feed(feeder)
+        await kept.exactly(feeder)
+        await wait_until(lambda: _length(redis, keys.fixes(SHARD), 0))
+        assert await kept.letters() == []
+
+
+async def _length(redis: Redis, stream: str, length: int) -> bool:
+    return bool(await redis.xlen(stream) == length)
+
+
+async def test_lost_reply_of_commit(
+    database_url: str, redis_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed, but the drain never hears of it."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    await feed(feeder)
+    lost: list[str] = []
+    real_carry = Stream._carry
+
+    async def carry(self: Stream, *args: Any) -> None:
+        if lost.count(self.name) < 2:
+            self._conn = _LosesReply(self._conn, lambda: lost.append(self.name))
+        await real_carry(self, *args)
+
+    monkeypatch.setattr(Stream, "_carry", carry)
+    async with running(drain_settings(database_url, redis_url)), looking(database_url) as kept:
+        await wait_until(lambda: len(lost) >= 2, timeout_s=10)
+        await feed(feeder)
+        await kept.exactly(feeder)
+
+
+class _LosesReply:
+    """A connection whose outermost transaction commits, and says that it has been cut off."""
+
+    def __init__(self, conn: Any, lost: Any) -> None:
+        self._conn, self._lost, self._depth = conn, lost, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn, name)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        self._depth += 1
+        try:
+            async with self._conn.transaction():
+                yield
+        finally:
+            self._depth -= 1
+        if self._depth == 0:
+            self._lost()
+            raise ConnectionResetError("cut off after the commit")
+
+
+async def test_two_drains_are_one(database_url: str, redis_url: str, redis: Redis) -> None:
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    settings = drain_settings(database_url, redis_url, drain_batch=7)
+    async with running(settings) as one, running(settings) as two, looking(database_url) as kept:
+        for _ in range(10):
+            await feed(feeder, 20)
+        await kept.exactly(feeder)
+        rows = await kept.conn.fetchval("select sum(rows) from drain_cursors")
+        await wait_until(
+            lambda: sum(drain.stats()[s]["rows"] for drain in (one, two) for s in ("facts", "fixes")) == rows
+        )
+        assert rows == len(feeder.told) * 3 + len(feeder.fixed)
+        assert one.stats()["outages"] == two.stats()["outages"] == 0
+
+
+async def test_changed_life_starts_again(database_url: str, redis_url: str, redis: Redis) -> None:
+    """Everything still on the streams is read again and changes nothing; what the new life says counts, also
+    where its versions begin again at 1."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    job, driver = a_job(version=9, reason="nine"), a_driver(version=50)
+    again = msgpack.packb(
+        [[driver.id, int(time.time() * 1000), 1 << 40, 37.7, -122.4, None, None, None, job.id]]
+    )
+    await feeder.raw_fixes(again)
+    feeder.fixed.add((driver.id, 1 << 40))
+    await feeder.say(job.room, "ride_status_update", {}, (job, driver))
+    async with running(drain_settings(database_url, redis_url)), looking(database_url) as kept:
+        await kept.exactly(feeder)
+        before = await kept.conn.fetchrow("select xmin::text, * from rides")
+        await feeder.life("two")
+        await feeder.raw_fixes(again)
+        await feed(feeder, 3)
+        await kept.exactly(feeder)
+        assert await kept.conn.fetchrow("select xmin::text, * from rides where id = $1", job.id) == before
+        newer = a_job(id=job.id, version=1, reason="rebuilt", requester_id=job.requester_id)
+        await asyncio.sleep(0.002)  # a later millisecond than the first commit
+        await feeder.say(
+            job.room, "ride_status_update", {}, (newer, a_driver(id=driver.id, version=1, online=False))
+        )
+        await kept.exactly(feeder)
+        row = await kept.conn.fetchrow("select version, reason, life from rides where id = $1", job.id)
+        assert tuple(row) == (1, "rebuilt", "two")
+        assert await kept.conn.fetchval("select state from drivers where id = $1", driver.id) == "offline"
+        assert await kept.letters() == []
+
+
+async def test_vanished_holder_is_ended(database_url: str, redis_url: str, redis: Redis) -> None:
+    """A drain that holds the cursor and never comes back is ended by the server, not waited for."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    settings = drain_settings(database_url, redis_url, database_timeout_s=1.0)
+    async with running(settings), looking(database_url) as kept:
+        await feed(feeder, 2)
+        await kept.exactly(feeder)
+        gone = await postgis.connect(database_url, 1.0)
+        await gone.execute("begin; update drain_cursors set rows = rows")
+        await feed(feeder, 2)
+        await kept.exactly(feeder)
+        assert gone.is_closed()
+
+
+async def test_database_away_and_back(database_url: str, redis_url: str, redis: Redis) -> None:
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    name = urlsplit(database_url).path[1:]
+    settings = drain_settings(database_url, redis_url)
+    async with running(settings) as drain:
+        async with looking(database_url) as kept:
+            await feed(feeder, 3)
+            await kept.exactly(feeder)
+        run_sql(
+            server_database_url(),
+            f"alter database {name} allow_connections false",
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'",
+        )
+        await feed(feeder, 3)
+        await wait_until(lambda: drain.stats()["outages"] >= 4, timeout_s=10)
+        run_sql(server_database_url(), f"alter database {name} allow_connections true")
+        async with looking(database_url) as kept:
+            await kept.exactly(feeder)
+            assert await kept.letters() == []
+
+
+async def test_redis_away_and_back(database_url: str) -> None:
+    with fresh_redis(appendonly="yes", appendfsync="always") as server:
+        redis = Redis.from_url(server.url)
+        feeder = Feeder(redis)
+        await feeder.life("one")
+        async with running(drain_settings(database_url, server.url)) as drain, looking(database_url) as kept:
+            await feed(feeder, 3)
+            await kept.exactly(feeder)
+            await feed(feeder, 3)
+            server.kill()
+            await wait_until(lambda: drain.stats()["outages"] >= 3, timeout_s=10)
+            server.start()
+            await feed(feeder, 3)
+            await kept.exactly(feeder)
+        await redis.aclose()
+
+
+async def test_stale_schema_ends_the_drain(redis_url: str) -> None:
+    with fresh_database(template=False) as url, pytest.raises(StaleSchema, match="dispatch migrate"):
+        async with running(drain_settings(url, redis_url)):
+            await asyncio.sleep(5)
+
+
+async def _process(database_url: str, redis_url: str) -> asyncio.subprocess.Process:
+    names = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "SHARD": SHARD,
+        "DRAIN_IDLE_MS": "5",
+        "DRAIN_BATCH": "50",
+    }
+    env = os.environ | {f"DISPATCH_{name}": value for name, value in names.items()}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server.cli", "drain", env=env, stderr=asyncio.subprocess.PIPE
+    )
+
+
+async def test_killed_processes(database_url: str, redis_url: str, redis: Redis) -> None:
+    """SIGKILL at moments that nothing chose, while more comes in."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    working = "select coalesce(sum(entries), 0) > $1 from drain_cursors"
+    async with looking(database_url) as kept:
+        for pause_s in (0.0, 0.013, 0.031):
+            process = await _process(database_url, redis_url)
+            before = await kept.conn.fetchval("select coalesce(sum(entries), 0) from drain_cursors")
+            await feed(feeder, 100)
+            await wait_until(lambda b=before: kept.conn.fetchval(working, b), timeout_s=15)
+            feeding = asyncio.create_task(feed(feeder, 100))
+            await asyncio.sleep(pause_s)
+            process.kill()
+            await process.communicate()
+            await feeding
+        async with running(drain_settings(database_url, redis_url)):
+            await kept.exactly(feeder)
+            assert await kept.letters() == []
+
+
+async def test_sigterm_finishes_the_batch(database_url: str, redis_url: str, redis: Redis) -> None:
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    process = await _process(database_url, redis_url)
+    async with looking(database_url) as kept:
+        await feed(feeder, 20)
+        await kept.exactly(feeder)
+        feeding = asyncio.create_task(feed(feeder, 200))
+        await asyncio.sleep(0.05)
+        began_s = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, complaints = await process.communicate()
+        assert time.monotonic() - began_s < 3
+        assert process.returncode == 0 and b"Traceback" not in complaints
+        await feeding
+        async with running(drain_settings(database_url, redis_url)):
+            await kept.exactly(feeder)

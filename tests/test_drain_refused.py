@@ -1,0 +1,115 @@
+"""What PostgreSQL refuses goes to dead_letters alone; and the drain's two small tools that several may use at once."""
+
+import asyncio
+import math
+
+import msgpack
+from redis.asyncio import Redis
+
+from storage import keys
+from storage.drainstream import LUA_TRIM
+from storage.records import Message
+from tests.drainkit import SHARD, Feeder, a_driver, a_job, drain_settings, feed, looking, new_id, running
+
+
+async def test_refused_fact_alone(database_url: str, redis_url: str, redis: Redis) -> None:
+    """NUL in a text, ids that are none, a state nobody knows: they, and only they, are dead letters."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    good = a_job()
+    lines = []
+    for i in range(40):
+        line = Message(id=new_id(), job_id=good.id, kind="ride", sender_id=good.requester_id, sender_name="Ann",
+                       type="text", text="a\x00b" if i == 17 else f"line {i}", sent_ms=1)  # fmt: skip
+        lines.append(await feeder.say(good.room, "", {}, (line,)))
+    bad_state = await feeder.say(good.room, "ride_status_update", {}, (a_job(state="flying"), good))
+    bad_id = await feeder.say("ride:not-a-uuid", "ride_status_update", {}, (a_driver(),))
+    feeder.told.discard(("ride:not-a-uuid", feeder.epoch, 1))
+    # the newest version of a record is refused: the one before it is kept
+    await feeder.say(good.room, "", {}, (a_job(id=good.id, version=2, reason="two"),))
+    worst = await feeder.say(good.room, "", {}, (a_job(id=good.id, version=3, seats=-1),))
+    async with running(drain_settings(database_url, redis_url)) as drain, looking(database_url) as kept:
+        await kept.exactly(feeder)
+        letters = {(row["entry_id"], row["target"], row["sqlstate"]) for row in await kept.letters()}
+        assert letters == {
+            (lines[17], "chat_messages", "22P05"),
+            (bad_state, "rides", "23502"),
+            (bad_id, "ride_events", "22P02"),
+            (worst, "rides", "23514"),
+        }
+        assert await kept.conn.fetchval("select count(*) from chat_messages") == 39
+        assert tuple(await kept.conn.fetchrow("select version, reason from rides")) == (2, "two")
+        assert await kept.conn.fetchval("select count(*) from drivers") == 1
+        assert await kept.conn.fetchval("select refused from drain_cursors where stream = 'facts'") == 4
+        assert drain.stats()["facts"]["refused"] == 4
+
+
+async def test_refused_undecodable(database_url: str, redis_url: str, redis: Redis) -> None:
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    await feed(feeder, 3)
+    fields = {
+        "r": "ride:x",
+        "n": "e",
+        "s": "1",
+        "e": "x",
+        "p": "not json",
+        "d": "[{}]",
+        "m": "",
+        "t": "1",
+        "a": "",
+    }
+    bad = [
+        await feeder.raw(fields | {"d": '[{"record":"ghost"}]'}),
+        await feeder.raw({"r": "ride:x"}),
+        await feeder.raw(fields),
+    ]
+    await feed(feeder, 3)
+    async with running(drain_settings(database_url, redis_url)), looking(database_url) as kept:
+        await kept.exactly(feeder)
+        assert [(row["entry_id"], row["target"]) for row in await kept.letters()] == [
+            (one, "entry") for one in bad
+        ]
+
+
+async def test_refused_fix_alone(database_url: str, redis_url: str, redis: Redis) -> None:
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    good = new_id()
+    await feeder.fix(good, count=200)
+    kept_so_far = set(feeder.fixed)
+    for changed in ({"latitude": 95.0}, {"longitude": math.nan}, {"latitude": math.inf}, {"speed": 1e300}):
+        await feeder.fix(new_id(), **changed)
+    await feeder.fix("nobody")
+    await feeder.fix(new_id(), at_ms=1000)
+    await feeder.raw_fixes(b"\xc1 rubbish")
+    await feeder.raw_fixes(msgpack.packb({"a": 1}))
+    await feeder.raw_fixes(msgpack.packb([[1, 2], None, "x"]))
+    feeder.fixed = kept_so_far
+    await feeder.fix(good, count=200)
+    async with running(drain_settings(database_url, redis_url)), looking(database_url) as kept:
+        await kept.exactly(feeder)
+        letters = await kept.letters()
+        assert len(letters) == 4 + 1 + 1 + 1 + 1 + 3
+        assert {row["sqlstate"] for row in letters} == {"", "23514"}
+        refused = next(row for row in letters if b"95.0" in row["content"])
+        assert "locations_on_globe" in refused["reason"]
+
+
+async def test_trim_is_fenced_by_life(redis: Redis) -> None:
+    feeder = Feeder(redis)
+    await feeder.life("two")
+    await feeder.fix(new_id())
+    trim = redis.register_script(LUA_TRIM)
+    where = [keys.life(SHARD), keys.fixes(SHARD)]
+    assert await trim(keys=where, args=["one", f"{2**60}-0"]) == 0
+    assert await trim(keys=where, args=["two", f"{2**60}-0"]) == 1
+
+
+async def test_partitions_are_made_once(database_url: str) -> None:
+    async def make() -> int:
+        async with looking(database_url) as kept:
+            sql = "select ensure_location_partitions('2031-01-01', '2031-01-05')"
+            return int(await kept.conn.fetchval(sql))
+
+    assert sorted(await asyncio.gather(*(make() for _ in range(4)))) == [0, 0, 0, 5]
