@@ -27,6 +27,7 @@ from dispatch.commands import Refusal
 from rooms import metrics
 from rooms.gate import Gate, refused
 from rooms.session import Frame, Session
+from rooms.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 for _name in ("engineio", "socketio", "engineio.server", "socketio.server"):
@@ -121,7 +122,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         else:
             self.connected = self.upgraded = True
         self.http = ws.request
-        writer = asyncio.ensure_future(self._write(ws))
+        writer = self.server.tasks.start(self._write(ws), "writer")
         reason = self.server.reason.TRANSPORT_CLOSE
         try:
             while (text := await ws.read(self.server.ping_interval + self.server.ping_timeout)) is not None:
@@ -195,6 +196,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
     on_message: Callable[[str, Any], Awaitable[None]]
     start_service_task: bool
+    tasks: Tasks
 
     async def _handle_connect(
         self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None
@@ -257,6 +259,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self.opened: Callable[[Session], Awaitable[None]]
         self.closed: Callable[[Session], None]
         self.eio.on_message = self._handle_eio_message
+        self.eio.tasks = Tasks()
         self.eio.silent = lambda sid: sid not in self._sessions
         self.eio.generate_id = lambda: f"{node}-{secrets.token_urlsafe(15)}"
         self.eio._async = {**driver._async, "websocket": WebSocket}

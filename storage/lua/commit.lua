@@ -23,13 +23,12 @@ end
 if now - loaded_ms > 2000 then return { 'stale' } end
 if latest_ms > 0 and now > latest_ms then return { 'late' } end
 for _ = 1, arg() do
-  local record = nextkey()
-  if (redis.call('HGET', record, 'v') or '0') ~= arg() then return { 'conflict', record } end
+  local record, version = nextkey(), arg()
+  if (redis.call('HGET', record, 'v') or '0') ~= version then return { 'conflict', record } end
 end
 for _ = 1, arg() do
   local record = nextkey()
-  redis.call('HSET', record, 'v', arg(), 'r', arg())
-  redis.call('PEXPIRE', record, arg())
+  redis.call('HSET', record, 'v', arg(), 'r', arg()); redis.call('PEXPIRE', record, arg())
 end
 for _ = 1, arg() do
   local command, argc = arg(), tonumber(arg())
@@ -51,14 +50,12 @@ for _ = 1, arg() do
   if event ~= '' then
     -- a room of an earlier life starts again at 1: its old numbers may have been given twice
     if redis.call('HGET', head, 'epoch') ~= alive[2] then
-      redis.call('HSET', head, 'epoch', alive[2], 'seq', 0)
-      redis.call('DEL', log)
+      redis.call('HSET', head, 'epoch', alive[2], 'seq', 0); redis.call('DEL', log)
     end
     seq = redis.call('HINCRBY', head, 'seq', 1)
     text = text .. ',"room":"' .. room .. '","epoch":"' .. alive[2] .. '","seq":' .. seq .. '}]'
     redis.call('XADD', log, 'MAXLEN', '~', cap, seq .. '-0', 'p', text)
-    redis.call('PEXPIRE', log, ttl)
-    redis.call('PEXPIRE', head, ttl)
+    for _, room_key in ipairs({ head, log }) do redis.call('PEXPIRE', room_key, ttl) end
   end
   redis.call('XADD', facts, '*', 'r', room, 'n', alive[2], 's', seq, 'e', event, 'p', text, 'd', records, 'm', moves, 't', now, 'a', causer)
 end
