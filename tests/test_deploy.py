@@ -20,6 +20,7 @@ import asyncpg
 import pytest
 import yaml
 
+from server.devstack import find
 from tests.support import CHECKOUT, fresh_database, with_database
 
 COMPOSE = CHECKOUT / "docker-compose.yml"
@@ -261,7 +262,9 @@ async def test_the_database_script_makes_a_role_that_owns_only_its_database(tmp_
         text = re.sub(r"(ROLE|DATABASE|OWNER|connect|TO) dispatch\b", rf"\1 x_{mark}", text)
         text = text.replace('--username "$POSTGRES_USER" ', "")
         assert text.count(f"x_{mark}") == 5
-        done = run("sh", "-c", text)
+        postgres = find.find_or_install(redis=False).postgres
+        path = f"{postgres.path}:{os.environ['PATH']}"
+        done = run("sh", "-c", text, env={**os.environ, **postgres.env, "PATH": path})
         assert done.returncode == 0, done.stderr
         connection = await asyncpg.connect(with_database(url, f"x_{mark}"))
         try:

@@ -35,19 +35,19 @@ class NotFound(DevError):
 
 
 @dataclass(frozen=True)
-class Postgres:
-    """A folder of PostgreSQL programs, and what their processes (never ours) need in the environment."""
+class Program:
+    """Where it is, and what its processes (never ours) need in the environment."""
 
-    bin: Path
+    path: Path
     env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Programs:
-    """What was found. A part that nobody asked for may be a path that does not exist."""
+    """PostgreSQL's folder of programs, and redis-server; what nobody asked for may not exist."""
 
-    postgres: Postgres
-    redis: Path
+    postgres: Program
+    redis: Program
 
 
 def find_or_install(*, postgres: bool = True, redis: bool = True) -> Programs:
@@ -67,20 +67,19 @@ def _find(need_postgres: bool, need_redis: bool) -> Programs | None:
     postgres, redis = find_postgres(), find_redis()
     if (need_postgres and postgres is None) or (need_redis and redis is None):
         return None
-    return Programs(
-        postgres or Postgres(Path("postgres-was-not-asked-for")), redis or Path("redis-was-not-asked-for")
-    )
+    nothing = Program(Path("was-not-asked-for"))
+    return Programs(postgres or nothing, redis or nothing)
 
 
-def find_postgres() -> Postgres | None:
+def find_postgres() -> Program | None:
     """The newest PostgreSQL that has PostGIS beside it."""
     for bin_folder, share in _system_candidates():
         if (share / "extension" / "postgis.control").exists() and (bin_folder / "initdb").exists():
-            return Postgres(bin_folder)
+            return Program(bin_folder)
     if apt.is_unpacked(DEPS):
         root = apt.unpacked_root(DEPS)
         for bin_folder in _by_version(root.glob("usr/lib/postgresql/*/bin")):
-            return Postgres(bin_folder, _environment(root))
+            return Program(bin_folder, _environment(root))
     return None
 
 
@@ -114,19 +113,22 @@ def _environment(root: Path) -> dict[str, str]:
     }
 
 
-def find_redis() -> Path | None:
+def find_redis() -> Program | None:
     names = ["redis-server", "valkey-server"]
-    candidates = [Path(path) for name in names if (path := shutil.which(name))]
-    candidates += [apt.redis_link(DEPS)]  # our own name for the program inside redis-tools
+    candidates = [Program(Path(path)) for name in names if (path := shutil.which(name))]
+    # Our own name for the program inside redis-tools, installed or unpacked.
+    unpacked = _environment(apt.unpacked_root(DEPS)) if apt.is_unpacked(DEPS) else {}
+    candidates += [Program(apt.redis_link(DEPS), unpacked)]
     for candidate in candidates:
-        if candidate.exists() and (_redis_major(candidate) or 0) >= OLDEST_REDIS_MAJOR:
+        if candidate.path.exists() and (_redis_major(candidate) or 0) >= OLDEST_REDIS_MAJOR:
             return candidate
     return None
 
 
-def _redis_major(program: Path) -> int | None:
+def _redis_major(program: Program) -> int | None:
+    argv, env = [str(program.path), "--version"], {**os.environ, **program.env}
     try:
-        answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        answer = subprocess.run(argv, capture_output=True, text=True, check=True, env=env).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     version = re.search(r"\bv=(\d+)\.", answer)

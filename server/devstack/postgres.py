@@ -57,10 +57,10 @@ PROFILES = {
 class PostgresServer:
     """A cluster below `folder` that is made at its first start and kept until somebody removes the folder."""
 
-    def __init__(self, folder: Path, programs: find.Postgres, profile: str) -> None:
+    def __init__(self, folder: Path, programs: find.Program, profile: str) -> None:
         self._folder = folder
         self._data = folder / "data"
-        self._bin = programs.bin
+        self._bin = programs.path
         # A locale of the terminal that this machine does not have would be complained about.
         self._env = {**os.environ, **programs.env, "LC_ALL": "C.UTF-8"}
         self._settings = COMMON | PROFILES[profile]

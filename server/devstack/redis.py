@@ -7,6 +7,7 @@ the same folder.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from server.devstack import procs
-from server.devstack.find import find_or_install
+from server.devstack.find import Program, find_or_install
 from server.devstack.paths import CHECKOUT, private_folder, socket_folder
 
 START_TIMEOUT_S = 20.0
@@ -28,9 +29,9 @@ NOT_SYNCED = {"appendonly": "no", "maxmemory": "512mb"}
 class RedisServer:
     """A redis-server of our own below `folder`; keywords are redis.conf options with `_` for `-`."""
 
-    def __init__(self, folder: Path, binary: Path, options: Mapping[str, str | int]) -> None:
+    def __init__(self, folder: Path, program: Program, options: Mapping[str, str | int]) -> None:
         self._folder = folder
-        self._binary = binary
+        self._program = program
         self._options = {name.replace("_", "-"): str(value) for name, value in options.items()}
         self._child: subprocess.Popen[bytes] | None = None
         self.log = folder / "redis.log"
@@ -63,10 +64,11 @@ class RedisServer:
             if not self.port:
                 options |= {"unixsocket": str(self.socket_path), "unixsocketperm": "700"}
             options |= self._options
-            argv: list[str | Path] = [self._binary, CHECKOUT / "deploy" / "redis.conf"]
+            argv: list[str | Path] = [self._program.path, CHECKOUT / "deploy" / "redis.conf"]
             for name, value in options.items():
                 argv += [f"--{name}", value]
-            self._child = procs.spawn(argv, log=self.log, pid_file=self.pid_file)
+            env = {**os.environ, **self._program.env}
+            self._child = procs.spawn(argv, log=self.log, pid_file=self.pid_file, env=env)
         if (
             not procs.wait_for(lambda: self._answers() or self.pid is None, START_TIMEOUT_S)
             or self.pid is None

@@ -146,6 +146,6 @@ def end_leftovers(folder: Path) -> None:
         procs.stop(pid_file)
     for pid_file in sorted(folder.glob("redis*/redis.pid")):
         procs.stop(pid_file)
-    postgres = PostgresServer(folder / "postgres", find.Postgres(Path()), "dev")
+    postgres = PostgresServer(folder / "postgres", find.Program(Path()), "dev")
     postgres.stop()
     compose.down(folder)
