@@ -19,7 +19,7 @@ from storage.records import Driver, Job, Offer, Stored, UserId
 class State(msgspec.Struct, frozen=True):
     now_ms: int
     records: dict[tuple[type, str], Stored | None]
-    due_ms: dict[str, int]
+    due_ms: dict[tuple[type, str], int]
     areas: Areas
 
     def job(self, id_: str | None) -> Job | None:

@@ -12,7 +12,7 @@ import msgspec
 
 from storage import keys
 from storage.facts import Entry, Fact, Moves, entry_of
-from storage.records import Driver, Job, Offer, Room, Stored, UserId
+from storage.records import Drained, Driver, Job, Offer, Room, Stored, UserId
 from storage.shard import Shard
 
 LIVE_TTL_MS = (
@@ -44,12 +44,13 @@ class Again(Exception):
 
 
 class Loaded(msgspec.Struct):
-    """Records by (type, id), None where there is none; `now_ms` is Redis' clock at the reading."""
+    """Records and timers by (type, id): clients choose their jobs' ids, so an id alone names nothing.
+    None where there is no record; `now_ms` is Redis' clock at the reading."""
 
     now_ms: int
     answer: bytes | None
     records: dict[tuple[type, str], Stored | None]
-    due_ms: dict[str, int]
+    due_ms: dict[tuple[type, str], int]
 
 
 class Write(msgspec.Struct, kw_only=True):
@@ -100,11 +101,11 @@ class Log:
             shard.life_changed = True
             raise Conflict
         records: dict[tuple[type, str], Stored | None] = {}
-        due_ms: dict[str, int] = {}
+        due_ms: dict[tuple[type, str], int] = {}
         for want, (version, body, due) in zip(wanted, reply[3:], strict=True):
             records[want] = cast(Stored, _decoders[want[0]].decode(body)) if version else None
             if due:
-                due_ms[want[1]] = int(float(due))
+                due_ms[want] = int(float(due))
         return Loaded(now_ms, answer, records, due_ms)
 
     async def commit(self, write: Write) -> int:
@@ -127,7 +128,8 @@ class Log:
             wanted.append(record_key(s, type(record), record.id))
             args.append(record.version)
         stored = {
-            record.id: msgspec.structs.replace(record, version=record.version + 1) for record in write.put
+            (type(record), record.id): msgspec.structs.replace(record, version=record.version + 1)
+            for record in write.put
         }
         args.append(len(stored))
         for record in stored.values():
@@ -245,8 +247,12 @@ def _ttl_ms(record: Stored) -> int:
 
 def _untold(write: Write) -> list[Fact]:
     """A silent fact for every record that no fact of the decision carries: nodes and history hear of each."""
-    told = {getattr(r, "id", "") for fact in write.facts for r in fact.records}
-    return [Fact(room=_room_of(r), records=(r,)) for r in write.put if r.id not in told]
+    told = {_identity(r) for fact in write.facts for r in fact.records}
+    return [Fact(room=_room_of(r), records=(r,)) for r in write.put if _identity(r) not in told]
+
+
+def _identity(record: Drained) -> tuple[type, str]:
+    return type(record), getattr(record, "id", "")
 
 
 def _room_of(record: Stored) -> Room:
@@ -260,7 +266,7 @@ def _fact_args(fact: Fact, stored: dict[Any, Stored]) -> list[Any]:
     text = b""
     if fact.event:
         text = _encode([fact.event, fact.payload])[:-2]  # without "}]"
-    records = [stored.get(getattr(r, "id", ""), r) for r in fact.records]
+    records = [stored.get(_identity(r), r) for r in fact.records]
     moves = b""
     if fact.join or fact.leave or fact.close:
         moves = _encode(Moves(fact.join, fact.leave, fact.close))

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from dispatch.commands import GoOffline, Refusal
 from dispatch.decision import Decision, State
 from dispatch.rules.release import offer_returned, without_offer
+from storage.records import Driver
 
 
 def decide(state: State, command: GoOffline) -> Decision:
@@ -22,4 +23,4 @@ def decide(state: State, command: GoOffline) -> Decision:
     if job is None or job.offer_id != driver.offer_id:
         return Decision(answer=answer, put=(offline,))
     records, facts = offer_returned(state, job, "lost", "driver went offline")
-    return Decision(answer=answer, put=(offline, *(r for r in records if r.id != driver.id)), facts=facts)
+    return Decision(answer=answer, put=(offline, *(r for r in records if not isinstance(r, Driver))), facts=facts)

@@ -17,25 +17,25 @@ from storage.records import Driver, Job, Stored
 
 def decide(state: State, command: WakeDriver) -> Decision:
     driver = state.driver(command.driver_id)
-    due_ms = state.due_ms.get(command.driver_id, 0)
+    due_ms = state.due_ms.get((Driver, command.driver_id), 0)
     if driver is None or not driver.online or driver.stale or due_ms > state.now_ms:
         return NOTHING
-    records: dict[str, Stored] = {}
+    records: dict[tuple[type, str], Stored] = {}
     facts: list[Fact] = []
     lost = replace(without_offer(driver, state.now_ms), stale=True)
     offer = state.offer(driver.offer_id)
     offered = state.job(offer.job_id) if offer else None
     if offered is not None and offered.offer_id == driver.offer_id:
         put, told = offer_returned(state, offered, "lost", "driver silent")
-        records.update((r.id, r) for r in put)
+        records.update(((type(r), r.id), r) for r in put)
         facts += told
     for job_id in driver.load:
         job = state.job(job_id)
         if job is not None and job.driver_id == driver.id:
             lost, changed, told_job = _lose(state, lost, job)
-            records[job.id] = changed
+            records[Job, job.id] = changed
             facts.append(told_job)
-    records[driver.id] = lost
+    records[Driver, driver.id] = lost
     return Decision(put=tuple(records.values()), facts=tuple(facts))
 
 
