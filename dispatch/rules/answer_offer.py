@@ -48,6 +48,10 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     latest_ms = offer.deadline_ms + int(policy.offer_grace_s * 1000)
     if state.now_ms > latest_ms:
         raise Refusal("offer_gone", "The offer has expired.")
+    units = job.units or driver.capacity
+    if driver.spare < units:
+        # he came online with a smaller vehicle since he was asked
+        raise Refusal("wrong_state", "Your vehicle has no room for this job.")
     needs_code = job.kind == "package" or policy.otp_required
     assigned = replace(
         job,
@@ -72,7 +76,7 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     busy = replace(
         driver,
         offer_id=None,
-        load={**driver.load, job.id: job.units or driver.capacity},
+        load={**driver.load, job.id: units},
         plan=(*driver.plan, *stops),
         changed_ms=state.now_ms,
     )

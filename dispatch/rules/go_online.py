@@ -11,7 +11,8 @@ CAPACITY_MAX = 20
 
 
 def decide(state: State, command: GoOnline) -> Decision:
-    """A new generation of the driver's lease; jobs and an open offer stay with him."""
+    """A new generation of the driver's lease; jobs and an open offer stay with him. A ride on board keeps
+    the whole vehicle, however large it is now."""
     area = state.areas.find(command.latitude, command.longitude)
     if area is None:
         raise Refusal("outside_area")
@@ -21,7 +22,8 @@ def decide(state: State, command: GoOnline) -> Decision:
     before = state.driver(command.user) or Driver(
         id=command.user, name="", area_id="", classes=(), capacity=0, online=False, generation=0
     )
-    carried = sum(before.load.values())
+    whole = {stop.job_id for stop in before.plan if stop.kind == "ride"}
+    carried = sum(units for job_id, units in before.load.items() if job_id not in whole)
     if not max(1, carried) <= command.capacity <= CAPACITY_MAX:
         raise Refusal("bad_request", f"capacity must be from {max(1, carried)} to {CAPACITY_MAX}.")
     driver = replace(
@@ -30,6 +32,9 @@ def decide(state: State, command: GoOnline) -> Decision:
         area_id=area.id,
         classes=command.classes,
         capacity=command.capacity,
+        load={
+            job_id: command.capacity if job_id in whole else units for job_id, units in before.load.items()
+        },
         online=True,
         stale=False,
         generation=before.generation + 1,
