@@ -1,0 +1,392 @@
+"""Every route of the table: who may, whose things he sees, and what it says when something is wrong."""
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from dispatch.commands import CODES
+from server.http.commands import STATUS
+from server.http.routes import ROUTES, Route
+from server.seed import LOGINS, seed
+from server.settings import Settings
+from tests.support_http import LOW_COST, Answer, Client, http_server
+
+NOBODY = "00000000-0000-7000-8000-000000000000"
+BAD_TOKEN = "eyJhbGciOiJub25lIn0.e30."
+
+
+@pytest_asyncio.fixture
+async def client(database_url: str, tmp_path: Path) -> AsyncIterator[Client]:
+    async with http_server(database_url, tmp_path) as client:
+        yield client
+
+
+class Town(NamedTuple):
+    """The seed's people with tokens, and a ride and a parcel of theirs; `stranger` has part in nothing."""
+
+    client: Client
+    tokens: dict[str, str]
+    ids: dict[str, str]
+    ride: str
+    package: str
+
+
+@pytest_asyncio.fixture
+async def town(database_url: str, tmp_path: Path) -> AsyncIterator[Town]:
+    settings = Settings(database_url=database_url, bcrypt_cost=LOW_COST)
+    await seed(settings)
+    async with http_server(database_url, tmp_path, settings=settings) as client:
+        database, ctx = client.ctx.database, client.ctx
+        rows = await database.fetch("select id, split_part(email, '@', 1) as name, role from users")
+        ids = {row["name"]: row["id"] for row in rows}
+        tokens = {}
+        for row in rows:
+            session = await ctx.accounts.open_session(row["id"], life_s=600)
+            tokens[row["name"]] = ctx.keyring.mint(
+                row["id"], row["role"], session.session_id, now_s=time.time(), life_s=600
+            )
+        ids["stranger"], tokens["stranger"] = await client.person("stranger@example.org")
+        ride = await database.fetchval("select id from rides where state = 'completed' limit 1")
+        package = await database.fetchval("select id from packages where state = 'delivered' limit 1")
+        yield Town(client, tokens, ids, ride, package)
+
+
+def fill(route: Route, town: Town) -> str:
+    """The route's path with ids of things that exist and are not the stranger's."""
+    path = route.path.replace("{event}", "cancel_ride")
+    return path.replace("{id}", town.ride if "rides" in path else town.package)
+
+
+def refused(answer: Answer, status: int, code: str | None = None) -> None:
+    assert answer.status == status, answer.body
+    assert answer.body["success"] is False and answer.body["error"] == answer.body["message"]
+    if code:
+        assert answer.body["code"] == code
+
+
+# Who may
+
+
+async def test_strangers_are_kept_out_of_every_route_that_is_not_public(town: Town) -> None:
+    for route in ROUTES:
+        answer = await town.client.ask(route.method, fill(route, town))
+        if route.who == "public":
+            assert answer.status not in (401, 403) or route.path == "/api/auth/refresh", route
+            continue
+        refused(answer, route.no_token)
+        for bad in (BAD_TOKEN, "x", town.tokens["admin"][:-4] + "AAAA"):
+            refused(await town.client.ask(route.method, fill(route, town), token=bad), 401)
+
+
+async def test_only_administrators_reach_what_is_theirs(town: Town) -> None:
+    admin_only = [route for route in ROUTES if route.who == "admin"]
+    assert {route.path for route in admin_only} == {"/api/users", "/api/couriers", "/api/courier/analytics"}
+    for route in admin_only:
+        for name in ("passenger", "driver", "courier", "stranger"):
+            refused(await town.client.ask(route.method, fill(route, town), token=town.tokens[name]), 403)
+        assert (
+            await town.client.ask(route.method, fill(route, town), token=town.tokens["admin"])
+        ).status == 200
+
+
+def own(_: Town, answer: Answer) -> None:
+    """The stranger sees his own account."""
+    data = answer.body["data"]
+    assert data.get("user", data)["email"] == "stranger@example.org"
+
+
+def empty(_: Town, answer: Answer) -> None:
+    assert answer.status == 200 and answer.body["data"] == []
+
+
+def missing(_: Town, answer: Answer) -> None:
+    refused(answer, 404)
+
+
+def to_the_gate(town: Town, answer: Answer) -> None:
+    """The gate hears who really asks, and decides."""
+    assert answer.status == 200
+    who, event, _ = town.client.gate.heard[-1]
+    assert (who.user_id, who.role, event) == (town.ids["stranger"], "passenger", "cancel_ride")
+
+
+def done(_: Town, answer: Answer) -> None:
+    assert answer.status == 200
+
+
+# What a second user meets on each route that lets him in; a new route without an entry fails the test below.
+SECOND_USER: dict[tuple[str, str], Any] = {
+    ("GET", "/api/auth/verify"): own,
+    ("GET", "/api/auth/profile"): own,
+    ("PATCH", "/api/auth/profile"): own,
+    ("PUT", "/api/auth/profile"): own,
+    ("POST", "/api/commands/{event}"): to_the_gate,
+    ("GET", "/api/rides"): empty,
+    ("GET", "/api/rides/{id}"): missing,
+    ("GET", "/api/packages"): empty,
+    ("GET", "/api/packages/{id}"): missing,
+    ("POST", "/api/auth/logout"): done,
+}
+
+
+async def test_a_second_user_meets_nothing_foreign(town: Town) -> None:
+    mine = {(route.method, route.path): route for route in ROUTES if route.who == "user"}
+    assert set(mine) == set(SECOND_USER), "a route without an entry in SECOND_USER"
+    lies = {"userId": town.ids["passenger"], "id": town.ids["passenger"], "senderId": town.ids["passenger"]}
+    for key, check in SECOND_USER.items():
+        route = mine[key]
+        body = lies if route.method != "GET" else None
+        path = fill(route, town) + "?userId=" + town.ids["passenger"]
+        check(town, await town.client.ask(route.method, path, body, token=town.tokens["stranger"]))
+    assert (await town.client.get("/api/auth/verify", token=town.tokens["passenger"])).status == 200
+
+
+async def test_the_parties_see_their_job_and_an_administrator_sees_it_too(town: Town) -> None:
+    for name, path in (
+        ("passenger", f"/api/rides/{town.ride}"),
+        ("driver", f"/api/rides/{town.ride}"),
+        ("admin", f"/api/rides/{town.ride}"),
+        ("sender", f"/api/packages/{town.package}"),
+        ("courier", f"/api/packages/{town.package}"),
+        ("admin", f"/api/packages/{town.package}"),
+    ):
+        answer = await town.client.get(path, token=town.tokens[name])
+        assert answer.status == 200 and {"facts", "messages", "track"} <= set(answer.body["data"])
+        assert answer.body["data"]["track"]["type"] == "FeatureCollection" and "historyLagMs" in answer.body
+        assert '"code"' not in str(answer.body)
+    for wrong in (NOBODY, "R001", "'", "%00", "temp_1"):
+        refused(
+            await town.client.get(f"/api/rides/{wrong}", token=town.tokens["admin"]), 404, "RIDE_NOT_FOUND"
+        )
+    refused(
+        await town.client.get(f"/api/packages/{town.ride}", token=town.tokens["admin"]),
+        404,
+        "PACKAGE_NOT_FOUND",
+    )
+
+
+# Lists
+
+
+async def test_own_history_comes_in_pages(town: Town) -> None:
+    token, seen, cursor = town.tokens["passenger"], [], ""
+    for _ in range(10):
+        answer = await town.client.get(f"/api/rides?limit=2&_t=1{cursor}", token=token)
+        seen += [ride["id"] for ride in answer.body["data"]]
+        if not answer.body["pagination"]["hasMore"]:
+            break
+        cursor = "&cursor=" + answer.body["pagination"]["nextCursor"]
+    everything = (await town.client.get("/api/rides?limit=1000", token=token)).body["data"]
+    assert seen == [ride["id"] for ride in everything] and len(set(seen)) == len(seen) > 2
+    driven = await town.client.get("/api/rides?role=requester", token=town.tokens["driver"])
+    assert driven.body["data"] == []
+    cancelled = await town.client.get("/api/rides?status=cancelled", token=token)
+    assert {ride["status"] for ride in cancelled.body["data"]} == {"cancelled"}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=-1", "limit=٣", "limit=9999999999", "cursor=x",
+                                   "cursor=%00", "cursor=MDAwMQ", "status=%00", "status=a'b", "role=king"])  # fmt: skip
+async def test_a_wrong_query_is_refused(town: Town, query: str) -> None:
+    refused(
+        await town.client.get(f"/api/rides?{query}", token=town.tokens["passenger"]), 400, "VALIDATION_ERROR"
+    )
+
+
+async def test_the_administrators_lists_have_the_panels_rows(town: Town) -> None:
+    token = town.tokens["admin"]
+    users = (await town.client.get("/api/users", token=token)).body["data"]
+    assert len(users) == len(LOGINS) + 1
+    assert {"id", "name", "email", "role", "status", "verified", "joinDate", "lastActive"} <= set(users[0])
+    couriers = (await town.client.get("/api/couriers", token=token)).body["data"]
+    assert [courier["name"] for courier in couriers] == ["Olena Bondar"]
+    rides = (await town.client.get("/api/rides", token=token)).body["data"]
+    assert {"id", "driverName", "route", "status", "passengers", "price"} <= set(rides[0])
+    packages = (await town.client.get("/api/packages", token=token)).body["data"]
+    assert {"id", "title", "pickup", "dropoff", "trackingCode", "sender"} <= set(packages[0])
+    figures = (await town.client.get("/api/courier/analytics", token=token)).body
+    assert figures["packages"] == figures["data"]["packages"] and figures["packages"]["total"] == 3
+    assert isinstance(figures["packages"]["totalRevenue"], int | float) and "today" in figures
+
+
+# Commands
+
+
+async def test_a_command_goes_to_the_gate_as_it_is(town: Town) -> None:
+    town.client.gate.ack = {"ok": True, "rideId": "r1", "state": "searching"}
+    body = {"rideId": "r1", "userId": "somebody", "anything": [1, None]}
+    answer = await town.client.post("/api/commands/request_ride", body, token=town.tokens["passenger"])
+    assert answer.status == 200 and answer.body["data"] == {"rideId": "r1", "state": "searching"}
+    who, event, heard = town.client.gate.heard[-1]
+    assert (who.user_id, who.name, event, heard) == (
+        town.ids["passenger"], "Mira Okafor", "request_ride", body
+    )  # fmt: skip
+    assert (await town.client.post("/api/commands/ping", token=town.tokens["passenger"])).status == 200
+    assert town.client.gate.heard[-1][2] == {}
+
+
+async def test_every_refusal_has_its_status(town: Town) -> None:
+    assert set(STATUS) == set(CODES), "a refusal of the protocol without an HTTP status"
+    for code, (meaning, retry) in CODES.items():
+        town.client.gate.ack = {"ok": False, "error": {"code": code, "message": meaning, "retry": retry}}
+        answer = await town.client.post("/api/commands/accept_offer", {}, token=town.tokens["driver"])
+        refused(answer, STATUS[code], code)
+        assert answer.body["error"] == meaning and answer.body["details"] == {"retry": retry}
+        assert ("Retry-After" in answer.headers) == (answer.status in (429, 503))
+
+
+# The envelope, and bad input
+
+
+async def test_what_is_not_there_is_an_envelope_too(client: Client) -> None:
+    for method, path in (
+        ("GET", "/api/nothing"), ("POST", "/api/api/nothing"), ("DELETE", "/api/users"), ("GET", "/api/auth/login"),
+        ("GET", "/api/api/api/health"), ("POST", "/api/commands"), ("OPTIONS", "/api/users"), ("GET", "/api/"),
+    ):  # fmt: skip
+        refused(await client.ask(method, path), 404, "ROUTE_NOT_FOUND")
+
+
+async def test_every_api_route_has_its_doubled_alias(client: Client) -> None:
+    health = await client.get("/api/api/health")
+    assert health.status == 200 and health.body["database"] == "connected"
+    refused(await client.get("/api/api/users"), 403)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"{", b"[]", b"5", b'"x"', b"\xff\xfe", b'{"a": NaN}', b"[" * 60_000, b"null"]
+)
+async def test_what_is_no_json_object_is_refused(client: Client, raw: bytes) -> None:
+    refused(await client.ask("POST", "/api/auth/login", data=raw), 400, "VALIDATION_ERROR")
+
+
+async def test_a_large_body_is_refused_however_it_comes(client: Client) -> None:
+    refused(await client.ask("POST", "/api/auth/login", data=b" " * 70_000), 413)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(70):
+            yield b" " * 1_000
+
+    refused(await client.ask("POST", "/api/auth/login", data=pieces()), 413)
+
+
+async def test_a_fault_shows_and_logs_neither_trace_nor_value(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("the secret is 42")
+
+    monkeypatch.setattr(client.ctx.accounts, "find_by_email", broken)
+    answer = await client.post("/api/auth/login", {"email": "a@b.example", "password": "x" * 9})
+    refused(answer, 500, "INTERNAL_ERROR")
+    assert "secret" not in str(answer.body) + caplog.text and "RuntimeError" in caplog.text
+
+
+async def test_browsers_of_configured_origins_may_ask(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(bcrypt_cost=LOW_COST, cors_origins="https://panel.example, https://b.example")
+    async with http_server(database_url, tmp_path, settings=settings) as client:
+        asked = await client.ask("OPTIONS", "/api/users", headers={"Origin": "https://panel.example"})
+        assert asked.status == 204 and "PATCH" in asked.headers["Access-Control-Allow-Methods"]
+        assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
+        answer = await client.get("/api/users", headers={"Origin": "https://b.example"})
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://b.example"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        for origin in ("https://evil.example", "null", ""):
+            other = await client.get("/api/users", headers={"Origin": origin})
+            assert "Access-Control-Allow-Origin" not in other.headers
+
+
+# Operations
+
+
+async def test_health_ready_and_metrics(database_url: str, tmp_path: Path) -> None:
+    lives = {"redis": True, "log": False}
+
+    def question(name: str) -> Any:
+        async def ask() -> bool:
+            return lives[name]
+
+        return ask
+
+    ready = {name: question(name) for name in lives}
+    async with http_server(database_url, tmp_path, ready=ready) as client:
+        health = await client.get("/health")
+        assert health.body["success"] is True and health.body["database"] == "Connected"
+        assert {"environment", "version", "database", "uptime"} <= set((await client.get("/api/health")).body)
+        waiting = await client.get("/ready")
+        refused(waiting, 503, "NOT_READY")
+        assert waiting.body["details"] == {"redis": True, "log": False, "postgresql": True}
+        lives["log"] = True
+        assert (await client.get("/ready")).body["data"] == {"redis": True, "log": True, "postgresql": True}
+        del lives["redis"]  # a question that fails is a no
+        refused(await client.get("/ready"), 503)
+        status = await client.get("/api/websocket/status")
+        assert status.body["data"] == {"connectedUsers": 0, "activeRooms": [], "totalConnections": 0}
+        text = (await client.get("/metrics")).body
+        for name in ("http_requests_total", "http_request_duration_seconds_bucket", "login_attempts_total",
+                     "login_failures_total", "auth_failures_total"):  # fmt: skip
+            assert re.search(rf"^# TYPE {name.removesuffix('_bucket')} ", text, re.M) or name in text
+        assert 'http_requests_total{method="GET",route="/health",status="200"}' in text
+
+
+async def test_without_postgresql_everything_says_so_and_nothing_hangs(
+    database_url: str, tmp_path: Path
+) -> None:
+    """All connections are gone and no new one can be had."""
+    async with http_server(
+        database_url, tmp_path, settings=Settings(bcrypt_cost=4, database_timeout_s=1.0)
+    ) as client:
+        _, token = await client.person("ada@example.org")
+        await client.ctx.database.close()
+        began_s = time.monotonic()
+        health, ready, profile, login = await asyncio.gather(
+            client.get("/health"),
+            client.get("/ready"),
+            client.get("/api/auth/profile", token=token),
+            client.post("/api/auth/login", {"email": "ada@example.org", "password": "x" * 9}),
+        )
+        assert time.monotonic() - began_s < 5
+        assert health.status == 200 and health.body["database"] == "Disconnected"
+        refused(ready, 503, "NOT_READY")
+        for answer in (profile, login):
+            refused(answer, 503, "UNAVAILABLE")
+            assert answer.headers["Retry-After"] == "1"
+
+
+async def test_a_database_that_hangs_is_an_outage_in_time(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(bcrypt_cost=4, database_timeout_s=0.5)
+    async with http_server(database_url, tmp_path, settings=settings) as client:
+        _, token = await client.person("ada@example.org")
+        locker = await asyncpg.connect(database_url, timeout=10)
+        try:
+            async with locker.transaction():
+                await locker.execute("lock table users in access exclusive mode")
+                began_s = time.monotonic()
+                asked = [client.get("/api/auth/profile", token=token) for _ in range(12)]
+                for answer in await asyncio.gather(*asked):
+                    refused(answer, 503, "UNAVAILABLE")
+                assert time.monotonic() - began_s < 5
+        finally:
+            await locker.close()
+        assert (await client.get("/api/auth/profile", token=token)).status == 200
+
+
+async def test_a_client_that_never_sends_its_body_does_not_stay(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.http.endpoint.MARGIN_S", 0.0)
+    async with http_server(
+        database_url, tmp_path, settings=Settings(bcrypt_cost=4, database_timeout_s=0.5)
+    ) as client:
+        host, port = client.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), family=socket.AF_INET)
+        writer.write(b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        async with asyncio.timeout(5):
+            assert b" 503 " in await reader.readline()
+        writer.close()
