@@ -1,10 +1,13 @@
 """A passenger or sender opens a job: priced, in an area, searching or scheduled."""
 
+from msgspec.structs import replace
+
 from dispatch.area import Area
 from dispatch.commands import OpenJob, Refusal
 from dispatch.decision import Decision, State
 from dispatch.eta import trip_estimate
 from dispatch.pricing import Fare, parcel_fare, ride_fare
+from dispatch.rules.release import gives_up_ms
 from dispatch.wording import receipt, status_fact
 from storage.records import Job
 
@@ -73,8 +76,8 @@ def decide(state: State, command: OpenJob) -> Decision:
         created_ms=now_ms,
         scheduled_ms=command.scheduled_ms,
         searching_ms=now_ms,
-        wake_ms=command.scheduled_ms - lead_ms if later else now_ms + int(policy.patience_s * 1000),
     )
+    job = replace(job, wake_ms=command.scheduled_ms - lead_ms if later else gives_up_ms(job, now_ms, area))
     answer = {**receipt(job), "fare": {"amount": job.fare_minor, "currency": job.currency}, "areaId": area.id}
     return Decision(
         answer=answer, put=(job,), facts=(status_fact(job, now_ms, command.user, join=(command.user,)),)

@@ -30,6 +30,12 @@ def past_pickup(driver: Driver, job_id: str, now_ms: int) -> Driver:
     return replace(driver, plan=plan, changed_ms=now_ms)
 
 
+def gives_up_ms(job: Job, since_ms: int, area: Area) -> int:
+    """When a search that began at `since_ms` is given up: a booking may be searched for until its hour, and
+    then as long as any other."""
+    return max(job.scheduled_ms, since_ms) + int(area.policy.patience_s * 1000)
+
+
 def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, restart: bool) -> Job:
     """The same job, never again for the driver `without`. `restart` begins its patience anew: a driver who
     had accepted and is gone again is not the requester's fault."""
@@ -49,7 +55,7 @@ def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, resta
         assigned_ms=0,
         arrived_ms=0,
         # asked so often in vain: the timer that gives up runs out now
-        wake_ms=now_ms if tired else since_ms + int(area.policy.patience_s * 1000),
+        wake_ms=now_ms if tired else gives_up_ms(job, since_ms, area),
     )
 
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from dispatch.commands import SYSTEM, WakeJob
 from dispatch.decision import NOTHING, Decision, State
 from dispatch.lifecycle import NO_SUPPLY, step
-from dispatch.rules.release import ended, offer_returned, without_job
+from dispatch.rules.release import ended, gives_up_ms, offer_returned, without_job
 from dispatch.wording import status_fact
 from storage.records import Job
 
@@ -34,12 +34,10 @@ def decide(state: State, command: WakeJob) -> Decision:
 
 
 def _open(state: State, job: Job) -> Decision:
-    patience_ms = int(state.area(job.area_id).policy.patience_s * 1000)
     opened = replace(
         job,
         state=step(job.kind, job.state, "searching", "S"),
         searching_ms=state.now_ms,
-        # a booking made in time may be searched for until its hour, and then as long as any other
-        wake_ms=max(job.scheduled_ms, state.now_ms) + patience_ms,
+        wake_ms=gives_up_ms(job, state.now_ms, state.area(job.area_id)),
     )
     return Decision(put=(opened,), facts=(status_fact(opened, state.now_ms, SYSTEM),))
