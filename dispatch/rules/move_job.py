@@ -1,6 +1,7 @@
 """The assigned driver moves his job along its lifecycle, with the proofs that some steps ask for.
 
-Saying again where the job is already has no effect and is no error. A wrong code is counted and refused; after the area's limit only an admin can go on.
+Saying again where the job is already has no effect and is no error. A wrong code is counted and refused; after
+the area's limit only an admin can go on.
 """
 
 from msgspec.structs import replace
@@ -22,7 +23,7 @@ def decide(state: State, command: MoveJob) -> Decision:
     if not command.admin and command.user not in (job.driver_id, job.requester_id):
         raise Refusal("not_found")
     to = from_client(job.kind, job.state, command.status)
-    if to in ("cancelled", "searching"):
+    if to == "cancelled" or (to == "searching" and _party(job, command) == "D"):
         return _cancel(state, command)
     if to == job.state and command.user == job.driver_id:
         return Decision(answer={**receipt(job), "version": job.version})
@@ -42,7 +43,7 @@ def _party(job: Job, command: MoveJob) -> str:
 
 
 def _cancel(state: State, command: MoveJob) -> Decision:
-    """Both words mean what `cancel` means for who says it."""
+    """What `cancel` means for who says it; a driver's "searching" is that he gives the job back."""
     cancel = CancelJob(
         user=command.user,
         room=command.room,
