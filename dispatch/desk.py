@@ -77,8 +77,10 @@ class Desk:
             _merge(loaded, await self.log.load(more))
         state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
         decision = rule.decide(state, command)
-        if decision.put or decision.facts:
-            await self._commit(command, decision, loaded.now_ms, "" if decision.refusal else field)
+        kept = "" if decision.refusal else field
+        # an answer without effect is kept too: its late repeat must not have the effect it had not
+        if decision.put or decision.facts or kept:
+            await self._commit(command, decision, loaded.now_ms, kept)
         if decision.refusal is not None:
             raise decision.refusal
         return decision.answer
