@@ -21,9 +21,10 @@ def fits(job: Job, driver: Driver) -> bool:
 
 
 def decide(state: State, command: MakeOffer) -> Decision:
-    """Raises Refusal already_assigned when the job no longer searches, no_supply when the driver does not fit."""
+    """Raises Refusal already_assigned when the job no longer searches (a search that is given up may wait for
+    its timer), no_supply when the driver does not fit."""
     job, driver = state.job(command.job_id), state.driver(command.driver_id)
-    if job is None or job.state != "searching":
+    if job is None or job.state != "searching" or state.now_ms >= job.wake_ms:
         raise Refusal("already_assigned")
     if driver is None or not fits(job, driver):
         raise Refusal("no_supply")
