@@ -60,7 +60,16 @@ def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, resta
 
 
 def ended(job: Job, state: str, now_ms: int, *, by: UserId, reason: str = "") -> Job:
-    return replace(job, state=state, ended_ms=now_ms, ended_by=by, wake_ms=0, reason=reason)
+    return replace(
+        job,
+        state=state,
+        offer_id=None,
+        offered_to=None,
+        ended_ms=now_ms,
+        ended_by=by,
+        wake_ms=0,
+        reason=reason,
+    )
 
 
 def end_offer(
