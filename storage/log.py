@@ -139,7 +139,7 @@ class Log:
         leaving = {d.id for d in write.put if isinstance(d, Driver) and not d.available} | set(write.reseat)
         facts = (*write.facts, *_untold(write))
         args += [len(leaving), *leaving, len(facts)]
-        over = {r.room for r in write.put if isinstance(r, Job) and r.ended_ms}
+        over = {r.room for r in fenced if isinstance(r, Job) and r.ended_ms}
         for fact in facts:
             wanted += [keys.head(s, fact.room), keys.log(s, fact.room)]
             args += [*_fact_args(fact, stored), OVER_TTL_MS if fact.room in over else LIVE_TTL_MS]
