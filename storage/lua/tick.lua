@@ -14,6 +14,10 @@ if last_boot == boot and tonumber(last_tick) >= tonumber(tick) then return now e
 redis.call('HSET', ticks, node, boot .. ' ' .. tick)
 
 local function index(class, cell) return prefix .. 'idx:' .. class .. ':' .. cell end
+local function leased(driver, generation)
+  local body = redis.call('HGET', prefix .. 'driver:' .. driver, 'r')
+  return body and body:match('"generation":(%d+)') == generation
+end
 local function leave(driver, cell, classes)
   for class in classes:gmatch('[^,]+') do redis.call('HDEL', index(class, cell), driver) end
 end
@@ -30,15 +34,15 @@ for i = first_driver, #ARGV, width do
     redis.call('HDEL', spot, driver)
   elseif here then
     if held and (old_cell ~= cell or old_classes ~= classes) then leave(driver, old_cell, old_classes) end
-    if flag == 'e' or old_cell ~= cell then redis.call('HSET', spot, driver, generation .. ' ' .. cell .. ' ' .. classes) end
+    if flag == 'e' or old_cell ~= cell or old_classes ~= classes then redis.call('HSET', spot, driver, generation .. ' ' .. cell .. ' ' .. classes) end
     for class in classes:gmatch('[^,]+') do
       redis.call('HSET', index(class, cell), driver, position)
       redis.call('PEXPIRE', index(class, cell), ttl_ms)
     end
   end
   if carries ~= '' then redis.call('SET', prefix .. 'pos:' .. driver, position, 'PX', 3600000) end
-  -- XX: only a driver who is online has this timer; a late fix must not bring it back
-  if stale_ms ~= '' then redis.call('ZADD', due, 'XX', now + stale_ms, 'driver:' .. driver) end
+  -- XX: only a driver who is online has this timer; a late fix must not bring it back, nor an older device renew it
+  if stale_ms ~= '' and leased(driver, generation) then redis.call('ZADD', due, 'XX', now + stale_ms, 'driver:' .. driver) end
 end
 if packed ~= '' then redis.call('XADD', fixes, 'MAXLEN', '~', cap, '*', 'node', node, 'boot', boot, 'tick', tick, 'b', packed) end
 return now
