@@ -42,7 +42,19 @@ def decide_decline(state: State, command: DeclineOffer) -> Decision:
     return Decision(answer={"offerId": offer.id, "outcome": "declined"}, put=records, facts=facts)
 
 
+def _has_it(state: State, command: AcceptOffer) -> Decision | None:
+    """What a driver is told who accepted this offer already, and still carries its job."""
+    offer = state.offer(command.offer_id)
+    job = state.job(offer.job_id) if offer and offer.state == "accepted" else None
+    if offer is None or job is None or offer.driver_id != command.user or job.driver_id != command.user:
+        return None
+    answer = {**receipt(job), "version": job.version, "offerId": offer.id, "outcome": "accepted"}
+    return Decision(answer=answer)
+
+
 def decide_accept(state: State, command: AcceptOffer) -> Decision:
+    if (told := _has_it(state, command)) is not None:
+        return told
     offer, job, driver = _open_offer(state, command.offer_id, command.user)
     policy = state.area(job.area_id).policy
     latest_ms = offer.deadline_ms + int(policy.offer_grace_s * 1000)
