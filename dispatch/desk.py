@@ -13,7 +13,7 @@ key again, after a lost reply or from another node, gets the first answer and ha
 | nobody matches a job that was opened (its node died) | its timer is due at once; any node's sweep matches it |
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -31,6 +31,7 @@ from storage.records import Job, Place, Room, UserId
 from storage.shard import Unavailable
 
 TRIES = 3
+LOOKS = 4  # a look reads the policy's `candidates` nearest; those who do not fit must not hide the others for ever
 
 _json = msgspec.json.Encoder()
 
@@ -111,7 +112,7 @@ class Desk:
         place: Place,
         policy: Policy,
         now_ms: int,
-        skip: frozenset[str] = frozenset(),
+        skip: Collection[str] = frozenset(),
     ) -> list[Ranked]:
         """The drivers of a class nearest by ETA, from the index; exact within the policy's search radius."""
         stale_ms = now_ms - int(policy.stale_s * 1000)
@@ -135,17 +136,23 @@ class Desk:
             job = loaded.records[Job, job_id]
             if not isinstance(job, Job) or job.state != "searching" or loaded.now_ms >= job.wake_ms:
                 return False
-            skip = frozenset((*job.excluded, job.requester_id))
+            skip = {*job.excluded, job.requester_id}
             area = self.areas.get(job.area_id)
             if area is None:
                 return False
-            for best in await self.near(job.vehicle_class, job.pickup, area.policy, loaded.now_ms, skip):
-                try:
-                    await self.run(_offer_to(job, best))
-                except Refusal as refusal:
-                    if refusal.code == "no_supply":
-                        continue  # a hint that was not true any more
-                return True
+            for _ in range(LOOKS):
+                ranked = await self.near(job.vehicle_class, job.pickup, area.policy, loaded.now_ms, skip)
+                for best in ranked:
+                    try:
+                        await self.run(_offer_to(job, best))
+                    except Refusal as refusal:
+                        if refusal.code == "no_supply":
+                            # not free any more, or not for this job: farther ones may be
+                            skip.add(best.driver_id)
+                            continue
+                    return True
+                if not ranked:
+                    break
         except (Unavailable, Conflict):
             pass  # its timer stands; the sweep comes back to it
         return False

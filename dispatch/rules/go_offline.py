@@ -23,4 +23,6 @@ def decide(state: State, command: GoOffline) -> Decision:
     if job is None or job.offer_id != driver.offer_id:
         return Decision(answer=answer, put=(offline,))
     records, facts = offer_returned(state, job, "lost", "driver went offline")
-    return Decision(answer=answer, put=(offline, *(r for r in records if not isinstance(r, Driver))), facts=facts)
+    return Decision(
+        answer=answer, put=(offline, *(r for r in records if not isinstance(r, Driver))), facts=facts
+    )
