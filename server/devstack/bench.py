@@ -23,11 +23,12 @@ WATCH_S = 0.2
 
 
 def benches() -> Iterator[tuple[str, str]]:
-    """Name and first line of every module that can be run."""
+    """Name and first sentence of every module that can be run."""
     for file in sorted(LOADTEST.glob("*.py")):
         text = file.read_text()
         if file.stem not in NOT_A_BENCH and '__name__ == "__main__"' in text:
-            yield file.stem, (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+            about = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
+            yield file.stem, about.partition(". ")[0].removesuffix(".")
 
 
 def bench(arguments: Sequence[str]) -> int:

@@ -41,9 +41,11 @@ def run(port: int, *, with_demo: bool) -> int:
         # From here on only the stopping counts; a second Ctrl-C would leave half of it behind.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        with procs.step("stopping"):
-            started.close()
-        procs.say("The data is kept in .dev/run; ./dev clean removes it.")
+        began_s = time.monotonic()
+        procs.say("Stopping ...")
+        started.close()
+        took_s = time.monotonic() - began_s
+        procs.say(f"Stopped in {took_s:.1f} s. The data is kept in .dev/run; ./dev clean removes it.")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -58,10 +60,10 @@ def _run(started: ExitStack, port: int, *, with_demo: bool) -> int:
     app = App(stack.folder, urls, HOST, free_port_from(port))
     started.callback(app.stop)
     app.prepare()
-    logins = _seed(app, stack.folder)
+    logins, made = _seed(app, stack.folder)
     app.start()
     tokens = _tokens(app, stack.folder) if with_demo else None
-    _banner(app, logins, stack.folder)
+    _banner(app, logins, made, stack.folder)
     demo = None
     if tokens:
         demo = app.spawn("demo", python("loadtest.demo", "--url", app.url, "--tokens", str(tokens)), None)
@@ -88,15 +90,17 @@ def free_port_from(first: int) -> int:
     raise procs.DevError(f"No port from {first} to {first + PORTS_TRIED - 1} is free.")
 
 
-def _seed(app: App, folder: Path) -> Path:
-    """Passwords are printed once, by the command that makes them; here only the owner can read them."""
+def _seed(app: App, folder: Path) -> tuple[Path, str]:
+    """The file of the logins, which only the owner can read, and their text if they were made just now."""
     logins = folder / "demo-logins.txt"
     with procs.step("seed data"):
         printed = app.command("seed")
-    if printed.strip() and not logins.exists():
-        with os.fdopen(os.open(logins, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-            out.write(printed)
-    return logins
+    if "@" not in printed:  # it names accounts only when it made them
+        return logins, ""
+    logins.unlink(missing_ok=True)
+    with os.fdopen(os.open(logins, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(printed)
+    return logins, printed
 
 
 def _tokens(app: App, folder: Path) -> Path:
@@ -119,10 +123,13 @@ def _tokens(app: App, folder: Path) -> Path:
     return tokens
 
 
-def _banner(app: App, logins: Path, folder: Path) -> None:
-    shown = logins.relative_to(CHECKOUT) if logins.is_relative_to(CHECKOUT) else logins
+def _banner(app: App, logins: Path, made: str, folder: Path) -> None:
     print(f"\nServer:  {app.url}")
-    print(f"Logins:  {shown}")
-    print("".join(f"         {line}\n" for line in procs.tail(logins, 12).splitlines()), end="")
-    print(f"Logs:    {folder.relative_to(CHECKOUT) if folder.is_relative_to(CHECKOUT) else folder}/*.log")
+    print(f"Logins:  {_short(logins)}")
+    print("".join(f"         {line}\n" for line in made.splitlines()), end="")
+    print(f"Logs:    {_short(folder)}/*.log")
     print("Stop:    Ctrl-C\n", flush=True)
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(CHECKOUT) if path.is_relative_to(CHECKOUT) else path

@@ -70,7 +70,8 @@ class Stack:
 
     def _own(self) -> None:
         if not self._take():
-            raise Busy(f"{self.folder} is in use by process {(self.folder / 'owner').read_text().strip()}.")
+            owner = (self.folder / "owner").read_text().strip()
+            raise Busy(f"Process {owner} runs the stack in {self.folder} already; stop it first.")
 
     def configured(self, name: str) -> str | None:
         """A server of the person's own. What tests and benches empty has a name that nobody sets by habit."""

@@ -1,0 +1,107 @@
+"""`./dev run` from start to stop: what it says, what it leaves, and what happens when a part of it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import stat
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from server.devstack import procs
+from server.devstack.redis import free_port
+from server.devstack.stack import end_leftovers
+from tests.support import CHECKOUT, wait_until
+
+STOP_MOST_S = 10.0
+START_MOST_S = 90.0  # 6 s on two idle cores
+
+
+@asynccontextmanager
+async def dev_run(folder: Path, *words: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[str]]]:
+    """The command with a .dev folder of its own, and the lines that it has printed so far."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "server.devstack", "run", *words),
+        cwd=CHECKOUT,
+        env=os.environ | {"DEV_FOLDER": str(folder)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    lines: list[str] = []
+
+    async def read() -> None:
+        assert process.stdout
+        async for line in process.stdout:
+            lines.append(line.decode())
+
+    reader = asyncio.create_task(read())
+    try:
+        await wait_until(lambda: process.returncode is not None or "Stop:" in "".join(lines), START_MOST_S)
+        yield process, lines
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+        await reader
+        end_leftovers(folder / "run")
+
+
+def children(folder: Path) -> dict[str, int]:
+    found = {file.stem: procs.read_pid(file) for file in (folder / "run").rglob("*.pid")}
+    return {name: pid for name, pid in found.items() if pid is not None}
+
+
+def url_in(lines: list[str]) -> str:
+    found = re.search(r"Server: +(http://\S+)", "".join(lines))
+    assert found, "".join(lines)
+    return found.group(1)
+
+
+def status_of(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=STOP_MOST_S) as answer:
+        return int(answer.status)
+
+
+def append(file: Path, text: str) -> None:
+    with file.open("a") as out:
+        out.write(text)
+
+
+async def test_run_stops_all_of_it_and_starts_again_with_its_data(tmp_path: Path) -> None:
+    port = str(free_port())
+    async with dev_run(tmp_path, "--no-demo", "--port", port) as (process, lines):
+        url = url_in(lines)
+        assert url.endswith(f":{port}")
+        assert status_of(f"{url}/ready") == 200
+        logins = tmp_path / "run" / "demo-logins.txt"
+        assert stat.S_IMODE(logins.stat().st_mode) == 0o600
+        passwords = re.findall(r"\S+@\S+ +(\S+)", logins.read_text())
+        assert len(passwords) >= 4 and all(password in "".join(lines) for password in passwords)
+        running = children(tmp_path)
+        assert {"serve", "drain", "redis"} <= set(running)
+        began_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+        assert time.monotonic() - began_s < STOP_MOST_S
+        assert not any(map(procs.is_alive, running.values()))
+    async with dev_run(tmp_path, "--no-demo", "--port", port) as (process, lines):
+        assert str(logins) in "".join(lines)
+        assert not any(password in "".join(lines) for password in passwords), "they are shown once"
+        assert passwords == re.findall(r"\S+@\S+ +(\S+)", logins.read_text())
+
+
+async def test_a_part_that_dies_ends_the_run_with_the_end_of_its_log(tmp_path: Path) -> None:
+    async with dev_run(tmp_path, "--no-demo", "--port", str(free_port())) as (process, lines):
+        running = children(tmp_path)
+        append(tmp_path / "run" / "drain.log", "its last words\n")
+        os.kill(running["drain"], signal.SIGKILL)
+        assert await asyncio.wait_for(process.wait(), STOP_MOST_S) == 1
+        await wait_until(lambda: "its last words" in "".join(lines))
+        assert "`dispatch drain` ended with code -9" in "".join(lines)
+        assert not any(map(procs.is_alive, running.values()))
