@@ -15,6 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from storage import keys, postgis
+from storage.drain import run_drain
 from storage.drainstream import FactsStream, FixesStream, Stream
 from storage.migrate import StaleSchema
 from tests.drainkit import SHARD, Feeder, a_driver, a_job, drain_settings, feed, looking, running
@@ -149,7 +150,8 @@ async def test_changed_life_starts_again(database_url: str, redis_url: str, redi
         await kept.exactly(feeder)
         assert await kept.conn.fetchrow("select xmin::text, * from rides where id = $1", job.id) == before
         newer = a_job(id=job.id, version=1, reason="rebuilt", requester_id=job.requester_id)
-        await asyncio.sleep(0.002)  # a later millisecond than the first commit
+        later = "select committed_at < clock_timestamp() - interval '2 ms' from rides where id = $1"
+        await wait_until(lambda: kept.conn.fetchval(later, job.id))
         await feeder.say(
             job.room, "ride_status_update", {}, (newer, a_driver(id=driver.id, version=1, online=False))
         )
@@ -216,8 +218,8 @@ async def test_redis_away_and_back(database_url: str) -> None:
 
 async def test_stale_schema_ends_the_drain(redis_url: str) -> None:
     with fresh_database(template=False) as url, pytest.raises(StaleSchema, match="dispatch migrate"):
-        async with running(drain_settings(url, redis_url)):
-            await asyncio.sleep(5)
+        async with asyncio.timeout(10):
+            await run_drain(drain_settings(url, redis_url), asyncio.Event())
 
 
 async def _process(database_url: str, redis_url: str) -> asyncio.subprocess.Process:
@@ -235,18 +237,19 @@ async def _process(database_url: str, redis_url: str) -> asyncio.subprocess.Proc
 
 
 async def test_killed_processes(database_url: str, redis_url: str, redis: Redis) -> None:
-    """SIGKILL at moments that nothing chose, while more comes in."""
+    """SIGKILL while more comes in, at three moments."""
     feeder = Feeder(redis)
     await feeder.life("one")
     working = "select coalesce(sum(entries), 0) > $1 from drain_cursors"
     async with looking(database_url) as kept:
-        for pause_s in (0.0, 0.013, 0.031):
+        for more in (0, 20, 70):
             process = await _process(database_url, redis_url)
             before = await kept.conn.fetchval("select coalesce(sum(entries), 0) from drain_cursors")
             await feed(feeder, 100)
             await wait_until(lambda b=before: kept.conn.fetchval(working, b), timeout_s=15)
+            enough = len(feeder.told) + more
             feeding = asyncio.create_task(feed(feeder, 100))
-            await asyncio.sleep(pause_s)
+            await wait_until(lambda n=enough: len(feeder.told) >= n)
             process.kill()
             await process.communicate()
             await feeding
@@ -263,7 +266,7 @@ async def test_sigterm_finishes_the_batch(database_url: str, redis_url: str, red
         await feed(feeder, 20)
         await kept.exactly(feeder)
         feeding = asyncio.create_task(feed(feeder, 200))
-        await asyncio.sleep(0.05)
+        await wait_until(lambda: len(feeder.told) > 60)
         began_s = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, complaints = await process.communicate()
