@@ -57,10 +57,12 @@ class Live:
     __slots__ = (
         "area_id",
         "available",
+        "before",
         "cell",
         "classes",
         "count",
         "driver_id",
+        "floor",
         "generation",
         "heading",
         "indexed",
@@ -83,6 +85,8 @@ class Live:
         self.policy = policy
         self.track = Track()
         self.generation = 0
+        self.floor = 0
+        self.before: Session | None = None
         self.version = 0
         self.available = self.indexed = self.stale = self.reviving = False
         self.classes = ""
@@ -118,13 +122,30 @@ class Fixes:
     def set_clock(self, redis_ms: int) -> None:
         self._offset_ms = redis_ms - time.time_ns() // 1_000_000
 
-    def seat(self, session: Session, latitude: float, longitude: float) -> None:
-        """This device is about to go online; its record, when the log tells it, makes it count."""
+    def seat(self, session: Session, latitude: float, longitude: float) -> "Live | None":
+        """This device is about to go online; its record, when the log tells it, makes it count. Returns what
+        stood here before, for `restore`."""
         area = self.areas.find(latitude, longitude) if self.areas else None
         live = Live(session, area.policy if area else _DEFAULT_POLICY)
+        before = self._lives.get(session.user_id)
+        if before is not None:
+            # what the log has yet to tell of the earlier lease is not about this one
+            live.floor = max(before.floor, before.generation)
+            live.before = before.session if before.session is not session else before.before
         self._lives[session.user_id] = live
         live.track.judge(None, latitude, longitude, None, now_ms=self.now_ms(), policy=live.policy)
         self._moved(live, latitude, longitude, None)
+        return before
+
+    def restore(self, session: Session, before: "Live | None") -> None:
+        """The device may not go online: what stood here before stands again."""
+        live = self._lives.get(session.user_id)
+        if live is None or live.session is not session or live.generation:
+            return
+        if before is None:
+            del self._lives[session.user_id]
+        else:
+            self._lives[session.user_id] = before
 
     def unseat(self, session: Session) -> None:
         """The device went away or was refused: it leaves the index; its record is left to its timer."""
@@ -245,10 +266,10 @@ class Fixes:
     def learn(self, driver: Driver) -> None:
         """A driver's record, as the log tells it: what he is on, and whether he is in supply."""
         live = self._lives.get(driver.id)
-        if live is None or (live.generation and driver.version <= live.version):
+        if live is None or driver.generation <= live.floor or driver.version <= live.version:
             return
         if driver.device != live.session.device:
-            if live.generation and driver.generation > live.generation:
+            if live.generation:
                 del self._lives[driver.id]
                 self._updates.pop(driver.id, None)
                 self._speaker.superseded(live.session, driver.generation)
@@ -259,6 +280,9 @@ class Fixes:
             return
         if driver.generation != live.generation:
             live.indexed = False
+            if live.before is not None:
+                self._speaker.superseded(live.before, driver.generation)
+                live.before = None
         live.generation, live.version = driver.generation, driver.version
         live.stale, live.available = driver.stale, driver.available
         live.reviving = False

@@ -34,11 +34,11 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
         vehicle=vehicle[1] if vehicle else "",
     )
     # seated before the commit, so that the log's word of it finds the device here
-    house.fixes.seat(session, message.latitude, message.longitude)
+    before = house.fixes.seat(session, message.latitude, message.longitude)
     try:
         return await house.desk.run(command)
     except Refusal:
-        house.fixes.unseat(session)
+        house.fixes.restore(session, before)
         raise
 
 
