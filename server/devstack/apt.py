@@ -36,7 +36,7 @@ def _as_root() -> list[str] | None:
     if os.geteuid() == 0:
         return []
     if shutil.which("sudo") and _run(["sudo", "-n", "true"]).returncode == 0:
-        return ["sudo", "-n"]
+        return ["sudo", "-n", "env", "DEBIAN_FRONTEND=noninteractive"]  # sudo drops our environment
     return None
 
 
