@@ -46,6 +46,7 @@ def _sentence(error: Exception) -> str | None:
     from storage.areas import BadArea
     from storage.migrate import StaleSchema
     from storage.postgis import DatabaseUnavailable
+    from storage.shard import Unavailable
 
     if isinstance(error, BadArea | Stop | BadSetting | BadKeys | StaleSchema):
         return str(error)
@@ -55,7 +56,7 @@ def _sentence(error: Exception) -> str | None:
         return "The database has no schema of this version. Run `dispatch migrate`."
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return f"The database user may not do this ({error}). Grant it or connect as the owner."
-    if isinstance(error, redis.RedisError):
+    if isinstance(error, Unavailable | redis.RedisError):
         return "Redis does not answer. Look at DISPATCH_REDIS_URL and whether it runs."
     if isinstance(error, DatabaseUnavailable | asyncpg.PostgresConnectionError | TimeoutError | OSError):
         return (
@@ -90,7 +91,10 @@ def parser() -> argparse.ArgumentParser:
 
     command("serve", _serve, "run one server process")
     command("drain", _drain, "move facts and fixes from Redis to PostgreSQL")
-    command("migrate", _migrate, "bring the database to the schema of this version")
+    migrate = command("migrate", _migrate, "bring the database to the schema of this version")
+    migrate.add_argument(
+        "--print-schema", action="store_true", help="print its catalog instead of what was done"
+    )
     command("seed", _seed, "put demo areas, users and some history into an empty database")
 
     users = group("users", "accounts")
@@ -115,7 +119,9 @@ def parser() -> argparse.ArgumentParser:
     put.add_argument("file", type=Path)
     command("list", _areas_list, "all areas", areas)
 
-    command("settings", _settings, "print every setting as Markdown")
+    command("settings", _settings, "print docs/settings.md: every setting")
+    command("protocol", _protocol, "print docs/protocol.md: every event")
+    command("routes", _routes, "print docs/http.md: every HTTP route")
     return top
 
 
@@ -149,11 +155,22 @@ def _drain(_: argparse.Namespace, settings: Settings) -> None:
     asyncio.run(run_drain(settings))
 
 
-def _migrate(_: argparse.Namespace, settings: Settings) -> None:
+def _migrate(arguments: argparse.Namespace, settings: Settings) -> None:
     from storage.migrate import migrate
 
     applied = asyncio.run(migrate(database_url(settings)))
-    print(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+    if arguments.print_schema:
+        print(asyncio.run(_schema(settings)), end="")
+    else:
+        print(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+
+
+async def _schema(settings: Settings) -> str:
+    from server.chores import transaction
+    from storage.migrate import schema_text
+
+    async with transaction(settings) as conn:
+        return await schema_text(conn)
 
 
 def _seed(_: argparse.Namespace, settings: Settings) -> None:
@@ -229,6 +246,18 @@ def _areas_list(_: argparse.Namespace, settings: Settings) -> None:
 
 def _settings(_: argparse.Namespace, settings: Settings) -> None:
     print(table(), end="")
+
+
+def _protocol(_: argparse.Namespace, settings: Settings) -> None:
+    from rooms.protocol import page
+
+    print(page(), end="")
+
+
+def _routes(_: argparse.Namespace, settings: Settings) -> None:
+    from server.http.routes import page
+
+    print(page(), end="")
 
 
 if __name__ == "__main__":

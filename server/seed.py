@@ -87,7 +87,9 @@ async def seed(settings: Settings) -> str:
         a_past(past, persons, int(time.time() * 1000), chance)
         await _write(conn, settings.shard, past)
         await conn.execute(SQL["audit"], "seed", "database", settings.shard, {"trips": len(TRIPS)})
-    lines = [f"  {login.role:<10} {login.local}@{DOMAIN:<16} {passwords[login.local]}\n" for login in LOGINS]
+    lines = [
+        f"  {login.role:<10} {f'{login.local}@{DOMAIN}':<25} {passwords[login.local]}\n" for login in LOGINS
+    ]
     return (
         f"Made the areas Arynov and Arynov Station, {len(LOGINS)} users, {len(TRIPS)} finished jobs.\n"
         "Demo logins; the passwords are shown only now:\n" + "".join(lines)

@@ -12,7 +12,7 @@ import pytest
 
 from rooms.identity import KeyRing, Ring
 from server.cli import main
-from tests.support import fresh_database
+from tests.support import CHECKOUT, fresh_database
 
 
 @pytest.fixture
@@ -228,6 +228,17 @@ async def test_a_wrong_area_is_refused_before_it_is_written(
     assert await rows(shell, "select * from areas") == []
 
 
-def test_settings_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("settings") == 0
-    assert "`DISPATCH_BCRYPT_COST` | 12 |" in capsys.readouterr().out
+@pytest.mark.parametrize("page", ["settings", "protocol", "http"])
+def test_the_printed_pages_are_those_in_docs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = {"http": "routes"}.get(page, page)
+    assert run(command) == 0
+    assert capsys.readouterr().out == (CHECKOUT / "docs" / f"{page}.md").read_text(), (
+        f"run: dispatch {command} > docs/{page}.md"
+    )
+
+
+def test_the_schema_that_is_printed_is_the_one_that_is_kept(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("migrate", "--print-schema") == 0
+    assert capsys.readouterr().out == (CHECKOUT / "storage" / "sql" / "schema.sql").read_text()

@@ -49,3 +49,20 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/couriers", history.couriers, "admin", "All couriers.", no_token=403),
     Route("GET", "/api/courier/analytics", history.analytics, "admin", "Figures.", no_token=403),
 )
+
+
+HEAD = """# HTTP
+
+Printed by `dispatch routes`; do not edit. Every answer is
+`{success, data?, message?, error?, code?, details?, timestamp}`; failures are never 2xx. Send `Authorization: Bearer <access token>`. Unknown query and body keys are ignored, and
+`/api/api/…` is `/api/…`. What is wrong is 400, a missing or bad token 401, what you may not do 403, what you may not
+see 404, too often 429, an outage 503; refusals of a command keep the codes of [the protocol](protocol.md).
+
+| route | who | what |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """docs/http.md as Markdown."""
+    return HEAD + "".join(f"| `{r.method} {r.path}` | {r.who} | {r.about} |\n" for r in ROUTES)
