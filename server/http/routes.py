@@ -54,9 +54,10 @@ ROUTES: tuple[Route, ...] = (
 HEAD = """# HTTP
 
 Printed by `dispatch routes`; do not edit. Every answer is
-`{success, data?, message?, error?, code?, details?, timestamp}`; failures are never 2xx. Send `Authorization: Bearer <access token>`. Unknown query and body keys are ignored, and
-`/api/api/…` is `/api/…`. What is wrong is 400, a missing or bad token 401, what you may not do 403, what you may not
-see 404, too often 429, an outage 503; refusals of a command keep the codes of [the protocol](protocol.md).
+`{success, data?, message?, error?, code?, details?, timestamp}`; failures are never 2xx. Send the header
+`Authorization: Bearer …`. Unknown query and body keys are ignored, and `/api/api/…` is `/api/…`. What is
+wrong is 400, a missing or bad token 401, what you may not do 403, what you may not see 404, too often 429,
+an outage 503; refusals of a command keep the codes of [the protocol](protocol.md).
 
 | route | who | what |
 |---|---|---|
