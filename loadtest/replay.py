@@ -125,7 +125,8 @@ def _tell(out: Outcome, options: argparse.Namespace) -> int:
     notes = [
         replay_area.scaling(out.speed),
         "positions between offer and end of a job are simulated; all others are the recording's own",
-        "pickup_m: from where the cab that took the job was when it was asked; nearest_pickup_m: nearest free cab at the request, over the jobs that were matched",
+        "pickup_m: from where the cab that took the job was when it was asked",
+        "nearest_pickup_m: to the nearest free cab at the request, over the jobs that were matched",
         "offer_ms: requests that had a free cab in reach; offer_any_ms: all",
         *(f"NOT HELD: {each}" for each in wrong),
     ]

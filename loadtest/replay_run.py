@@ -104,8 +104,9 @@ class ReplayRun:
         for result in results:
             if isinstance(result, Exception):
                 self.ledger.error("loadtest", repr(result))
-        if unfinished:
-            self.ledger.errors["loadtest: passengers still waiting at the end"] = len(unfinished)
+        for ride, task in zip(self.day.rides, rides, strict=True):
+            if task in unfinished:
+                self.ledger.error("loadtest", f"still waiting at the end: {self._whereabouts(ride)}")
 
     async def disconnect(self) -> None:
         """Closes every cab's socket."""
@@ -128,6 +129,13 @@ class ReplayRun:
         finally:
             self._open_rides -= 1
             await customer.stop()
+
+    def _whereabouts(self, ride: Ride) -> str:
+        """What both sides of a job that never ended believe of it."""
+        job_id = self.job_ids[ride.trip]
+        said = sorted((each.seq, each.state) for each in self.ledger.events.values() if each.job == job_id)
+        carried = [each.trip.job.state for each in self.cabs if each.trip and each.trip.job.id == job_id]
+        return f"{job_id} was said to be {said[-1:] or 'nothing'}; its cab believes {carried or 'nothing'}"
 
     def _demand(self, ride: Ride) -> Demand:
         parcel = random.Random(f"{self._seed}/parcel/{ride.trip}").random() < PARCEL_SHARE

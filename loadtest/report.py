@@ -27,6 +27,7 @@ MUST_BE_ZERO = (
     "gaps",
     "heard_differently",
     "fixes_unaccounted",
+    "refused_rows",
 )
 
 

@@ -32,7 +32,9 @@ EVENTS = """
 LINES = "select job_id::text, id::text from chat_messages where job_id = any($1::uuid[])"
 OFFERS = "select id, state from offers where job_id = any($1::uuid[])"
 LOCATIONS = "select count(*) from locations where driver_id = any($1::uuid[])"
-REFUSED = "select count(*) from dead_letters where at >= to_timestamp($1)"
+REFUSED = """
+  select count(*)::int, target, sqlstate, min(reason) from dead_letters where at >= to_timestamp($1)
+  group by target, sqlstate order by 1 desc"""
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Held:
     lines: list[tuple[str, str]] = field(default_factory=list)
     offers: list[str] = field(default_factory=list)
     locations: int = 0
-    refused: int = 0
+    refused: list[tuple[int, str]] = field(default_factory=list)  # how many rows, and which and why
 
     @property
     def rows(self) -> int:
@@ -113,13 +115,13 @@ def judge(ledger: Ledger, held: Held, drained_s: float = 0.0) -> Findings:
     return Findings(
         rows=held.rows,
         locations=held.locations,
-        refused=held.refused,
+        refused=sum(count for count, _ in held.refused),
         lost=sum(len(diff.lost) for diff in by_name.values()),
         duplicated=sum(len(diff.duplicated) for diff in by_name.values()) + ledger.heard_twice,
         untold=sum(len(by_name[name].untold) for name in ("job", "chat line", "offer", "event")),
         double_assignments=double_assignments(held.events),
         drained_s=round(drained_s, 1),
-        examples=wrong[:SHOWN],
+        examples=wrong[:SHOWN] + [f"refused {count} × {why}" for count, why in held.refused[:SHOWN]],
     )
 
 
@@ -141,7 +143,9 @@ async def _read(connection: Any, ledger: Ledger, run: Run) -> Held:
         lines=[(row[0], row[1]) for row in await connection.fetch(LINES, ids)],
         offers=[row[0] for row in await connection.fetch(OFFERS, ids)],
         locations=await connection.fetchval(LOCATIONS, run.drivers),
-        refused=await connection.fetchval(REFUSED, run.since_s),
+        refused=[
+            (row[0], f"{row[1]}: {row[2]} {row[3]}") for row in await connection.fetch(REFUSED, run.since_s)
+        ],
     )
 
 
