@@ -136,7 +136,7 @@ class Desk:
             job = loaded.records[Job, job_id]
             if not isinstance(job, Job) or job.state != "searching" or loaded.now_ms >= job.wake_ms:
                 return False
-            skip = {*job.excluded, job.requester_id}
+            skip: set[str] = {*job.excluded, job.requester_id}
             area = self.areas.get(job.area_id)
             if area is None:
                 return False

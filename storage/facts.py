@@ -9,7 +9,8 @@ before, and loses after, this fact is spoken; `close` empties the room after it.
 As a stream entry on `{shard}:facts` (all values text):
     r room · n epoch · s seq ("0" when silent) · e event ("" when silent) · p the ready Socket.IO text
     `["event",{…}]` ("" when silent) · d JSON array of records, each with its `record` tag and `version` ·
-    m JSON {"join": […], "leave": […], "close": bool} ("" when nobody moves) · t Redis ms of the commit · a user who caused it
+    m JSON {"join": […], "leave": […], "close": bool} ("" when nobody moves) ·
+    t Redis ms of the commit · a user who caused it
 """
 
 from typing import Any

@@ -53,8 +53,8 @@ def _has_it(state: State, command: AcceptOffer) -> Decision | None:
 
 
 def decide_accept(state: State, command: AcceptOffer) -> Decision:
-    if (told := _has_it(state, command)) is not None:
-        return told
+    if (already := _has_it(state, command)) is not None:
+        return already
     offer, job, driver = _open_offer(state, command.offer_id, command.user)
     policy = state.area(job.area_id).policy
     latest_ms = offer.deadline_ms + int(policy.offer_grace_s * 1000)
