@@ -1,8 +1,8 @@
 """Every route of the table: who may, whose things he sees, and what it says when something is wrong."""
 
 import asyncio
+import gzip
 import re
-import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -377,16 +377,75 @@ async def test_a_database_that_hangs_is_an_outage_in_time(database_url: str, tmp
         assert (await client.get("/api/auth/profile", token=token)).status == 200
 
 
-async def test_a_client_that_never_sends_its_body_does_not_stay(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("server.http.endpoint.MARGIN_S", 0.0)
-    async with http_server(
-        database_url, tmp_path, settings=Settings(bcrypt_cost=4, database_timeout_s=0.5)
-    ) as client:
-        host, port = client.url.removeprefix("http://").split(":")
-        reader, writer = await asyncio.open_connection(host, int(port), family=socket.AF_INET)
-        writer.write(b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-        async with asyncio.timeout(5):
-            assert b" 503 " in await reader.readline()
+# Clients that do not speak HTTP well
+
+
+async def spoken(client: Client, text: bytes) -> bytes:
+    """What comes back for these bytes, as they are."""
+    host, port = client.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(text)
+        await writer.drain()
+        async with asyncio.timeout(10):
+            return await reader.read(2_000)
+    finally:
         writer.close()
+
+
+def post(head: bytes, body: bytes) -> bytes:
+    return b"POST /api/auth/login HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n" + body
+
+
+BOMB = gzip.compress(b" " * 20_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (post(b"Transfer-Encoding: chunked", b"zz\r\nhello"), b"400"),
+        (post(b"Content-Encoding: gzip\r\nContent-Length: 5", b"hello"), b"400"),
+        (post(b"Content-Encoding: gzip\r\nContent-Length: %d" % len(BOMB), BOMB), b"413"),
+        (post(b"Content-Length: many", b"{}"), b"400"),
+        (b"GET /api/../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"404"),
+        (b"GET /api/%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"404"),
+        (
+            b"GET /api/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\nConnection: close\r\n\r\n",
+            b"401",
+        ),
+    ],
+)
+async def test_bad_http_is_refused_without_a_trace(
+    client: Client, caplog: pytest.LogCaptureFixture, text: bytes, status: bytes
+) -> None:
+    answer = await spoken(client, text)
+    assert answer.split(b" ")[1] == status and b"Traceback" not in answer, answer
+    assert "Traceback" not in caplog.text
+    assert (await client.get("/health")).status == 200
+
+
+async def test_a_client_that_leaves_in_the_middle_leaves_no_trace(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = client.url.removeprefix("http://").split(":")
+    for _ in range(3):
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(post(b"Content-Length: 100", b"{"))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+    assert (await client.get("/health")).status == 200
+    assert caplog.text == ""
+
+
+async def test_a_client_that_never_sends_its_body_does_not_stay(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.http.call.BODY_S", 0.2)
+    half = post(b"Connection: close\r\nContent-Length: 100", b"{")
+    host, port = client.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(half)
+    async with asyncio.timeout(5):
+        assert b" 408 " in await reader.readline()
+    writer.close()

@@ -4,6 +4,7 @@ Unknown keys of either are ignored (the apps add `_t` and whole objects); what i
 that a handler never meets a wrong type, and PostgreSQL never a text it cannot hold.
 """
 
+import asyncio
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from server.http.envelope import Refusal
 from storage.accounts import Who
 
 BODY_KIB = 64
+BODY_S = 8.0
 WORD = re.compile(r"[a-z_]{1,32}")
 
 
@@ -51,7 +53,11 @@ class Call:
 
     async def body(self) -> dict[str, Any]:
         """The JSON object that was sent; nothing at all counts as an empty one."""
-        raw = await self._raw(BODY_KIB * 1024)
+        try:
+            async with asyncio.timeout(BODY_S):
+                raw = await self._raw(BODY_KIB * 1024)
+        except TimeoutError:
+            raise Refusal(408, f"The body did not come within {BODY_S:g} s.") from None
         if not raw.strip():
             return {}
         try:

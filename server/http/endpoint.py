@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from rooms.identity import BadToken, bearer
 from server.http import metrics
@@ -41,6 +42,14 @@ def build_http(app: web.Application, ctx: Context) -> None:
         for path in paths:
             app.router.add_route(route.method, path, handler)
     app.router.add_route("*", "/api/{rest:.*}", _elsewhere(ctx))
+    logging.getLogger("aiohttp.server").addFilter(_clients_fault)
+
+
+def _clients_fault(record: logging.LogRecord) -> bool:
+    """Keeps out of the log, for whatever speaks HTTP badly or breaks off: aiohttp writes a traceback, with a
+    part of what was sent, after the client has had its answer."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, web.RequestPayloadError | HttpProcessingError | ConnectionError)
 
 
 def _endpoint(ctx: Context, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -69,10 +78,14 @@ async def _respond(ctx: Context, route: Route, request: web.Request) -> web.Resp
         return refuse(Refusal(429, text, retry_after_s=full.retry_after_s))
     except NotActive:
         return refuse(Refusal(401, "This account is not active any more."))
+    except web.RequestPayloadError:
+        return refuse(Refusal(400, "The body cannot be read as it was sent."))
+    except ConnectionError:
+        raise  # the client has gone: aiohttp closes its side and says nothing
     except asyncpg.DataError:
         return refuse(Refusal(400, "The request holds a value that cannot be stored."))
     except (DatabaseUnavailable, TimeoutError):
-        text = "The service cannot reach its database in time. Try again in a moment."
+        text = "The service does not get an answer from its database in time. Try again in a moment."
         return refuse(Refusal(503, text, retry_after_s=1))
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
