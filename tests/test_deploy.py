@@ -249,6 +249,24 @@ def test_the_secrets_are_made_once_and_fit_the_compose_file(
     assert (tmp_path / "calls").read_text() == calls
 
 
+async def test_the_drain_is_healthy_while_it_moves_its_cursors(database_url: str) -> None:
+    async def healthy() -> bool:
+        env = os.environ | {"DISPATCH_DATABASE_URL": database_url}
+        return run(sys.executable, CHECKOUT / "deploy" / "health.py", "drain", env=env).returncode == 0
+
+    connection = await asyncpg.connect(database_url)
+    try:
+        assert not await healthy(), "no drain has ever been there"
+        await connection.execute("insert into drain_cursors (shard, stream) values ('main', 'facts')")
+        assert await healthy(), "it waits for the first entry"
+        await connection.execute("update drain_cursors set reached_at = now()")
+        assert await healthy(), "it is at work"
+        await connection.execute("update drain_cursors set updated_at = now() - interval '1 minute'")
+        assert not await healthy(), "it has fallen silent"
+    finally:
+        await connection.close()
+
+
 async def test_the_database_script_makes_a_role_that_owns_only_its_database(tmp_path: Path) -> None:
     secret = tmp_path / "dispatch_password"
     secret.write_text('it\'s "a" password')
