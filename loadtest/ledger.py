@@ -106,6 +106,8 @@ class Ledger(Tally):
         room, seq = payload.get("room"), payload.get("seq")
         if not isinstance(room, str) or not isinstance(seq, int):
             return
+        if room.startswith("user:") and room != f"user:{user}":
+            self.leaks["event of somebody else's own room"] += 1
         place = (room, str(payload.get("epoch")), seq)
         self.heard_twice += (user, place) in self._seen
         self._seen.add((user, place))

@@ -72,6 +72,9 @@ def main() -> int:
 
 async def _replay(options: argparse.Namespace, place: Place) -> int:
     day = _load(options)
+    if not day.traces or not day.rides:
+        _say("replay: nothing happens between these times in these files")
+        return 2
     _say(f"{len(day.traces)} cabs, {len(day.rides)} rides; {replay_area.scaling(options.speed)}")
     await put_area(
         replay_area.feature(options.speed, [point for trace in day.traces for point in trace.points])

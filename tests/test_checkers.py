@@ -219,6 +219,15 @@ async def test_offers_and_codes_have_one_reader() -> None:
     assert ledger.leaked() == 2
 
 
+async def test_an_event_of_somebody_elses_own_room_is_a_leak() -> None:
+    ledger = Ledger()
+    said = {"room": "user:driver", "epoch": "main-1", "seq": 1, "offerId": "o1", "reason": "expired"}
+    ledger.heard("driver", "offer_withdrawn", said)
+    assert ledger.leaked() == 0
+    ledger.heard("second", "offer_withdrawn", said)
+    assert ledger.leaked() == 1
+
+
 def test_counters_are_summed_by_label() -> None:
     page = (
         "# TYPE x counter\n"
