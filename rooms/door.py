@@ -11,9 +11,8 @@ from dispatch.commands import Refusal
 from dispatch.wording import iso
 from rooms import metrics, snapshot
 from rooms.gate import House, session_of
-from rooms.handlers.common import text
 from rooms.identity import BadToken, KeyRing
-from rooms.session import Frame, Session, Wire
+from rooms.session import Session, Wire
 from storage.postgis import DatabaseUnavailable
 
 BEARER = "bearer "
@@ -62,8 +61,7 @@ class Door:
             "resume": self._resume,
             **said,
         }
-        if session.wire is not None:
-            session.wire.tell(Frame(text("connected", greeting)))
+        session.say("connected", greeting)
         session.release(seen)
 
     def closed(self, session: Session) -> None:

@@ -30,7 +30,7 @@ from dispatch.track import Track, Verdict
 from dispatch.wording import id_field, iso
 from rooms import metrics
 from rooms.messages import LocationUpdate
-from rooms.session import Session
+from rooms.session import Session, event_text
 from rooms.speaker import Speaker
 from storage.fleet import Fleet, Update, pack
 from storage.records import Driver, Place
@@ -38,7 +38,6 @@ from storage.shard import Unavailable
 
 FIXES_WAITING_MAX = 50_000  # kept fixes waiting for Redis; beyond it the oldest are shed and counted
 SIGNS_PER_SILENCE = 6  # a driver's sign of life is renewed so many times within what counts as silence
-_encode = msgspec.json.Encoder().encode
 _DEFAULT_POLICY = Policy()
 
 
@@ -225,7 +224,7 @@ class Fixes:
                 "ageMs": max(0, now_ms - live.ts_ms),
                 "etaSeconds": round(away_m * policy.detour / policy.cruise_speed_mps),
             }
-            text = "2" + _encode(["driver_location", payload]).decode()
+            text = event_text("driver_location", payload)
             self._speaker.volatile(job.room, job.room, text, but=live.driver_id)
 
     def _moved(self, live: Live, latitude: float, longitude: float, heading: float | None) -> None:

@@ -46,8 +46,9 @@ SAID = (
     ("notification", f"type: delivery_code or ride_code, data {{{JOB_ID}, code}}", "the requester"),
     ("user_typing", f"{JOB_ID}, userId, userName, isTyping", "the others in the room; volatile"),
     ("user_joined_ride, user_left_ride, … _package", f"{JOB_ID}, userId, userName", "the others; volatile"),
-    ("joined_ride, joined_package, online_users, pong", "as their acks", "this socket"),
+    ("joined_ride, left_ride, … _package, online_users, pong", "as their acks", "this socket"),
     ("superseded", "generation of the device that took over", "the older device"),
+    ("server_draining", "reconnectWithin_s", "everybody here"),
     ("error", "code, message, retry, event", "this socket"),
 )
 

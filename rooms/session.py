@@ -4,7 +4,9 @@ A session speaks for one user on one device. `hold` collects reliable frames whi
 so that a client never sees a fact before the snapshot that it follows, and none between the two is lost.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from storage.records import UserId
 
@@ -25,6 +27,11 @@ class Frame:
     def __init__(self, text: str) -> None:
         self.text = text
         self.wire: object = None
+
+
+def event_text(event: str, payload: dict[str, Any]) -> str:
+    """A Socket.IO event as the transport sends it."""
+    return "2" + msgspec.json.encode([event, payload]).decode()
 
 
 class Bucket:
@@ -78,6 +85,11 @@ class Session:
             self.hold.append((room, seq, frame))
         elif self.wire is not None:
             self.wire.tell(frame)
+
+    def say(self, event: str, payload: dict[str, Any]) -> None:
+        """An event of no room, to this client alone."""
+        if self.wire is not None:
+            self.wire.tell(Frame(event_text(event, payload)))
 
     def release(self, seen: dict[str, int]) -> None:
         """Tells what was kept back and is newer than the snapshot, whose seq per room is `seen`."""

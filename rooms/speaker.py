@@ -102,6 +102,4 @@ class Speaker:
 
     def superseded(self, session: Session, generation: int) -> None:
         """A newer device of the same user went online."""
-        if session.wire is not None:
-            text = msgspec.json.encode(["superseded", {"generation": generation}]).decode()
-            session.wire.tell(Frame("2" + text))
+        session.say("superseded", {"generation": generation})

@@ -109,6 +109,11 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         else:
             await super().receive(pkt)
 
+    async def close(self, wait: bool = True, abort: bool = False, reason: Any = None) -> None:
+        """Never waits for the client to fetch what is queued; a poll that is under way ends now."""
+        await super().close(wait=False, abort=abort, reason=reason)
+        self.queue.put_nowait(None)
+
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
         try:
             await super().handle_post_request(environ)
@@ -132,8 +137,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         except TimeoutError:
             reason = self.server.reason.PING_TIMEOUT
         finally:
-            await self.close(wait=False, abort=True, reason=reason)
-            self.queue.put_nowait(None)
+            await self.close(abort=True, reason=reason)
             await writer
 
     async def _upgrade(self, ws: "WebSocket") -> bool:

@@ -51,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 COMMANDS_FINISH_S = 3.0
 START_S = 20.0
+RECONNECT_WITHIN_S = 10
 SEND_BUFFER_BYTES = 64 * 1024
 
 
@@ -116,6 +117,8 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
             yield Node(listener.getsockname()[1], gate, door, house.registry)
         finally:
             gate.draining = door.draining = True
+            for session in sockets.sessions:
+                session.say("server_draining", {"reconnectWithin_s": RECONNECT_WITHIN_S})
             await _finish(gate)
             for session in sockets.sessions:
                 if session.wire is not None:
@@ -200,7 +203,8 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 async def _finish(gate: Gate) -> None:
-    """Waits for the commands at work, for a bounded time."""
+    """Waits for the commands at work, and for their answers to be written, for a bounded time."""
+    await asyncio.sleep(0.1)
     for _ in range(int(COMMANDS_FINISH_S / 0.05)):
         if not gate.busy:
             return

@@ -11,13 +11,16 @@ from rooms import messages as m
 from rooms import snapshot
 from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
-from rooms.session import Session
+from rooms.session import Session, event_text
 
 
 async def _join(house: House, session: Session, kind: str, job_id: str) -> Answer:
     snap = await snapshot.joining(house, session, kind, job_id)
     if session.wire is not None:
-        session.wire.tell_latest(f"joined:{job_id}", common.text(f"joined_{kind}", snap))
+        session.wire.tell_latest(f"joined:{job_id}", event_text(f"joined_{kind}", snap))
+        if snap["position"] is not None:
+            # the apps draw the car from this event, not from the snapshot
+            session.wire.tell_latest(snap["room"], event_text("driver_location", snap["position"]))
         _presence(house, session, f"user_joined_{kind}", kind, job_id)
     return snap
 
@@ -30,7 +33,7 @@ def _presence(house: House, session: Session, event: str, kind: str, job_id: str
         "timestamp": iso(house.fixes.now_ms()),
     }
     key = f"{event}:{session.user_id}"
-    house.speaker.volatile(common.room(kind, job_id), key, common.text(event, payload), but=session.user_id)
+    house.speaker.volatile(common.room(kind, job_id), key, event_text(event, payload), but=session.user_id)
 
 
 async def join_ride(house: House, session: Session, message: m.RideRef) -> Answer:
@@ -47,7 +50,10 @@ def _leave(house: House, session: Session, kind: str, job_id: str) -> Answer:
         raise Refusal("not_found")
     house.registry.leave(room, session)
     _presence(house, session, f"user_left_{kind}", kind, job_id)
-    return {id_field(kind): job_id, "timestamp": iso(house.fixes.now_ms())}
+    left = {id_field(kind): job_id, "timestamp": iso(house.fixes.now_ms())}
+    if session.wire is not None:
+        session.wire.tell_latest(f"left:{job_id}", event_text(f"left_{kind}", left))
+    return left
 
 
 def leave_ride(house: House, session: Session, message: m.RideRef) -> Answer:
@@ -104,7 +110,7 @@ def _typing(house: House, session: Session, message: m.JobRef, is_typing: bool) 
         id_field(kind): job_id,
     }
     key = f"typing:{room}:{session.user_id}"
-    house.speaker.volatile(room, key, common.text("user_typing", payload), but=session.user_id)
+    house.speaker.volatile(room, key, event_text("user_typing", payload), but=session.user_id)
     return {}
 
 
@@ -124,7 +130,7 @@ def get_online_users(house: House, session: Session, message: m.JobRef) -> Answe
     users = sorted({member.user_id for member in house.registry.members(room)})
     payload = {id_field(kind): job_id, "userIds": users, "count": len(users)}
     if session.wire is not None:
-        session.wire.tell_latest(f"online:{room}", common.text("online_users", payload))
+        session.wire.tell_latest(f"online:{room}", event_text("online_users", payload))
     return payload
 
 

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
 from dispatch.commands import Refusal
@@ -51,8 +50,3 @@ def job_ref(ride_id: Any, package_id: Any) -> tuple[str, JobId]:
 
 def room(kind: str, job_id: str) -> Room:
     return Room(f"{kind}:{job_id}")
-
-
-def text(event: str, payload: dict[str, Any]) -> str:
-    """A volatile event as the transport sends it."""
-    return "2" + msgspec.json.encode([event, payload]).decode()
