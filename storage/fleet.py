@@ -70,7 +70,7 @@ class Fleet:
         for u in updates:
             args += (u.driver_id, u.flag, u.generation, u.version, u.cell, u.classes or "-", u.position)
             args += (u.stale_ms or "", "1" if u.carries else "")
-        wanted = [keys.ticks(s), keys.spot(s), keys.due(s), keys.fixes(s)]
+        wanted = [keys.tick(s, node), keys.spot(s), keys.due(s), keys.fixes(s)]
         return int(await self._shard.ask(self._shard.tick_script(wanted, args)))
 
     async def read(self, vehicle_class: str, cells: list[int]) -> list[Position]:

@@ -1,6 +1,6 @@
 """Every Redis key of a shard, one line each; all share the shard's hash tag, so that one script may touch them.
 
-Permanent (never expire): life, due, wait, facts, fixes, spot, ticks. All others carry a TTL.
+Permanent (never expire): life, due, wait, facts, fixes, spot. All others carry a TTL.
 """
 
 from storage.records import JobId, OfferId, UserId
@@ -30,8 +30,8 @@ def spot(s: str) -> str:  # HASH driver -> "generation cell class,class": where 
     return f"{{{s}}}:spot"
 
 
-def ticks(s: str) -> str:  # HASH node -> "boot tick": the last tick applied, so that a repeat does nothing
-    return f"{{{s}}}:ticks"
+def tick(s: str, node: str) -> str:  # STRING "boot tick": the node's last tick, so that a repeat does nothing
+    return f"{{{s}}}:tick:{node}"
 
 
 def pos(s: str, user: str) -> str:  # STRING packed last fix of a driver who carries a job

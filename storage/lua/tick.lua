@@ -1,17 +1,17 @@
 -- Applies one node's tick of positions, once: index moves, last positions, signs of life, the fixes stream.
--- KEYS  ticks, spot, due, fixes
+-- KEYS  the node's last tick, spot, due, fixes
 -- ARGV  prefix, node, boot, tick, packed fixes ('' none), stream cap, index ttl_ms,
 --       then per driver: id, flag, generation, version, cell, classes, packed position, stale_ms ('' no sign), carries
 --       flags: e enters (only while his record has this version), m is here, l leaves
 -- Returns now_ms
-local ticks, spot, due, fixes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local last, spot, due, fixes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, node, boot, tick, packed, cap, ttl_ms = unpack(ARGV, 1, 7)
 local first_driver, width = 8, 9
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local last_boot, last_tick = (redis.call('HGET', ticks, node) or ''):match('^(%S+) (%S+)$')
+local last_boot, last_tick = (redis.call('GET', last) or ''):match('^(%S+) (%S+)$')
 if last_boot == boot and tonumber(last_tick) >= tonumber(tick) then return now end
-redis.call('HSET', ticks, node, boot .. ' ' .. tick)
+redis.call('SET', last, boot .. ' ' .. tick, 'PX', 3600000)
 
 local function index(class, cell) return prefix .. 'idx:' .. class .. ':' .. cell end
 local function leased(driver, generation)
