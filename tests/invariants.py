@@ -1,0 +1,95 @@
+"""What must hold of live records at every moment, whoever wrote them: sentences about what does not."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from storage.records import Driver, Job, Offer, Stored
+
+#: PROTOCOL's states in which nobody carries a job, and those in which it is over.
+NOBODYS = {"scheduled", "searching", "offered"}
+OVER = {"completed", "cancelled", "no_driver", "no_show", "delivered", "no_courier", "returned"}
+BEFORE_PICKUP = {"assigned", "arrived", "arrived_pickup"}
+
+
+def wrong(records: Iterable[Stored]) -> list[str]:
+    """All that contradicts itself in a set of records that were read at one moment."""
+    kept = list(records)
+    jobs = {r.id: r for r in kept if isinstance(r, Job)}
+    drivers = {r.id: r for r in kept if isinstance(r, Driver)}
+    offers = {r.id: r for r in kept if isinstance(r, Offer)}
+    found: list[str] = []
+    for driver in drivers.values():
+        found += _wrong_driver(driver, jobs, offers)
+    for job in jobs.values():
+        found += _wrong_job(job, drivers, offers)
+    for offer in offers.values():
+        found += _wrong_offer(offer, jobs, drivers)
+    open_for = Counter(o.job_id for o in offers.values() if o.state == "open")
+    open_to = Counter(o.driver_id for o in offers.values() if o.state == "open")
+    asked = Counter((o.job_id, o.driver_id) for o in offers.values())
+    found += [f"job {id_} has {n} open offers" for id_, n in open_for.items() if n > 1]
+    found += [f"driver {id_} has {n} open offers" for id_, n in open_to.items() if n > 1]
+    found += [f"driver {who} was asked {n} times for job {id_}" for (id_, who), n in asked.items() if n > 1]
+    return found
+
+
+def _wrong_driver(driver: Driver, jobs: dict[str, Job], offers: dict[str, Offer]) -> Iterator[str]:
+    carried = sum(driver.load.values())
+    if carried > driver.capacity:
+        yield f"driver {driver.id} carries {carried} of {driver.capacity}"
+    for job_id, units in driver.load.items():
+        job = jobs.get(job_id)
+        if job is None or job.driver_id != driver.id or job.state in NOBODYS | OVER:
+            yield f"driver {driver.id} carries job {job_id}, which knows nothing of it: {job}"
+        elif units != (job.units or driver.capacity):
+            yield f"driver {driver.id} counts job {job_id} as {units}"
+        elif driver.stale and job.state in BEFORE_PICKUP:
+            yield f"silent driver {driver.id} keeps job {job_id}, which is {job.state}"
+    if {stop.job_id for stop in driver.plan} != set(driver.load):
+        yield f"driver {driver.id} has plan {driver.plan} and load {driver.load}"
+    if driver.offer_id is not None:
+        offer = offers.get(driver.offer_id)
+        if offer is None or offer.state != "open" or offer.driver_id != driver.id:
+            yield f"driver {driver.id} holds offer {driver.offer_id}, which is {offer}"
+        if not driver.online or driver.stale:
+            yield f"driver {driver.id} holds an offer and is not in supply"
+    if not driver.online and driver.load:
+        yield f"driver {driver.id} is offline and carries {driver.load}"
+
+
+def _wrong_job(job: Job, drivers: dict[str, Driver], offers: dict[str, Offer]) -> Iterator[str]:
+    if job.state in NOBODYS and job.driver_id is not None:
+        yield f"job {job.id} is {job.state} and has driver {job.driver_id}"
+    if job.state not in NOBODYS | OVER:
+        driver = drivers.get(job.driver_id or "")
+        if driver is None or job.id not in driver.load:
+            yield f"job {job.id} is {job.state} with driver {job.driver_id}, who does not carry it"
+    if job.driver_id is not None and job.driver_id in job.excluded:
+        yield f"job {job.id} is carried by {job.driver_id}, who is excluded"
+    if (job.state == "offered") != (job.offer_id is not None):
+        yield f"job {job.id} is {job.state} with offer {job.offer_id}"
+    if job.offer_id is not None:
+        offer = offers.get(job.offer_id)
+        if offer is None or offer.state != "open" or offer.driver_id != job.offered_to:
+            yield f"job {job.id} is held for {job.offered_to} by offer {offer}"
+    if (job.state in OVER) != (job.ended_ms > 0):
+        yield f"job {job.id} is {job.state} and ended at {job.ended_ms}"
+    if len(set(job.excluded)) != len(job.excluded):
+        yield f"job {job.id} excludes somebody twice: {job.excluded}"
+
+
+def _wrong_offer(offer: Offer, jobs: dict[str, Job], drivers: dict[str, Driver]) -> Iterator[str]:
+    job, driver = jobs.get(offer.job_id), drivers.get(offer.driver_id)
+    if (offer.state == "open") == (offer.ended_ms > 0):
+        yield f"offer {offer.id} is {offer.state} and ended at {offer.ended_ms}"
+    if offer.state == "open":
+        if job is None or job.offer_id != offer.id:
+            yield f"open offer {offer.id} is not the one of its job {job}"
+        if driver is None or driver.offer_id != offer.id:
+            yield f"open offer {offer.id} is not held by its driver {driver}"
+    elif job is not None and job.state not in OVER and _may_be_asked_again(offer, job):
+        yield f"offer {offer.id} was {offer.state}, and its driver may be asked again"
+
+
+def _may_be_asked_again(offer: Offer, job: Job) -> bool:
+    return offer.driver_id not in job.excluded and offer.driver_id != job.driver_id
