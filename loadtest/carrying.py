@@ -17,7 +17,6 @@ from loadtest.pace import wait_event
 from loadtest.person import Person
 from loadtest.words import RIDE, Job
 
-DETOUR = 1.3  # Road over straight line, as the median of real trips has it.
 CODE_WAIT_S = 300.0
 SHORTEST_CODE_WAIT_WALL_S = 10.0
 STEP_TRIES = 3
@@ -60,9 +59,14 @@ class Habits:
     fix_every_s: float
     speed_mps: float
     dwell_s: float = 30.0
+    detour: float = 1.3  # road over the route's own length; the median of real trips, for straight routes
     trip_s: Callable[[str], float | None] = _unknown_duration  # known duration of the main leg, by job id
     simulated_idle: bool = False  # whether positions without a job are invented, too
     rejoins: bool = True  # offline and online again after a job, at the motion's own position
+
+    def drive_s(self, route: Route) -> float:
+        """How long a route takes."""
+        return route.length_m * self.detour / self.speed_mps
 
 
 class JobOver(Exception):
@@ -103,11 +107,11 @@ class Trip:
     async def _approach(self, after: str, start: Point) -> None:
         if after in DRIVES_TO_PICKUP:
             route = self._motion.route(start, self.job.pickup)
-            await self._drive(route, route.length_m * DETOUR / self._habits.speed_mps)
+            await self._drive(route, self._habits.drive_s(route))
         elif after in DRIVES_TO_DROPOFF:
             route = self._motion.route(self.job.pickup, self.job.dropoff)
             known_s = self._habits.trip_s(self.job.id)
-            await self._drive(route, known_s or route.length_m * DETOUR / self._habits.speed_mps)
+            await self._drive(route, known_s or self._habits.drive_s(route))
         else:
             await self._pace.pause(self._habits.dwell_s)
 

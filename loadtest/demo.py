@@ -35,11 +35,11 @@ from loadtest.temper import Temper
 from loadtest.words import PACKAGE, RIDE
 
 FIX_EVERY_S = 4.0
-SPEED_MPS = 9.0
-DWELL_S = 15.0
-TRIP_BLOCKS = 8
+SPEED_MPS = 11.0
+DWELL_S = 10.0
+TRIP_BLOCKS = 6
 PARCEL_SHARE = 0.3
-IDLE_MEAN_S = 300.0
+IDLE_MEAN_S = 420.0
 IDLE_FIRST_S = 120.0
 CONNECTS_A_SECOND = 50.0
 STOP_BOUND_S = 1.5
@@ -54,7 +54,9 @@ class City:
         pace = Pace(1.0)
         temper = Temper(seed=seed, decline_share=0.08, silent_share=0.04, cancel_share=0.05)
         self.town = Town(pool, pace, Tally(), temper)
-        habits = Habits(FIX_EVERY_S, SPEED_MPS, dwell_s=DWELL_S, simulated_idle=True, rejoins=False)
+        habits = Habits(
+            FIX_EVERY_S, SPEED_MPS, dwell_s=DWELL_S, detour=1.0, simulated_idle=True, rejoins=False
+        )
         self.carriers = [self._carrier(each, habits) for each in people if each.role in {"driver", "courier"}]
         self.customers = [Customer(self.town, each) for each in people if each.role == "passenger"]
         self._tasks: list[asyncio.Task[None]] = []

@@ -72,6 +72,7 @@ class ReplayRun:
             replay_area.FIX_EVERY_S,
             replay_area.DRIVING_SPEED_MPS,
             dwell_s=replay_area.DWELL_S,
+            detour=replay_area.NOT_SCALED["detour"],
             trip_s=self._durations_s.get,
         )
         closes_s, freshest_s = self.day.to_s + TAIL_S, replay_area.DURATIONS_S["stale_s"]
