@@ -49,6 +49,15 @@ class Answer:
     body: Any
 
 
+def refused(answer: Answer, status: int, code: str | None = None) -> None:
+    """The envelope of every failure; nothing of the server's inside is in it."""
+    assert answer.status == status, answer.body
+    assert answer.body["success"] is False and answer.body["timestamp"].endswith("Z")
+    assert answer.body["error"] == answer.body["message"] and "Traceback" not in str(answer.body)
+    if code:
+        assert answer.body["code"] == code
+
+
 @dataclass
 class Client:
     """Speaks JSON to one server; `token` goes along unless a request says otherwise."""

@@ -15,7 +15,7 @@ import pytest_asyncio
 from server.http.context import LOGIN_TRIES
 from server.http.limits import Limiter
 from server.settings import Settings
-from tests.support_http import PASSWORD, Client, http_server
+from tests.support_http import PASSWORD, Client, http_server, refused
 
 NEW = {
     "email": "ada@example.org",
@@ -30,15 +30,6 @@ NEW = {
 async def client(database_url: str, tmp_path: Path) -> AsyncIterator[Client]:
     async with http_server(database_url, tmp_path) as client:
         yield client
-
-
-def refused(answer: Any, status: int, code: str | None = None) -> None:
-    """The envelope of every failure; nothing of the server's inside is in it."""
-    assert answer.status == status, answer.body
-    assert answer.body["success"] is False and answer.body["timestamp"].endswith("Z")
-    assert answer.body["error"] == answer.body["message"] and "Traceback" not in str(answer.body)
-    if code:
-        assert answer.body["code"] == code
 
 
 async def test_register_login_refresh_verify_logout(client: Client) -> None:
