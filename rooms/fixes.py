@@ -109,6 +109,7 @@ class Fixes:
         self._updates: dict[str, Update] = {}
         self._fixes: list[tuple[Any, ...]] = []
         self._offset_ms = 0
+        self._epoch = fleet.epoch
         self._outcomes = {verdict: metrics.FIXES.labels(verdict.name.lower()) for verdict in Verdict}
         self.areas: Areas | None = None
         self.revive: Callable[[Session], bool] = lambda session: False
@@ -319,6 +320,7 @@ class Fixes:
                 with metrics.TICK_S.time():
                     now_ms = await self._fleet.tick(self._node, self._boot, number, updates, fixes)
                 self.set_clock(now_ms)
+                self._after_a_new_life()
                 return
             except Unavailable:
                 await asyncio.sleep(pause_s)
@@ -326,6 +328,13 @@ class Fixes:
                 if (excess := len(self._fixes) - FIXES_WAITING_MAX) > 0:
                     del self._fixes[:excess]
                     metrics.SHED.inc(excess)
+
+    def _after_a_new_life(self) -> None:
+        """Redis came back as another life and may have lost the index: everybody enters it again."""
+        if self._fleet.epoch != self._epoch:
+            self._epoch = self._fleet.epoch
+            for live in self._lives.values():
+                live.indexed = False
 
 
 def _bindings(driver: Driver) -> tuple[Binding, ...]:

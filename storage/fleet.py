@@ -59,6 +59,11 @@ class Fleet:
         self._shard = shard
         self._fixes_max = fixes_max
 
+    @property
+    def epoch(self) -> str:
+        """Names the life of Redis; with another one the index may have lost entries."""
+        return self._shard.epoch
+
     async def tick(
         self, node: str, boot: str, tick: int, updates: Iterable[Update], fixes: list[tuple[Any, ...]]
     ) -> int:
