@@ -59,6 +59,7 @@ TRIPS = (
     Trip(46.5, PLATFORM, CLINIC, RIDE),
     Trip(30.2, LIBRARY, PLATFORM, ending="cancelled", said=("Sorry, plans changed.",)),
     Trip(26.0, MARKET, LIBRARY, RIDE, ("Is there room for a bicycle?", "If the wheel comes off, yes.")),
+    Trip(22.8, CLINIC, BAKERY, ending="no_driver"),
     Trip(4.1, STADIUM, MARKET, RIDE),
     Trip(48.0, MARKET, STADIUM, DELIVERY, ("Please ring twice.", "Will do."), Parcel(
         size="small", weight_kg=1.2, recipient_name="Hana Sato", recipient_phone="+15550100123")),

@@ -31,24 +31,40 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_s: Annotated[int, about("Life of a refresh token, seconds.", ge=60)] = 30 * 86_400
     bcrypt_cost: Annotated[int, about("Work factor of password hashes.", ge=4, le=16)] = 12
     login_queue: Annotated[int, about("Password checks that may wait; more are refused with 429.", ge=1)] = 32
-    tick_ms: Annotated[int, about("Fixes are sent to Redis in batches every so many milliseconds.", ge=5, le=1000)] = 25
-    sweep_ms: Annotated[int, about("Deadlines are looked at every so many milliseconds.", ge=10, le=5000)] = 100
+    tick_ms: Annotated[
+        int, about("Fixes are sent to Redis in batches every so many milliseconds.", ge=5, le=1000)
+    ] = 25
+    sweep_ms: Annotated[int, about("Deadlines are looked at every so many milliseconds.", ge=10, le=5000)] = (
+        100
+    )
     redis_timeout_ms: Annotated[int, about("A Redis call that takes longer is an outage.", ge=50)] = 1500
     database_timeout_s: Annotated[float, about("A query that takes longer is an outage.", gt=0)] = 10.0
     database_pool: Annotated[int, about("Connections to PostgreSQL of one process.", ge=1)] = 8
-    commands_in_flight: Annotated[int, about("Commands at work in this process; more get `unavailable`.", ge=1)] = 512
+    commands_in_flight: Annotated[
+        int, about("Commands at work in this process; more get `unavailable`.", ge=1)
+    ] = 512
     sockets_per_user: Annotated[int, about("Live sockets of one user; the oldest goes.", ge=1)] = 5
     payload_kib: Annotated[int, about("Largest message a client may send, KiB.", ge=1)] = 64
     queue_frames: Annotated[int, about("Frames waiting for a slow client before it is closed.", ge=16)] = 256
     ping_interval_s: Annotated[int, about("Heartbeat of idle sockets, whole seconds.", ge=1)] = 8
-    ping_timeout_s: Annotated[int, about("Silence after a heartbeat before a socket is closed, seconds.", ge=1)] = 6
-    cors_origins: Annotated[str, about("Origins browsers may come from, comma separated; empty: same origin.")] = ""
+    ping_timeout_s: Annotated[
+        int, about("Silence after a heartbeat before a socket is closed, seconds.", ge=1)
+    ] = 6
+    cors_origins: Annotated[
+        str, about("Origins browsers may come from, comma separated; empty: same origin.")
+    ] = ""
     room_facts: Annotated[int, about("Facts kept per room for resume.", ge=50)] = 300
-    facts_max_age_s: Annotated[int, about("Drained facts stay on the stream so long for slow nodes.", ge=5)] = 120
-    fixes_max: Annotated[int, about("Ticks kept on the fixes stream before the oldest are thinned.", ge=100)] = 200_000
+    facts_max_age_s: Annotated[
+        int, about("Drained facts stay on the stream so long for slow nodes.", ge=5)
+    ] = 120
+    fixes_max: Annotated[
+        int, about("Ticks kept on the fixes stream before the oldest are thinned.", ge=100)
+    ] = 200_000
     drain_batch: Annotated[int, about("Stream entries the drain takes at once.", ge=1)] = 2_000
     drain_idle_ms: Annotated[int, about("The drain waits so long for more before it writes.", ge=1)] = 100
-    route_settle_s: Annotated[float, about("A finished job's route is drawn after this, so that late fixes count.", ge=0)] = 5.0
+    route_settle_s: Annotated[
+        float, about("A finished job's route is drawn after this: late fixes count.", ge=0)
+    ] = 5.0
     debug: Annotated[bool, about("Verbose logs; never with secrets, positions or message texts.")] = False
 
 

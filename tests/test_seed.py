@@ -87,7 +87,7 @@ async def test_the_history_can_be_read_and_holds_no_code(database_url: str, data
         row["email"].split("@")[0]: row["id"] for row in await database.fetch("select id, email from users")
     }
     rides = (await history.my_jobs(ids["passenger"], "ride"))["rides"]
-    assert sorted(ride["state"] for ride in rides) == ["cancelled"] + ["completed"] * 4
+    assert sorted(ride["state"] for ride in rides) == ["cancelled"] + ["completed"] * 4 + ["no_driver"]
     parcels = (await history.my_jobs(ids["sender"], "package"))["packages"]
     assert sorted(parcel["state"] for parcel in parcels) == ["delivered", "delivered", "returned"]
     assert (await history.my_jobs(ids["sender"], "ride"))["rides"] == []

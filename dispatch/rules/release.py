@@ -6,6 +6,7 @@ Each returns new records; none decides whether the step may happen (lifecycle.py
 from msgspec.structs import replace
 
 from dispatch.area import Area
+from dispatch.commands import SYSTEM
 from dispatch.decision import State
 from dispatch.wording import status_fact, withdrawn_fact
 from storage.facts import Fact
@@ -60,13 +61,14 @@ def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, resta
 
 
 def ended(job: Job, state: str, now_ms: int, *, by: UserId, reason: str = "") -> Job:
+    """`ended_by` names a person; it is empty when the system ended the job."""
     return replace(
         job,
         state=state,
         offer_id=None,
         offered_to=None,
         ended_ms=now_ms,
-        ended_by=by,
+        ended_by=None if by == SYSTEM else by,
         wake_ms=0,
         reason=reason,
     )
