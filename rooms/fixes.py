@@ -144,8 +144,11 @@ class Fixes:
             return
         if before is None:
             del self._lives[session.user_id]
-        else:
-            self._lives[session.user_id] = before
+            return
+        self._lives[session.user_id] = before
+        if before.available:
+            # his entry may have waited in this tick and been overwritten by the device that was refused
+            self._updates[session.user_id] = self._update(before, "e", 0)
 
     def unseat(self, session: Session) -> None:
         """The device went away or was refused: it leaves the index; its record is left to its timer."""
