@@ -71,7 +71,8 @@ async def send_message(house: House, session: Session, message: m.SendMessage) -
     command = c.SendMessage(
         user=session.user_id,
         room=common.room(kind, job_id),
-        key=common.key(message, f"message:{message_id}" if given else ""),
+        # a line that has its own id is known by it: under two commandIds it would be acked twice and kept once
+        key=f"message:{message_id}" if given else common.key(message, ""),
         content=content_of(message),
         message_id=message_id,
         job_id=job_id,
