@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -128,6 +129,15 @@ class RunningStack:
     async def drained(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """The rows of a query, once the drain has written the first of them."""
         return await wait_until(lambda: self.rows(sql, *values), 10.0)
+
+    async def get(self, who: Person, path: str) -> tuple[int, dict[str, Any]]:
+        """Status and body of an HTTP question."""
+        headers = {"Authorization": f"Bearer {who.token}"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self.url + path, headers=headers) as answer,
+        ):
+            return answer.status, await answer.json()
 
     @property
     def server_pid(self) -> int:

@@ -6,7 +6,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import aiohttp
 import pytest
 
 from tests.phones import (
@@ -19,16 +18,10 @@ from tests.phones import (
     phone,
     request,
 )
-from tests.stack import Person, RunningStack
+from tests.stack import RunningStack
 from tests.support import wait_until
 
 STATES = ["searching", "offered", "arrived", "in_progress", "completed"]
-
-
-async def get(stack: RunningStack, who: Person, path: str) -> tuple[int, dict[str, Any]]:
-    headers = {"Authorization": f"Bearer {who.token}"}
-    async with aiohttp.ClientSession() as session, session.get(stack.url + path, headers=headers) as answer:
-        return answer.status, await answer.json()
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling", "upgrade"])
@@ -276,7 +269,7 @@ async def test_history_shows_the_ride(stack: RunningStack) -> None:
         await passenger.status("completed")
 
     async def written() -> dict[str, Any] | None:
-        status, body = await get(stack, passenger.person, f"/api/rides/{ride_id}")
+        status, body = await stack.get(passenger.person, f"/api/rides/{ride_id}")
         if (
             status != 200
             or body["data"]["state"] != "completed"
@@ -308,10 +301,10 @@ async def test_history_shows_the_ride(stack: RunningStack) -> None:
     )
     assert track["properties"]["points"] >= 3
     for who in (passenger.person, driver.person):
-        status, body = await get(stack, who, "/api/rides")
+        status, body = await stack.get(who, "/api/rides")
         assert status == 200 and [r["id"] for r in body["data"]] == [ride_id]
     stranger = await stack.person("passenger")
-    assert (await get(stack, stranger, f"/api/rides/{ride_id}"))[0] == 404
+    assert (await stack.get(stranger, f"/api/rides/{ride_id}"))[0] == 404
 
 
 async def test_two_requests_and_one_driver(stack: RunningStack) -> None:
