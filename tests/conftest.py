@@ -19,7 +19,8 @@ from redis.asyncio import Redis
 
 from tests.support import NO_SHARED_DATA, fresh_database, session_redis_url, stop_session_stack
 
-pytest_plugins = ("tests.stack",)  # the running stack of the end-to-end tests; nothing starts before it is asked
+# The running stack of the end-to-end tests; nothing starts before it is asked.
+pytest_plugins = ("tests.stack",)
 
 # A shared machine is no reason to fail, so no deadlines; a failure prints what repeats it.
 hypothesis.settings.register_profile(
