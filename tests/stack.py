@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 import re
 import tempfile
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -53,6 +55,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "planned": {"schedule_lead_s": 0.5, "search_retry_s": 0.1},
     "strict": {"otp_required": True, "proof_tries": 2},
     "brief": {"no_show_wait_s": 0.2},
+    "patient": {"offer_s": 3600, "stale_s": 3600},
 }
 ERROR = re.compile(r"Traceback \(most recent|^\S+ \S+ (ERROR|CRITICAL) |Exception", re.MULTILINE)
 
@@ -105,9 +108,11 @@ class RunningStack:
         west = list(POLICIES).index(area) * AREA_DEG
         return Spot(SPOT_DEG + row * SPOT_DEG - AREA_DEG / 2, west + SPOT_DEG + column * SPOT_DEG)
 
-    async def people(self, role: str, count: int) -> list[Person]:
-        """New users of a role, each with a login; drivers and couriers with a vehicle."""
-        newcomers = load_people(random.Random(), role, count)
+    async def people(self, role: str, count: int, **known: str) -> list[Person]:
+        """New users of a role, each with a login; drivers and couriers with a vehicle. `known` are fields of
+        their accounts that shall not be invented."""
+        invented = load_people(random.Random(), role, count)
+        newcomers = [msgspec.structs.replace(newcomer, **known) for newcomer in invented]
         async with self.database.transaction() as connection:
             ids = await enrol(connection, newcomers)
             sessions = await open_sessions(connection, ids, TOKEN_LIFE_S)
@@ -120,8 +125,8 @@ class RunningStack:
             people.append(Person(id_, role, name, token, session, vehicles.get(id_, "")))
         return people
 
-    async def person(self, role: str) -> Person:
-        return (await self.people(role, 1))[0]
+    async def person(self, role: str, **known: str) -> Person:
+        return (await self.people(role, 1, **known))[0]
 
     async def rows(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         return [dict(row) for row in await self.database.fetch(sql, *values)]
@@ -130,14 +135,19 @@ class RunningStack:
         """The rows of a query, once the drain has written the first of them."""
         return await wait_until(lambda: self.rows(sql, *values), 10.0)
 
-    async def get(self, who: Person, path: str) -> tuple[int, dict[str, Any]]:
-        """Status and body of an HTTP question."""
-        headers = {"Authorization": f"Bearer {who.token}"}
+    async def http(self, method: str, path: str, token: str = "", **more: Any) -> tuple[int, str]:
+        """Status and text of an HTTP request."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         async with (
             aiohttp.ClientSession() as session,
-            session.get(self.url + path, headers=headers) as answer,
+            session.request(method, self.url + path, headers=headers, **more) as answer,
         ):
-            return answer.status, await answer.json()
+            return answer.status, await answer.text()
+
+    async def get(self, who: Person, path: str) -> tuple[int, dict[str, Any]]:
+        """Status and body of what a person reads."""
+        status, text = await self.http("GET", path, who.token)
+        return status, json.loads(text)
 
     @property
     def server_pid(self) -> int:
