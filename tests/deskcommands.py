@@ -1,0 +1,202 @@
+"""Random commands for a world that is known: mostly what could come next, sometimes what never should."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from dispatch import commands as c
+from dispatch.wording import user_room
+from storage.records import Driver, Job, JobId, Offer, OfferId, Parcel, Place, Room, UserId
+from tests.deskkit import CENTRE, Fold
+from tests.invariants import NOBODYS, OVER
+
+#: Who drives, with classes and capacity; `d1` asks for rides as well.
+DRIVERS: dict[str, tuple[tuple[str, ...], int]] = {
+    "d0": (("economy",), 1),
+    "d1": (("economy", "comfort"), 1),
+    "c0": (("parcel",), 2),
+    "c1": (("economy", "parcel"), 3),
+    "c2": (("parcel", "economy"), 1),
+}
+REQUESTERS = ("p0", "p1", "d1")
+EVERYBODY = (*DRIVERS, *REQUESTERS, "x0")
+LIVE_JOBS_MAX = 6
+NEXT = {
+    "ride": {"assigned": "arrived", "arrived": "in_progress", "in_progress": "completed"},
+    "package": {
+        "assigned": "arrived_pickup",
+        "arrived_pickup": "picked_up",
+        "picked_up": "arrived_dropoff",
+        "arrived_dropoff": "delivered",
+        "failed": "returning",
+        "returning": "returned",
+    },
+}
+
+
+def near_centre(r: Random) -> tuple[float, float]:
+    return CENTRE[0] + r.uniform(-0.03, 0.03), CENTRE[1] + r.uniform(-0.03, 0.03)
+
+
+class Commands:
+    def __init__(self, fold: Fold) -> None:
+        self._fold = fold
+        self._number = 0
+
+    def any(self, r: Random) -> c.Command:
+        live = [job for job in self._fold.all(Job) if job.state not in OVER]
+        offers = [offer for offer in self._fold.all(Offer) if offer.state == "open"]
+        carried = [job for job in live if job.state not in NOBODYS]
+        choices: list[tuple[float, Callable[[Random], c.Command]]] = [
+            (4.0 if len(live) < LIVE_JOBS_MAX else 0.1, self.open_job),
+            (6.0 if offers else 0.1, self.answer),
+            (8.0 if carried else 0.1, self.progress),
+            (1.5, self.cancel),
+            (2.5, self.chat),
+            (1.5, self.go_online),
+            (0.8, self.go_offline),
+            (0.8, self.revive),
+            (1.0, self.offer),
+            (0.5, self.wander),
+            (0.5, self.wake),
+        ]
+        weights, makers = zip(*choices, strict=True)
+        made: c.Command = r.choices(makers, weights)[0](r)
+        return made
+
+    def _keyed(self, user: str, room: str) -> dict[str, Any]:
+        self._number += 1
+        return {"user": UserId(user), "room": Room(room), "key": f"k{self._number}", "content": "first"}
+
+    def _some_job(self, r: Random, *states: str) -> Job | None:
+        jobs = [job for job in self._fold.all(Job) if not states or job.state in states]
+        return r.choice(jobs) if jobs else None
+
+    def open_job(self, r: Random) -> c.Command:
+        self._number += 1
+        # now and then a client takes the id of a driver, or one that is taken, for his job
+        id_ = JobId(r.choice([*DRIVERS, "j1"]) if r.random() < 0.1 else f"j{self._number}")
+        kind = r.choice(["ride", "package"])
+        kind_of_it: dict[str, Any] = {
+            "kind": kind,
+            "vehicle_class": "parcel" if kind == "package" else "economy",
+        }
+        if kind == "package":
+            kind_of_it["parcel"] = Parcel(size="small", recipient_name="Rae", recipient_phone="+380501112233")
+        return c.OpenJob(
+            **self._keyed(r.choice(REQUESTERS), f"{kind}:{id_}"),
+            **kind_of_it,
+            job_id=id_,
+            name="Pat",
+            pickup=Place(*near_centre(r)),
+            dropoff=Place(*near_centre(r)),
+        )
+
+    def answer(self, r: Random) -> c.Command:
+        offers = self._fold.all(Offer)
+        open_ = [offer for offer in offers if offer.state == "open"] or offers
+        offer = r.choice(open_ if r.random() < 0.9 else offers) if offers else None
+        id_ = offer.id if offer else OfferId("j1.1")
+        user = offer.driver_id if offer and r.random() < 0.93 else r.choice(EVERYBODY)
+        who = self._keyed(user, user_room(user))
+        kind = r.choices(["accept", "decline", "see"], [7, 2, 1])[0]
+        if kind == "accept":
+            return c.AcceptOffer(**who, offer_id=id_, code=f"{r.randrange(10**6):06}")
+        if kind == "decline":
+            return c.DeclineOffer(**who, offer_id=id_)
+        return c.SeeOffer(**who, offer_id=id_)
+
+    def progress(self, r: Random) -> c.Command:
+        job = self._some_job(r, *NEXT["ride"], *NEXT["package"])
+        if job is None:
+            return self.wander(r)
+        to = NEXT[job.kind][job.state]
+        if r.random() < 0.12:
+            to = r.choice(["failed", "arrived_dropoff", "no_show", "searching", "cancelled", "completed"])
+        code = job.code if r.random() < 0.9 else "wrong"
+        return self._move(r, job, to, job.driver_id or "x0", code)
+
+    def wander(self, r: Random) -> c.Command:
+        """Any step by anybody."""
+        job = self._some_job(r)
+        if job is None:
+            return self.open_job(r)
+        return self._move(
+            r, job, r.choice([*NEXT["ride"], *NEXT["package"], *OVER]), r.choice(EVERYBODY), job.code
+        )
+
+    def _move(self, r: Random, job: Job, to: str, user: str, code: str) -> c.Command:
+        return c.MoveJob(
+            **self._keyed(user, job.room),
+            job_id=job.id,
+            kind=job.kind,
+            status=to,
+            admin=r.random() < 0.03,
+            otp=code,
+            proof_code=code,
+            has_proof=True,
+            reason="because",
+        )
+
+    def cancel(self, r: Random) -> c.Command:
+        job = self._some_job(r)
+        if job is None:
+            return self.open_job(r)
+        user = r.choice([job.requester_id, job.driver_id or "x0", r.choice(EVERYBODY)])
+        more = {"admin": r.random() < 0.1, "reason": "because"}
+        return c.CancelJob(**self._keyed(user, job.room), job_id=job.id, kind=job.kind, **more)
+
+    def chat(self, r: Random) -> c.Command:
+        job = self._some_job(r)
+        if job is None:
+            return self.open_job(r)
+        who = self._keyed(r.choice([job.requester_id, job.driver_id or "x0"]), job.room)
+        if r.random() < 0.3:
+            return c.ReadMessages(**who, job_id=job.id, kind=job.kind, message_id="m1")
+        line = {"message_id": f"m{self._number}", "name": "Somebody", "type": "text", "text": "Hello"}
+        return c.SendMessage(**who, **line, job_id=job.id, kind=job.kind)
+
+    def _driver(self, r: Random) -> tuple[str, str]:
+        """A driver and a device: the one that holds the lease, or the other."""
+        user = r.choice(list(DRIVERS))
+        driver = self._fold.records.get((Driver, user))
+        if isinstance(driver, Driver) and r.random() < 0.75:
+            return user, driver.device
+        return user, r.choice(["a", "b"])
+
+    def go_online(self, r: Random) -> c.Command:
+        user, device = self._driver(r)
+        return self.online(user, device, r)
+
+    def online(self, user: str, device: str, r: Random) -> c.GoOnline:
+        classes, capacity = DRIVERS[user]
+        if r.random() < 0.3:
+            capacity = r.randint(1, 4)
+        lat, lng = near_centre(r)
+        what = {"name": user, "node": "n0", "device": device, "classes": classes, "capacity": capacity}
+        return c.GoOnline(**self._keyed(user, user_room(user)), **what, latitude=lat, longitude=lng)
+
+    def go_offline(self, r: Random) -> c.Command:
+        user, device = self._driver(r)
+        return c.GoOffline(**self._keyed(user, user_room(user)), device=device)
+
+    def revive(self, r: Random) -> c.Command:
+        user, device = self._driver(r)
+        return c.Revive(user=UserId(user), room=user_room(user), device=device)
+
+    def offer(self, r: Random) -> c.Command:
+        """A match that knows nothing: any driver, also one who was asked before or is busy."""
+        job = self._some_job(r, "searching") or self._some_job(r)
+        if job is None:
+            return self.open_job(r)
+        driver = UserId(r.choice([*DRIVERS, *job.excluded]))
+        near = {"driver_id": driver, "distance_m": 500.0, "eta_s": 60.0}
+        return c.MakeOffer(user=c.SYSTEM, room=job.room, job_id=job.id, **near)
+
+    def wake(self, r: Random) -> c.Command:
+        """A timer of another node's sweep, which may be early or late."""
+        job = self._some_job(r)
+        if job is not None and r.random() < 0.6:
+            return c.WakeJob(user=c.SYSTEM, room=job.room, job_id=job.id)
+        user = UserId(r.choice(list(DRIVERS)))
+        return c.WakeDriver(user=c.SYSTEM, room=user_room(user), driver_id=user)

@@ -1,0 +1,254 @@
+"""The play of tests/test_two_desks.py: what one random step does, and what each answer must be."""
+
+import asyncio
+from collections.abc import Awaitable
+from random import Random
+from typing import Any
+
+from msgspec.structs import replace
+from redis.asyncio import Redis
+
+from dispatch import commands as c
+from dispatch.cells import cell_of
+from dispatch.policy import Policy
+from dispatch.wording import user_room
+from storage import keys
+from storage.fleet import Update, pack
+from storage.records import Driver, Job, JobId, Offer, Room, UserId
+from storage.shard import Unavailable
+from tests.deskcommands import DRIVERS, Commands, near_centre
+from tests.deskkit import TRAVELLED, Fold, Node, S
+from tests.invariants import BEFORE_PICKUP, NOBODYS
+
+TRIES = 5
+RECENT = 60  # answers that are repeated; a room keeps 128
+SETTLE_ROUNDS = 12
+
+
+class Play:
+    """`trace` tells what happened, `happened` names it; `phones` are the records the devices know."""
+
+    def __init__(self, nodes: list[Node], client: "Redis", fold: Fold, policy: Policy) -> None:
+        self.fold = fold
+        self.trace: list[str] = []
+        self.happened: set[str] = set()
+        self._nodes = nodes
+        self._client = client
+        self._policy = policy
+        self._commands = Commands(fold)
+        self._first: dict[tuple[str, str], tuple[c.Command, c.Answer]] = {}
+        self._phones: dict[tuple[str, str], Driver] = {}
+
+    async def begin(self) -> None:
+        r = Random(0)
+        for user in DRIVERS:
+            await self._ask(self._nodes[0], self._commands.online(user, "a", r))
+        await self.fold.catch_up()
+        await self._everyone(r)
+
+    async def step(self, seed: int) -> None:
+        r = Random(seed)
+        steps = {
+            self._alone: 34,
+            self._several: 22,
+            self._sweep: 9,
+            self._match: 9,
+            self._ticks: 6,
+            self._everyone: 8,
+            self._travel: 6,
+            self._repeat: 8,
+            self._another_content: 1,
+            self._another_life: 1,
+        }
+        what = r.choices(list(steps), list(steps.values()))[0]
+        self.trace.append(f"-- {seed} {what.__name__}")
+        self.happened.add(what.__name__)
+        await what(r)
+
+    async def _alone(self, r: Random) -> None:
+        """One command; when its reply gets lost, its repeat on the other node has no second effect."""
+        command, node = self._commands.any(r), r.choice(self._nodes)
+        node.flaky.fate = r.choices(["", "lost", "never", "late"], [70, 14, 6, 10])[0]
+        lost = node.flaky.fate == "lost"
+        answer = await self._once(node, command)
+        node.flaky.fate = ""
+        if isinstance(answer, c.Refusal) and answer.code == "unavailable":
+            before = await self._client.xlen(keys.facts(S))
+            answer = await self._ask(self._other(node), command)
+            if lost and command.key and not isinstance(answer, c.Refusal):
+                assert await self._client.xlen(keys.facts(S)) == before, f"a second effect of {command}"
+                self.happened.add("lost, and found again")
+
+    async def _several(self, r: Random) -> None:
+        """Several commands at once, on both desks; some of them twice, while timers run out and time passes."""
+        makers = [self._commands.any, self._commands.chat]
+        commands = [r.choices(makers, [5, 1])[0](r) for _ in range(r.randint(2, 4))]
+        if r.random() < 0.6:
+            commands += commands[:2]
+        if r.random() < 0.3:
+            r.choice(self._nodes).flaky.fate = r.choice(["lost", "late"])
+        work: list[Awaitable[Any]] = [self._ask(r.choice(self._nodes), command) for command in commands]
+        if r.random() < 0.3:
+            work.append(self._sweep(r))
+        if r.random() < 0.2:
+            work.append(self._ticks(r))
+        if r.random() < 0.1:
+            work.append(self._travel(r))
+        await asyncio.gather(*work)
+        for node in self._nodes:
+            node.flaky.fate = ""
+
+    async def _repeat(self, r: Random) -> None:
+        """The same key again, later, on any desk: the first answer, and nothing happens."""
+        if not self._first:
+            return
+        command, _ = r.choice(list(self._first.values())[-RECENT:])
+        before = await self._client.xlen(keys.facts(S))
+        await self._ask(r.choice(self._nodes), command)
+        assert await self._client.xlen(keys.facts(S)) == before, f"a second effect of {command}"
+
+    async def _another_content(self, r: Random) -> None:
+        if not self._first:
+            return
+        command, _ = r.choice(list(self._first.values())[-RECENT:])
+        answer = await self._once(r.choice(self._nodes), replace(command, content="other"))
+        assert isinstance(answer, c.Refusal) and answer.code == "duplicate", answer
+
+    async def _sweep(self, r: Random) -> None:
+        """Both desks serve all timers that have run out, at once."""
+        await asyncio.gather(*(self._serve(node) for node in self._nodes))
+
+    async def _serve(self, node: Node) -> None:
+        try:
+            for timer in await node.log.due():
+                what, _, id_ = timer.partition(":")
+                if what == "driver":
+                    user = UserId(id_)
+                    await self._ask(node, c.WakeDriver(user=c.SYSTEM, room=user_room(id_), driver_id=user))
+                else:
+                    await node.log.snooze(timer, await node.log.now_ms() + 2_000)
+                    room = Room(f"ride:{id_}")
+                    await self._ask(node, c.WakeJob(user=c.SYSTEM, room=room, job_id=JobId(id_)))
+                    await node.desk.match(id_)
+        except Unavailable:
+            self.trace.append(f"   {node.name} sweep: unavailable")
+
+    async def _match(self, r: Random) -> None:
+        searching = [job.id for job in self.fold.all(Job) if job.state == "searching"]
+        r.shuffle(searching)
+        await asyncio.gather(*(node.desk.match(id_) for id_ in searching[:3] for node in self._nodes))
+
+    async def _travel(self, r: Random) -> None:
+        seconds = r.choice([1, 3, 8, 12, 25, 50])
+        deadlines = [offer.deadline_ms for offer in self.fold.all(Offer) if offer.state == "open"]
+        if deadlines and r.random() < 0.5:
+            # to the last second of an offer
+            left_ms = (
+                min(deadlines) + int(self._policy.offer_grace_s * 1000) - await self._nodes[0].log.now_ms()
+            )
+            seconds = max(0, left_ms // 1000)
+        self.trace.append(f"   {seconds} s pass")
+        await self._client.incrby(TRAVELLED, seconds)
+
+    async def _another_life(self, r: Random) -> None:
+        """Redis was restarted: its run id is another; one node's new connection notices."""
+        await self._client.hset(keys.life(S), "run_id", f"another {r.random()}")
+        r.choice(self._nodes).shard.life_changed = True
+
+    async def _everyone(self, r: Random) -> None:
+        """Every device that holds a lease sends where it is, and is seen."""
+        self._learn()
+        current = [phone for phone in self._phones.values() if self._leased(phone)]
+        await self._tick(r, r.choice(self._nodes), [(p, "e" if p.available else "-", True) for p in current])
+
+    async def _ticks(self, r: Random) -> None:
+        """Late and odd ticks: of superseded devices, with old versions, sent twice."""
+        if r.random() < 0.5:
+            self._learn()
+        some = [phone for phone in self._phones.values() if r.random() < 0.5]
+        parts = [
+            (phone, r.choice("eml") if phone.available else r.choice("-l"), r.random() < 0.5)
+            for phone in some
+        ]
+        node = r.choice(self._nodes)
+        if r.random() < 0.2:
+            node.ticks -= 1
+        await self._tick(r, node, parts)
+
+    async def _tick(self, r: Random, node: Node, parts: list[tuple[Driver, str, bool]]) -> None:
+        now_ms = await node.log.now_ms()
+        updates = []
+        for phone, flag, alive in parts:
+            lat, lng = near_centre(r)
+            updates.append(
+                Update(
+                    driver_id=phone.id,
+                    flag=flag,
+                    generation=phone.generation,
+                    version=phone.version,
+                    cell=cell_of(lat, lng),
+                    classes=",".join(phone.classes),
+                    position=pack(lat, lng, now_ms, None),
+                    stale_ms=phone.silence_ms if alive else 0,
+                    carries=bool(phone.load),
+                )
+            )
+        node.ticks += 1
+        await node.fleet.tick(node.name, "boot", node.ticks, updates, [])
+
+    def _learn(self) -> None:
+        for driver in self.fold.all(Driver):
+            self._phones[driver.id, driver.device] = driver
+
+    def _leased(self, phone: Driver) -> bool:
+        driver = self.fold.records[Driver, phone.id]
+        return isinstance(driver, Driver) and driver.online and driver.generation == phone.generation
+
+    def _other(self, node: Node) -> Node:
+        return self._nodes[1 - self._nodes.index(node)]
+
+    async def _ask(self, node: Node, command: c.Command) -> c.Answer | c.Refusal:
+        """A client: what was unavailable is asked again, at the other node."""
+        known = self._first.get((command.user, command.key)) if command.key else None
+        answer = await self._once(node, command)
+        for _ in range(TRIES):
+            if not isinstance(answer, c.Refusal) or answer.code != "unavailable":
+                break
+            node = self._other(node)
+            answer = await self._once(node, command)
+        if isinstance(answer, c.Refusal):
+            assert known is None or answer.code == "unavailable", (
+                f"{command} was answered {known}, now {answer}"
+            )
+        return answer
+
+    async def _once(self, node: Node, command: c.Command) -> c.Answer | c.Refusal:
+        try:
+            answer: c.Answer | c.Refusal = await node.desk.run(command)
+        except c.Refusal as refusal:
+            answer = refusal
+        self.trace.append(f"   {node.name} {command} -> {answer!r}")
+        self.happened.add(
+            f"{type(command).__name__} {answer.code if isinstance(answer, c.Refusal) else 'ok'}"
+        )
+        if command.key and not isinstance(answer, c.Refusal):
+            _, first = self._first.setdefault((command.user, command.key), (command, answer))
+            assert answer == first, f"{command} was answered {first}, now {answer}"
+        return answer
+
+    async def settle(self) -> None:
+        """Everyone is seen once more: the free stand in the index. Then all fall silent: nothing hangs."""
+        await self._client.hset(keys.life(S), "run_id", "the last")
+        r = Random(1)
+        await self._everyone(r)
+        spots = {id_.decode() for id_ in await self._client.hkeys(keys.spot(S))}
+        assert spots == {driver.id for driver in self.fold.all(Driver) if driver.available}
+        await self.fold.check_live()
+        self.happened |= {f"state:{job.state}" for job in self.fold.all(Job)}
+        for _ in range(SETTLE_ROUNDS):
+            await self._client.incrby(TRAVELLED, 120)
+            await self._sweep(r)
+            await self.fold.catch_up()
+        await self.fold.check_live()
+        hanging = [job for job in self.fold.all(Job) if job.state in NOBODYS | BEFORE_PICKUP]
+        assert not hanging, f"nobody looks after {hanging}"
