@@ -1,0 +1,93 @@
+"""load.lua, life.lua, timers, and a Redis that is another, has forgotten or does not answer."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+from redis.asyncio import Redis
+
+from storage import keys
+from storage.log import Conflict, Log
+from storage.records import Driver, Job, Offer
+from storage.shard import Shard, Unavailable
+from tests.rules.build import DEE, JOB, an_offer
+from tests.storekit import RIDE, S, fresh, snapshot, write
+
+
+@pytest_asyncio.fixture
+async def shard(redis: "Redis", redis_url: str) -> AsyncIterator[Shard]:
+    made = Shard(S, redis_url)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def log(shard: Shard) -> Log:
+    return Log(shard)
+
+
+async def test_timers_that_ran_out(redis: "Redis", log: Log) -> None:
+    now_ms = await log.now_ms()
+    for n in range(5):
+        await redis.zadd(keys.due(S), {f"job:{n}": now_ms - n, f"job:later{n}": now_ms + 60_000})
+    assert await log.due() == [f"job:{n}" for n in (4, 3, 2, 1, 0)]
+    assert await log.due(limit=2) == ["job:4", "job:3"]
+    await log.snooze("job:4", now_ms + 60_000)
+    await log.snooze("job:3", now_ms - 60_000)
+    await log.snooze("job:gone", now_ms + 60_000)
+    await log.forget("job:2")
+    assert (
+        await log.due() == ["job:3", "job:1", "job:0"] and await redis.zscore(keys.due(S), "job:gone") is None
+    )
+
+
+async def test_a_life_is_named_once_and_anew_after_a_restart_or_a_wipe(
+    redis: "Redis", redis_url: str, shard: Shard
+) -> None:
+    other = Shard(S, redis_url)
+    assert await shard.ensure_life() is False and await other.ensure_life() is False
+    assert (shard.token, shard.epoch) == (other.token, other.epoch) and shard.epoch.startswith("t.1.")
+    await redis.hset(keys.life(S), "run_id", "that of the Redis before")
+    other.life_changed = True
+    assert await other.ensure_life() is True and other.epoch.startswith("t.2.")
+    log = Log(shard)
+    with pytest.raises(Conflict):
+        await log.load([])
+    await log.load([])
+    assert shard.epoch == other.epoch
+    wiped = shard.epoch
+    await redis.flushall()
+    with pytest.raises(Conflict):
+        await log.load([])
+    await log.load([])
+    assert shard.epoch.startswith("t.1.") and shard.epoch != wiped, "after a wipe the count starts again"
+    await other.close()
+
+
+async def test_scripts_come_back_after_redis_forgot_them(redis: "Redis", log: Log) -> None:
+    await log.commit(await write(log, fresh()))
+    await redis.script_flush()
+    await log.commit(await write(log, replace(fresh(), version=1)))
+
+
+async def test_who_does_not_answer_is_unavailable(tmp_path: Any) -> None:
+    shard = Shard(S, f"unix://{tmp_path}/nobody.sock", timeout_s=0.2)
+    with pytest.raises(Unavailable):
+        await Log(shard).load([])
+    await shard.close()
+
+
+async def test_loading_is_one_moment_and_shows_timers_and_the_first_answer(redis: "Redis", log: Log) -> None:
+    offer = an_offer("ride", version=0)
+    job = fresh(state="offered")
+    at_ms = await log.commit(await write(log, job, offer, field="a:pat:k", answer=b"yes"))
+    loaded = await log.load([(Offer, offer.id), (Job, JOB), (Driver, DEE)], RIDE, "a:pat:k")
+    assert loaded.answer == b"yes" and loaded.now_ms >= at_ms
+    assert list(loaded.records.values()) == [replace(offer, version=1), replace(job, version=1), None]
+    assert loaded.due_ms == {(Job, JOB): job.wake_ms}
+    assert (await log.load([])).records == {}
+    before = await snapshot(redis)
+    await log.load([(Job, JOB), (Job, "none")], "ride:none", "a:pat:none")
+    assert await snapshot(redis) == before, "reading leaves nothing behind"
