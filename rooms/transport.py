@@ -36,6 +36,7 @@ payload.Payload.max_decode_packets = 128  # a phone that was offline posts its b
 
 CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
 RUBBISH_MAX = 10  # so many undecodable frames, and the client is closed
+RUBBISH = (ValueError, KeyError, IndexError, RecursionError)  # what decoding a frame can raise
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -117,7 +118,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
         try:
             await super().handle_post_request(environ)
-        except (ValueError, KeyError, IndexError) as error:
+        except RUBBISH as error:
             raise exceptions.EngineIOError("rubbish") from error  # closes this client with a 400
 
     async def _websocket_handler(self, ws: "WebSocket") -> None:
@@ -132,7 +133,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         try:
             while (text := await ws.read(self.server.ping_interval + self.server.ping_timeout)) is not None:
                 await self.receive(packet.Packet(encoded_packet=text))
-        except (ValueError, KeyError, IndexError, exceptions.EngineIOError):
+        except (*RUBBISH, exceptions.EngineIOError):
             reason = self.server.reason.TRANSPORT_ERROR  # rubbish: this client is closed, now
         except TimeoutError:
             reason = self.server.reason.PING_TIMEOUT
@@ -333,10 +334,11 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             try:
                 if "\\u0000" in text:  # PostgreSQL cannot store it
                     raise ValueError
-                event, *args = _decode(text)
-                if not isinstance(event, str):
+                heard = _decode(text)
+                if not isinstance(heard, list) or not heard or not isinstance(heard[0], str):
                     raise ValueError
-            except (ValueError, TypeError, RecursionError):
+                event, *args = heard
+            except (ValueError, RecursionError):
                 self._bad(eio_sid, session, ack)
                 return
             answer = self._gate.hear(session, event, args)
