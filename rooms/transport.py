@@ -12,6 +12,7 @@ what waits for a slow client is bounded, and of volatile values only the newest 
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from dispatch.commands import Refusal
 from rooms import metrics
 from rooms.gate import Gate, refused
-from rooms.session import Frame, Session
+from rooms.session import Bucket, Frame, Session
 from rooms.tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ payload.Payload.max_decode_packets = 128  # a phone that was offline posts its b
 
 CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
 RUBBISH_MAX = 10  # so many undecodable frames, and the client is closed
+FRAMES_A_SECOND, FRAMES_AT_ONCE = 200.0, 1000.0  # of one client, whatever they hold; beyond it he is closed
+FRAMES_A_TURN = 32  # of one client, before the others get their turn
 RUBBISH = (ValueError, KeyError, IndexError, RecursionError)  # what decoding a frame can raise
 
 _decode = msgspec.json.Decoder().decode
@@ -77,7 +80,7 @@ class Wire:
 
     def _put(self, frame: Any) -> None:
         queue = self._socket.queue
-        if self._socket.closed or self._socket.closing:
+        if self._socket.closed or self._socket.closing or self._socket.aborted:
             return
         if queue.qsize() >= self._frames_max:
             self.close("slow client")
@@ -94,17 +97,35 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
 
     http: web.Request | None = None
     connected: bool
+    aborted = False
+
+    def __init__(self, server: "Engine", sid: str) -> None:
+        super().__init__(server, sid)
+        self._frames = Bucket(FRAMES_AT_ONCE)
+        self._turn = 0
 
     def abort(self) -> None:
-        """Drops the connection under the client, who so comes back by itself. A polling client has none of
-        its own: its queue is ended, which closes it at its next poll."""
+        """Drops the connection under the client, who so comes back by itself; what he sent and nobody has read
+        is heard no more. A polling client has no connection of its own: he is told at his next request."""
+        if self.aborted:
+            return
+        self.aborted = True
         request = self.http
         if request is not None and request.transport is not None:
             request.transport.abort()
         else:
-            self.queue.put_nowait(None)
+            self.server.tasks.start(self.close(abort=True), "close")
 
     async def receive(self, pkt: Any) -> None:
+        if self.aborted:
+            raise exceptions.SocketIsClosedError
+        if not self._frames.take(time.monotonic(), FRAMES_A_SECOND, FRAMES_AT_ONCE):
+            metrics.CLOSED.labels("flood").inc()
+            self.abort()
+            raise exceptions.SocketIsClosedError
+        self._turn += 1
+        if self._turn % FRAMES_A_TURN == 0:
+            await asyncio.sleep(0)
         if pkt.packet_type == packet.MESSAGE:
             await self.server.on_message(self.sid, pkt.data)
         else:
