@@ -242,7 +242,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         await socket.send(packet.Packet(packet.OPEN, opening))
         await self._trigger_event("connect", sid, environ, run_async=False)
         socket.schedule_ping()
-        asyncio.get_running_loop().call_later(CONNECT_S, self._drop_silent, sid)
+        asyncio.get_running_loop().call_later(CONNECT_S, self.drop_silent, sid)
         if transport == "websocket":
             response = await socket.handle_get_request(environ)
             if socket.closed:
@@ -256,7 +256,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
     silent: Callable[[str], bool]
 
-    def _drop_silent(self, sid: str) -> None:
+    def drop_silent(self, sid: str) -> None:
         socket = self.sockets.get(sid)
         if socket is not None and self.silent(sid):
             metrics.CLOSED.labels("no CONNECT").inc()
@@ -316,7 +316,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             await self.opened(session)
 
     async def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: Any = None) -> None:
-        self._end(eio_sid)
+        if namespace in (None, "/"):
+            self._end(eio_sid)
+            # who has left and not gone gets as long as who has not come in
+            asyncio.get_running_loop().call_later(CONNECT_S, self.eio.drop_silent, eio_sid)
         await super()._handle_disconnect(eio_sid, namespace, reason)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: Any) -> None:
