@@ -21,6 +21,7 @@ DRIVERS: dict[str, tuple[tuple[str, ...], int]] = {
 REQUESTERS = ("p0", "p1", "d1")
 EVERYBODY = (*DRIVERS, *REQUESTERS, "x0")
 LIVE_JOBS_MAX = 6
+CODE = "428913"
 NEXT = {
     "ride": {"assigned": "arrived", "arrived": "in_progress", "in_progress": "completed"},
     "package": {
@@ -47,15 +48,16 @@ class Commands:
         live = [job for job in self._fold.all(Job) if job.state not in OVER]
         offers = [offer for offer in self._fold.all(Offer) if offer.state == "open"]
         carried = [job for job in live if job.state not in NOBODYS]
+        out = [driver.state for driver in self._fold.all(Driver) if driver.state in ("offline", "stale")]
         choices: list[tuple[float, Callable[[Random], c.Command]]] = [
             (4.0 if len(live) < LIVE_JOBS_MAX else 0.1, self.open_job),
             (6.0 if offers else 0.1, self.answer),
             (8.0 if carried else 0.1, self.progress),
             (1.5, self.cancel),
             (2.5, self.chat),
-            (1.5, self.go_online),
+            (1.0 + 2.0 * out.count("offline"), self.go_online),
             (0.8, self.go_offline),
-            (0.8, self.revive),
+            (0.5 + 2.0 * out.count("stale"), self.revive),
             (1.0, self.offer),
             (0.5, self.wander),
             (0.5, self.wake),
@@ -90,6 +92,7 @@ class Commands:
             name="Pat",
             pickup=Place(*near_centre(r)),
             dropoff=Place(*near_centre(r)),
+            scheduled_ms=self._fold.at_ms + r.randrange(400_000) if r.random() < 0.15 else 0,
         )
 
     def answer(self, r: Random) -> c.Command:
@@ -101,10 +104,15 @@ class Commands:
         who = self._keyed(user, user_room(user))
         kind = r.choices(["accept", "decline", "see"], [7, 2, 1])[0]
         if kind == "accept":
-            return c.AcceptOffer(**who, offer_id=id_, code=f"{r.randrange(10**6):06}")
+            return c.AcceptOffer(**who, offer_id=id_, code=CODE)
         if kind == "decline":
             return c.DeclineOffer(**who, offer_id=id_)
         return c.SeeOffer(**who, offer_id=id_)
+
+    def accept(self, offer: Offer) -> c.AcceptOffer:
+        return c.AcceptOffer(
+            **self._keyed(offer.driver_id, user_room(offer.driver_id)), offer_id=offer.id, code=CODE
+        )
 
     def progress(self, r: Random) -> c.Command:
         job = self._some_job(r, *NEXT["ride"], *NEXT["package"])
@@ -147,7 +155,7 @@ class Commands:
         return c.CancelJob(**self._keyed(user, job.room), job_id=job.id, kind=job.kind, **more)
 
     def chat(self, r: Random) -> c.Command:
-        job = self._some_job(r)
+        job = (r.random() < 0.8 and self._some_job(r, *NEXT["ride"], *NEXT["package"])) or self._some_job(r)
         if job is None:
             return self.open_job(r)
         who = self._keyed(r.choice([job.requester_id, job.driver_id or "x0"]), job.room)
@@ -156,16 +164,17 @@ class Commands:
         line = {"message_id": f"m{self._number}", "name": "Somebody", "type": "text", "text": "Hello"}
         return c.SendMessage(**who, **line, job_id=job.id, kind=job.kind)
 
-    def _driver(self, r: Random) -> tuple[str, str]:
-        """A driver and a device: the one that holds the lease, or the other."""
-        user = r.choice(list(DRIVERS))
+    def _driver(self, r: Random, state: str) -> tuple[str, str]:
+        """A driver, mostly one in that state, and a device: the one that holds the lease, or the other."""
+        so = [driver.id for driver in self._fold.all(Driver) if driver.state == state]
+        user = r.choice(so if so and r.random() < 0.7 else list(DRIVERS))
         driver = self._fold.records.get((Driver, user))
         if isinstance(driver, Driver) and r.random() < 0.75:
             return user, driver.device
         return user, r.choice(["a", "b"])
 
     def go_online(self, r: Random) -> c.Command:
-        user, device = self._driver(r)
+        user, device = self._driver(r, "offline")
         return self.online(user, device, r)
 
     def online(self, user: str, device: str, r: Random) -> c.GoOnline:
@@ -177,11 +186,11 @@ class Commands:
         return c.GoOnline(**self._keyed(user, user_room(user)), **what, latitude=lat, longitude=lng)
 
     def go_offline(self, r: Random) -> c.Command:
-        user, device = self._driver(r)
+        user, device = self._driver(r, "offered")
         return c.GoOffline(**self._keyed(user, user_room(user)), device=device)
 
     def revive(self, r: Random) -> c.Command:
-        user, device = self._driver(r)
+        user, device = self._driver(r, "stale")
         return c.Revive(user=UserId(user), room=user_room(user), device=device)
 
     def offer(self, r: Random) -> c.Command:

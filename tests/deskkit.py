@@ -102,6 +102,7 @@ class Fold:
         self._client = client
         self._grace_ms = grace_ms
         self.last = "0-0"
+        self.at_ms = 0
         self.entries = 0
         self.records: dict[tuple[type, str], Stored] = {}
         self.rooms: dict[str, list[Entry]] = {}  # of the room's present epoch
@@ -119,6 +120,7 @@ class Fold:
 
     def _take(self, entry: Entry) -> None:
         self.entries += 1
+        self.at_ms = entry.at_ms
         if entry.seq:
             room = self.rooms.setdefault(entry.room, [])
             if room and room[-1].epoch != entry.epoch:
@@ -160,7 +162,26 @@ class Fold:
             assert [fields[b"p"] for _, fields in log] == [e.text for e in entries][-len(log) :]
             epoch, seq = await self._client.hmget(keys.head(S, room), "epoch", "seq")
             assert (epoch.decode(), int(seq)) == (entries[-1].epoch, entries[-1].seq)
+        await self.check_timers()
         await self.check_index()
+
+    async def check_timers(self) -> None:
+        """Whatever must be looked at has a timer, and nothing else has; the lists follow from the records."""
+        jobs, drivers = self.all(Job), self.all(Driver)
+        due = {f"job:{job.id}" for job in jobs if job.state == "searching" or job.wake_ms}
+        due |= {f"driver:{driver.id}" for driver in drivers if driver.online and not driver.stale}
+        assert {timer.decode() for timer in await self._client.zrange(keys.due(S), 0, -1)} == due
+        waiting = {job.id for job in jobs if job.state == "searching"}
+        assert {id_.decode() for id_ in await self._client.zrange(keys.wait(S), 0, -1)} == waiting
+        mine: dict[str, set[str]] = {}
+        for job in jobs:
+            if not job.ended_ms:
+                mine.setdefault(keys.mine(S, job.requester_id), set()).add(job.id)
+        found = {
+            key.decode(): {id_.decode() for id_ in await self._client.smembers(key)}
+            for key in await self._client.keys(keys.mine(S, "*"))
+        }
+        assert found == mine
 
     async def check_index(self) -> None:
         """The index holds only drivers who may be offered a job, each where the spot list says."""

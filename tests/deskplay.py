@@ -52,10 +52,11 @@ class Play:
             self._alone: 34,
             self._several: 22,
             self._sweep: 9,
-            self._match: 9,
+            self._match: 12,
             self._ticks: 6,
             self._everyone: 8,
-            self._travel: 6,
+            self._travel: 5,
+            self._last_second: 2,
             self._repeat: 8,
             self._another_content: 1,
             self._another_life: 1,
@@ -139,16 +140,21 @@ class Play:
         await asyncio.gather(*(node.desk.match(id_) for id_ in searching[:3] for node in self._nodes))
 
     async def _travel(self, r: Random) -> None:
-        seconds = r.choice([1, 3, 8, 12, 25, 50])
-        deadlines = [offer.deadline_ms for offer in self.fold.all(Offer) if offer.state == "open"]
-        if deadlines and r.random() < 0.5:
-            # to the last second of an offer
-            left_ms = (
-                min(deadlines) + int(self._policy.offer_grace_s * 1000) - await self._nodes[0].log.now_ms()
-            )
-            seconds = max(0, left_ms // 1000)
+        seconds = r.choice([1, 2, 3, 5, 8, 12, 25, 50])
         self.trace.append(f"   {seconds} s pass")
         await self._client.incrby(TRAVELLED, seconds)
+
+    async def _last_second(self, r: Random) -> None:
+        """An offer is answered within the last second that counts, and the commit may come just after it."""
+        offers = [offer for offer in self.fold.all(Offer) if offer.state == "open"]
+        if not offers:
+            return
+        offer, node = r.choice(offers), r.choice(self._nodes)
+        until_ms = offer.deadline_ms + int(self._policy.offer_grace_s * 1000)
+        await self._client.incrby(TRAVELLED, max(0, (until_ms - await node.log.now_ms()) // 1000))
+        node.flaky.fate = r.choice(["", "late", "late"])
+        await self._ask(node, self._commands.accept(offer))
+        node.flaky.fate = ""
 
     async def _another_life(self, r: Random) -> None:
         """Redis was restarted: its run id is another; one node's new connection notices."""
@@ -244,11 +250,13 @@ class Play:
         spots = {id_.decode() for id_ in await self._client.hkeys(keys.spot(S))}
         assert spots == {driver.id for driver in self.fold.all(Driver) if driver.available}
         await self.fold.check_live()
-        self.happened |= {f"state:{job.state}" for job in self.fold.all(Job)}
+        reached = [job.state for job in self.fold.all(Job)]
         for _ in range(SETTLE_ROUNDS):
             await self._client.incrby(TRAVELLED, 120)
             await self._sweep(r)
             await self.fold.catch_up()
         await self.fold.check_live()
+        reached += [job.state for job in self.fold.all(Job)]
+        self.happened |= {f"state:{state}" for state in reached}
         hanging = [job for job in self.fold.all(Job) if job.state in NOBODYS | BEFORE_PICKUP]
         assert not hanging, f"nobody looks after {hanging}"

@@ -27,18 +27,24 @@ from tests.deskplay import Play
 EXAMPLES = int(os.environ.get("TWO_DESKS_EXAMPLES", "40"))
 BROKEN_RUNS_MAX = 100
 POLICY = Policy(
-    offer_s=10.0, offer_grace_s=1.0, patience_s=60.0, max_offers=4, no_show_wait_s=30.0, proof_tries=2
+    offer_s=10.0,
+    offer_grace_s=1.0,
+    patience_s=120.0,
+    max_offers=4,
+    no_show_wait_s=30.0,
+    proof_tries=2,
+    schedule_lead_s=60.0,
 )
 STEPS = st.lists(st.integers(0, 2**32 - 1), min_size=60, max_size=120)
 
-Run = Callable[[list[int]], Play]
+Run = Callable[..., Play]
 
 
 @contextmanager
 def two_desks(redis_url: str) -> Iterator[Run]:
     """Runs a list of steps from an empty Redis; the nodes live on, and see each wipe as another life."""
 
-    async def run(nodes: list[Node], client: "Redis", steps: list[int]) -> Play:
+    async def run(nodes: list[Node], client: "Redis", steps: list[int], settle: bool) -> Play:
         await client.flushall()
         play = Play(nodes, client, Fold(client), POLICY)
         try:
@@ -48,7 +54,8 @@ def two_desks(redis_url: str) -> Iterator[Run]:
                 await play.fold.catch_up()
                 if number % 10 == 9:
                     await play.fold.check_live()
-            await play.settle()
+            if settle:
+                await play.settle()
         except BaseException as error:
             error.add_note("\n".join(play.trace))
             raise
@@ -62,7 +69,7 @@ def two_desks(redis_url: str) -> Iterator[Run]:
         nodes = [Node(name, redis_url, POLICY) for name in ("n0", "n1")]
         client = Redis.from_url(redis_url)
         try:
-            yield lambda steps: runner.run(run(nodes, client, steps))
+            yield lambda steps, settle=True: runner.run(run(nodes, client, steps, settle))
         finally:
             runner.run(close([node.close for node in nodes] + [client.aclose]))
 
@@ -93,7 +100,7 @@ def test_whatever_happens_all_agree(redis_url: str, tmp_path: Path, monkeypatch:
     missing = {
         f"state:{s}" for s in ("assigned", "completed", "delivered", "cancelled", "no_driver")
     } - reached
-    assert not missing, "the steps no longer come this far, and prove nothing"
+    assert not missing or EXAMPLES < 20, "the steps no longer come this far, and prove nothing"
 
 
 @pytest.mark.parametrize(
