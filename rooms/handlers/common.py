@@ -23,6 +23,8 @@ def moment_ms(text: str) -> int:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError
+        if moment.timestamp() < 0:
+            raise ValueError  # what nobody meant, and no calendar can say again
         return int(moment.timestamp() * 1000)
     except (ValueError, OverflowError):
         raise Refusal(
