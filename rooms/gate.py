@@ -144,6 +144,8 @@ class Gate:
             self._http[who.session_id] = session
             if len(self._http) > HTTP_SESSIONS_MAX:
                 self._http.popitem(last=False)
+        if holds_nul(body):
+            return refused(Refusal("bad_request", "A text holds a character that cannot be kept."))
         answer = self.hear(session, event, [body], strict=False)
         return answer if isinstance(answer, dict) else await answer
 
@@ -153,6 +155,15 @@ def session_of(who: Who, device: str, wire: Any) -> Session:
     if who.vehicle is not None:
         session.vehicle = (str(who.vehicle.id), who.vehicle.line)
     return session
+
+
+def holds_nul(value: Any) -> bool:
+    """PostgreSQL cannot store U+0000: what was acked with one would be refused later, by the drain."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(holds_nul(key) or holds_nul(part) for key, part in value.items())
+    return isinstance(value, list) and any(map(holds_nul, value))
 
 
 def decode(kind: type[Message], args: list[Any], strict: bool) -> Message:

@@ -26,7 +26,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 
 from dispatch.commands import Refusal
 from rooms import metrics
-from rooms.gate import Gate, refused
+from rooms.gate import Gate, holds_nul, refused
 from rooms.session import Bucket, Frame, Session
 from rooms.tasks import Tasks
 
@@ -356,10 +356,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
             answer: Any = refused(Refusal("too_large"))
         else:
             try:
-                if "\\u0000" in text:  # PostgreSQL cannot store it
-                    raise ValueError
                 heard = _decode(text)
                 if not isinstance(heard, list) or not heard or not isinstance(heard[0], str):
+                    raise ValueError
+                if "\\u0000" in text and holds_nul(heard):
                     raise ValueError
                 event, *args = heard
             except (ValueError, RecursionError):
