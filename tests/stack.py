@@ -137,7 +137,7 @@ class RunningStack:
 
     async def http(self, method: str, path: str, token: str = "", **more: Any) -> tuple[int, str]:
         """Status and text of an HTTP request."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = more.pop("headers", {}) | ({"Authorization": f"Bearer {token}"} if token else {})
         async with (
             aiohttp.ClientSession() as session,
             session.request(method, self.url + path, headers=headers, **more) as answer,
