@@ -96,11 +96,11 @@ class Node:
 
 
 class Fold:
-    """The facts stream, read up to `last`. `grace_ms`: how long after its deadline an offer may be taken."""
+    """The facts stream, read up to `last`, under an area's policy."""
 
-    def __init__(self, client: "Redis", grace_ms: int = 1_000) -> None:
+    def __init__(self, client: "Redis", policy: Policy) -> None:
         self._client = client
-        self._grace_ms = grace_ms
+        self._policy = policy
         self.last = "0-0"
         self.at_ms = 0
         self.entries = 0
@@ -140,8 +140,14 @@ class Fold:
         known = before.version if before else 0
         assert record.version == known + 1, f"{record.id} goes from version {known} to {record.version}"
         if isinstance(record, Offer) and record.state == "accepted":
-            late_ms = entry.at_ms - record.deadline_ms - self._grace_ms
+            late_ms = entry.at_ms - record.deadline_ms - int(self._policy.offer_grace_s * 1000)
             assert late_ms <= 0, f"{record.id} was accepted {late_ms} ms too late"
+        if isinstance(record, Job):
+            assert record.offers <= self._policy.max_offers, f"{record.id} was offered {record.offers} times"
+            if record.state in ("no_driver", "no_courier") and record.offers < self._policy.max_offers:
+                since_ms = max(record.searching_ms, record.scheduled_ms)
+                early_ms = since_ms + int(self._policy.patience_s * 1000) - entry.at_ms
+                assert early_ms <= 0, f"{record.id} was given up {early_ms} ms too early"
         self.records[type(record), record.id] = record
 
     async def check_live(self) -> None:

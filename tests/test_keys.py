@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from storage import keys
 from storage import shard as shard_module
 from tests.deskkit import TRAVELLED, Fold, S, travelling_lua
-from tests.test_two_desks import two_desks
+from tests.test_two_desks import POLICY, two_desks
 
 STEPS = 400
 
@@ -72,7 +72,7 @@ def test_replay_equals_refetch(busy_redis: str) -> None:
 
     async def replay() -> Fold:
         client = Redis.from_url(busy_redis)
-        fold = Fold(client)
+        fold = Fold(client, POLICY)
         await fold.catch_up()
         await fold.check_live()
         await client.aclose()

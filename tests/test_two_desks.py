@@ -24,7 +24,7 @@ from storage import shard as shard_module
 from tests.deskkit import Fold, Node, travelling_lua
 from tests.deskplay import Play
 
-EXAMPLES = int(os.environ.get("TWO_DESKS_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("TWO_DESKS_EXAMPLES", "30"))
 BROKEN_RUNS_MAX = 100
 POLICY = Policy(
     offer_s=10.0,
@@ -46,7 +46,7 @@ def two_desks(redis_url: str) -> Iterator[Run]:
 
     async def run(nodes: list[Node], client: "Redis", steps: list[int], settle: bool) -> Play:
         await client.flushall()
-        play = Play(nodes, client, Fold(client), POLICY)
+        play = Play(nodes, client, Fold(client, POLICY), POLICY)
         try:
             await play.begin()
             for number, step in enumerate(steps):
