@@ -142,7 +142,7 @@ def _tell(out: Outcome, options: argparse.Namespace) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="replay", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--speed", type=float, default=30.0, help="how many times as fast as the day was (30)"
+        "--speed", type=float, default=20.0, help="how many times as fast as the day was (20)"
     )
     parser.add_argument("--traces", type=Path, default=TRACES, help="cabs' fixes, CSV")
     parser.add_argument("--requests", type=Path, default=REQUESTS, help="real rides, CSV")
