@@ -18,9 +18,9 @@ from msgspec import inspect
 
 from dispatch.commands import CODES
 from rooms.handlers import HANDLERS
-from rooms.messages import Message
+from rooms.messages import UUID, Message
 from tests.phones import Phone, Raw, assigned_ride, drive, phone, raw
-from tests.stack import RunningStack, Spot
+from tests.stack import AREA_DEG, RunningStack, Spot, longitudes_of
 from tests.support import wait_until
 
 BYSTANDER_LINE = "BYSTANDERLINE"
@@ -115,7 +115,20 @@ JUNK = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
-UUIDS = st.uuids().map(str)
+#: Stand for the ids of a ride and a parcel that the sender is a party of, put in when the message is sent.
+OWN = ("$ride", "$package")
+IDS = st.sampled_from(OWN) | st.sampled_from(OWN) | st.uuids().map(str)
+WORDS = st.sampled_from(["economy", "parcel", "standard", "small", "arrived", "in_progress", "picked_up", "cancelled",
+                         "2030-01-01T00:00:00Z", "1234", *OWN])  # fmt: skip
+#: What fields of these names need to be right.
+RIGHT: dict[str, list[Any]] = {
+    "rideId": ["$ride"],
+    "packageId": ["$package"],
+    "classes": [["economy"], ["parcel", "economy"]], "class": ["economy"], "phone": ["+380501234567"],
+    "size": ["small"], "tier": ["standard"], "status": ["arrived", "in_progress", "arrived_pickup", "picked_up"],
+}  # fmt: skip
+#: Places within the area "wild", where only such messages happen.
+LATITUDES, LONGITUDES = (st.floats(-AREA_DEG / 2, AREA_DEG / 2), st.floats(*longitudes_of("wild")))
 
 
 def value_of(kind: Any) -> st.SearchStrategy[Any]:
@@ -133,15 +146,14 @@ def value_of(kind: Any) -> st.SearchStrategy[Any]:
             return st.lists(value_of(kind.item_type), max_size=(kind.max_length or 3) + 1)
         case inspect.BoolType():
             return st.booleans()
+        case inspect.FloatType(le=90 | 180):
+            place = LATITUDES if kind.le == 90 else LONGITUDES
+            return place | place | place | st.sampled_from([kind.le, kind.ge, kind.le + 1, 1e300, 10**18])
         case inspect.IntType() | inspect.FloatType():
             edges = [edge for edge in (kind.ge, kind.le, kind.gt) if edge is not None]
-            numbers = st.integers(-10, 100) if isinstance(kind, inspect.IntType) else st.floats(-180, 180)
-            return numbers | st.sampled_from([*edges, 10**18, -(10**18)])
+            return st.integers(1, 8) | st.floats(0, 90) | st.sampled_from([*edges, 10**18, -(10**18), 1e300])
         case inspect.StrType():
-            words = st.sampled_from(
-                ["economy", "parcel", "standard", "small", "arrived", "2030-01-01T00:00:00Z"]
-            )
-            return UUIDS if kind.pattern else words | UUIDS | st.text(max_size=20)
+            return IDS if kind.pattern == UUID else WORDS | st.text(max_size=20)
     return st.none()
 
 
@@ -149,20 +161,21 @@ def message_of(cls: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
     """A message with its required fields right, mostly, and any of the others; at times one is junk."""
     fields = inspect.type_info(cls).fields  # type: ignore[union-attr]
     values = {field.encode_name: value_of(field.type) for field in fields}
+    values |= {name: st.sampled_from(RIGHT[name]) | value for name, value in values.items() if name in RIGHT}
     required = {field.encode_name: values[field.encode_name] for field in fields if field.required}
     optional = {name: value for name, value in values.items() if name not in required}
+    job = [{"rideId": OWN[0]}, {"packageId": OWN[1]}] if {"rideId", "packageId"} <= set(optional) else [{}]
+    bare = st.tuples(st.fixed_dictionaries(required), st.sampled_from(job)).map(lambda two: two[0] | two[1])
     right = st.fixed_dictionaries(required, optional=optional)
     legacy = sorted(cls.legacy) if issubclass(cls, Message) else []
     names = st.sampled_from([*values, *legacy, "nobody", "__class__", "length"])
     spoiled = st.tuples(right, st.dictionaries(names, JUNK, min_size=1, max_size=2)).map(
         lambda two: two[0] | two[1]
     )
-    return st.one_of(right, right, spoiled)
+    return st.one_of(bare, right, spoiled)
 
 
-#: (event, its arguments) over every handler.
-SAID = st.sampled_from(sorted(HANDLERS)).flatmap(
-    lambda event: st.tuples(
-        st.just(event), st.lists(message_of(HANDLERS[event].message) | JUNK, max_size=2).map(tuple)
-    )
-)
+def arguments_of(event: str) -> st.SearchStrategy[list[Any]]:
+    """What might be sent with an event: mostly its one message."""
+    message = message_of(HANDLERS[event].message)
+    return st.one_of(st.tuples(message), st.tuples(message), st.lists(message | JUNK, max_size=2)).map(list)

@@ -56,6 +56,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "strict": {"otp_required": True, "proof_tries": 2},
     "brief": {"no_show_wait_s": 0.2},
     "patient": {"offer_s": 3600, "stale_s": 3600},
+    "wild": {"offer_s": 0.3, "patience_s": 5, "search_retry_s": 0.2},
 }
 ERROR = re.compile(r"Traceback \(most recent|^\S+ \S+ (ERROR|CRITICAL) |Exception", re.MULTILINE)
 
@@ -105,7 +106,7 @@ class RunningStack:
         number = next(self._spots.setdefault(area, itertools.count()))
         across = int(AREA_DEG / SPOT_DEG) - 1
         row, column = divmod(number, across)
-        west = list(POLICIES).index(area) * AREA_DEG
+        west, _ = longitudes_of(area)
         return Spot(SPOT_DEG + row * SPOT_DEG - AREA_DEG / 2, west + SPOT_DEG + column * SPOT_DEG)
 
     async def people(self, role: str, count: int, **known: str) -> list[Person]:
@@ -163,9 +164,15 @@ class RunningStack:
         return (self.folder / f"{name}.log").read_bytes()
 
 
+def longitudes_of(area: str) -> tuple[float, float]:
+    west = list(POLICIES).index(area) * AREA_DEG
+    return west, west + AREA_DEG
+
+
 async def _put_areas(database: Database) -> None:
-    for number, (name, policy) in enumerate(POLICIES.items()):
-        west, east, edge = number * AREA_DEG, (number + 1) * AREA_DEG, AREA_DEG / 2
+    edge = AREA_DEG / 2
+    for name, policy in POLICIES.items():
+        west, east = longitudes_of(name)
         ring = [[west, -edge], [east, -edge], [east, edge], [west, edge], [west, -edge]]
         feature = {
             "type": "Feature",
