@@ -23,6 +23,8 @@ Tap = Callable[[str, Payload], None]
 
 CONNECT_TIMEOUT_S = 15.0
 SWEEP_S = 1.0
+GOODBYE_S = 0.4  # for the server to answer a close
+LEAVE_S = 0.5
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 NORMAL_CLOSE = 1000
 
@@ -88,7 +90,7 @@ class Client:
         if not self.closed.is_set() and not self._ws.closed:
             try:
                 await self._send("41")
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(GOODBYE_S):
                     await self._ws.close()
             except (Gone, TimeoutError):
                 pass
@@ -189,9 +191,13 @@ class Pool:
     async def __aexit__(self, *_: object) -> None:
         assert self._session is not None and self._sweeper is not None
         self._sweeper.cancel()
-        await asyncio.gather(
-            self._sweeper, *(client.close() for client in self._clients), return_exceptions=True
-        )
+        leaving = [asyncio.create_task(client.close()) for client in self._clients]
+        if leaving:
+            # A server that is frozen or gone must not keep us: whoever has not left by then is cut off.
+            late = (await asyncio.wait(leaving, timeout=LEAVE_S))[1]
+            for task in late:
+                task.cancel()
+        await asyncio.gather(self._sweeper, *leaving, return_exceptions=True)
         await self._session.close()
 
     @property

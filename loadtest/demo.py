@@ -42,7 +42,7 @@ PARCEL_SHARE = 0.3
 IDLE_MEAN_S = 420.0
 IDLE_FIRST_S = 540.0  # A city that wakes up all at once has no free driver for half an hour.
 CONNECTS_A_SECOND = 50.0
-STOP_BOUND_S = 1.5
+STOP_BOUND_S = 1.0
 CLASSES = (["economy"], ["economy", "comfort"], ["economy", "comfort", "premium"])
 WANTED = ("economy",) * 7 + ("comfort",) * 2 + ("premium",)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -75,6 +77,30 @@ async def test_no_server_is_gone() -> None:
     async with Pool("http://127.0.0.1:9") as pool:
         with pytest.raises(Gone):
             await pool.connect("good")
+
+
+async def test_a_frozen_server_does_not_keep_anybody() -> None:
+    thaws, app = asyncio.Event(), web.Application()
+
+    async def frozen(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(autoclose=False, autoping=False)
+        await ws.prepare(request)
+        await ws.send_str('0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"upgrades":[]}')
+        await ws.receive()
+        await ws.send_str('40{"sid":"b"}')
+        await thaws.wait()
+        return ws
+
+    app.router.add_get("/socket.io/", frozen)
+    server = TestServer(app)
+    await server.start_server()
+    async with Pool(str(server.make_url(""))) as pool:
+        for _ in range(20):
+            await pool.connect("good")
+        begun_s = time.monotonic()
+    assert time.monotonic() - begun_s < 1.5
+    thaws.set()
+    await server.close()
 
 
 async def test_a_call_ends_with_the_connection_or_its_time(stock: tuple[str, Any]) -> None:
