@@ -64,7 +64,7 @@ def test_a_no_show_frees_the_driver() -> None:
     decision = before.decide(wake())
     after = before.after(decision)
     assert after.dee.available and not after.dee.load and decision.facts[0].close
-    assert (after.job.ended_ms, after.job.ended_by) == (NOW, c.SYSTEM)
+    assert (after.job.ended_ms, after.job.ended_by) == (NOW, None), "the system is nobody"
 
 
 @pytest.mark.parametrize(("ahead_s", "wake_s"), [(900, 900 + 180), (0, 180), (-60, 180)])
