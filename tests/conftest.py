@@ -119,7 +119,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"repeat this order and these random numbers: --randomly-seed={seed}")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """After the session's fixtures, which end only here when the run was cut short (-x, Ctrl-C)."""
     stop_session_stack()
 
 
