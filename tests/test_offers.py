@@ -124,6 +124,10 @@ async def test_the_driver_gives_the_ride_back(stack: RunningStack) -> None:
         told = await passenger.hears("driver_assigned", driverId=second.person.id)
         assert told["rideId"] == ride_id
         await drive(second, passenger, ride_id, spot.at(720.0))
+        # where the first one drives now is no business of this passenger any more
+        assert (await first.call("location_update", spot.at(280.0)))["kept"] is True
+        await passenger.call("ping")
+        assert passenger.heard("driver_location", **spot.at(280.0)) == []
         # the first one has left the room with the fact that said so
         left_at = first.heard("ride_status_update", state="searching")[-1]["seq"]
         assert first.assert_gapless(f"ride:{ride_id}")[-1] == left_at

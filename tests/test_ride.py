@@ -64,6 +64,14 @@ async def test_whole_ride(stack: RunningStack, transport: str) -> None:
         assert driver.sio.transport() == ("polling" if transport == "polling" else "websocket")
 
 
+async def test_a_polling_client_leaves_at_once(stack: RunningStack) -> None:
+    """His last poll ends when he says goodbye, not at the next heartbeat."""
+    async with phone(stack, "passenger", "polling") as passenger:
+        await passenger.call("ping")
+        async with asyncio.timeout(3.0):
+            await passenger.close()
+
+
 async def test_a_late_fix_after_the_trip_reaches_nobody(stack: RunningStack) -> None:
     spot = stack.spot()
     async with phone(stack, "driver") as driver, phone(stack, "passenger") as passenger:
