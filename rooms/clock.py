@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 WORKERS = 16
 QUEUE_MAX = 10_000
+POSTPONE_MS = 2_000
+GRACE_S = 4.0  # longer than the pause between two tries of a tick, and its timeout
 
 
 class Clock:
@@ -44,13 +46,20 @@ class Clock:
             self._queue.put_nowait(timer)
 
     async def sweep(self, every_s: float) -> None:
+        """Takes up the timers that ran out. After an outage of Redis silence proves nothing: the drivers' signs
+        of life get GRACE_S to come in before anybody is called lost."""
+        loop = asyncio.get_running_loop()
+        grace_until_s = 0.0
         while True:
             await asyncio.sleep(every_s)
             try:
-                for timer in await self._desk.log.due():
-                    self._put(timer)
+                timers = await self._desk.log.due()
             except Unavailable:
+                grace_until_s = loop.time() + GRACE_S
                 continue  # the speaker says so in the log; timers stand
+            for timer in timers:
+                if loop.time() >= grace_until_s or not timer.startswith("driver:"):
+                    self._put(timer)
 
     async def work(self) -> None:
         while True:
@@ -61,10 +70,20 @@ class Clock:
                     await self._serve(work)
                 else:
                     await self._desk.run(work)
-            except (Unavailable, Refusal, Conflict):
-                continue  # the timer stands
+            except Refusal:
+                # it cannot be served now (its area is gone, say): it must not keep others from their turn
+                await self._postpone(work)
+            except (Unavailable, Conflict):
+                continue  # a timer stands; a revival is asked for again by the next fix
             except Exception:
                 logger.exception("a timer failed")
+
+    async def _postpone(self, work: str | Command) -> None:
+        if isinstance(work, str) and not work.startswith("match:"):
+            try:
+                await self._desk.log.snooze(work, await self._desk.log.now_ms() + POSTPONE_MS)
+            except Unavailable:
+                return
 
     async def _serve(self, timer: str) -> None:
         what, _, id_ = timer.partition(":")

@@ -68,7 +68,7 @@ class Door:
         """The client has gone: out of its rooms and, if this was its driver's device, out of the index."""
         self._greetings.pop(session, None)
         self._house.registry.remove(session)
-        self._house.fixes.unseat(session)
+        self._house.fixes.leases.unseat(session)
         metrics.SOCKETS.dec()
 
 

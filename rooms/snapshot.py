@@ -124,7 +124,7 @@ async def _position(house: House, job: Job) -> dict[str, Any] | None:
     """Where the job's driver was last, with its age; None before and after the trip."""
     if job.driver_id is None or job.ended_ms or job.driver_id == SYSTEM:
         return None
-    last = house.fixes.last(job.driver_id)
+    last = house.fixes.leases.last(job.driver_id)
     if last is None:
         found = await house.desk.fleet.last_position(job.driver_id)
         if found is None:

@@ -132,8 +132,8 @@ async def _house(settings: Settings, database: Database, shard: Shard, keyring: 
     registry = Registry(settings.sockets_per_user)
     speaker = Speaker(log, registry)
     fixes = Fixes(fleet, speaker, node)
-    fixes.areas = areas
-    fixes.set_clock(await log.now_ms())
+    fixes.leases.areas = areas
+    fixes.tick.set_clock(await log.now_ms())
     secret = keyring.ring.keys[keyring.ring.current].encode()
     desk = Desk(log, fleet, areas)
     return House(desk, registry, speaker, fixes, Accounts(database), Quotes(secret), node)
@@ -148,7 +148,7 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
         command = Revive(user=session.user_id, room=user_room(session.user_id), device=session.device)
         return clock.soon(command)
 
-    house.fixes.revive = revive
+    house.fixes.leases.revive = revive
     tasks.start(house.speaker.run(started), "speaker")
     await asyncio.wait_for(started.wait(), START_S)
     tasks.start(house.fixes.run(settings.tick_ms / 1000), "fixes")

@@ -61,4 +61,4 @@ async def keep_areas(database: Database, shard: str, desk: Desk, fixes: Fixes) -
         now = {(area.id, area.version) for area in areas}
         if now != known:
             known = now
-            desk.areas = fixes.areas = areas
+            desk.areas = fixes.leases.areas = areas

@@ -135,7 +135,7 @@ class Log:
         for record in stored.values():
             wanted.append(record_key(s, type(record), record.id))
             args += [record.version, _encode(record), _ttl_ms(record)]
-        self._index_changes(write.put, write.loaded_ms, wanted, args)
+        self._index_changes(write, wanted, args)
         leaving = {d.id for d in write.put if isinstance(d, Driver) and not d.available} | set(write.reseat)
         facts = (*write.facts, *_untold(write))
         args += [len(leaving), *leaving, len(facts)]
@@ -155,13 +155,11 @@ class Log:
             shard.life_changed = True
         raise Conflict
 
-    def _index_changes(
-        self, put: tuple[Stored, ...], now_ms: int, wanted: list[str], args: list[Any]
-    ) -> None:
+    def _index_changes(self, write: Write, wanted: list[str], args: list[Any]) -> None:
         """Timers, waiting list and "my jobs", as they follow from the records."""
-        s = self._shard.name
+        s, now_ms = self._shard.name, write.loaded_ms
         changes: list[tuple[str, str, tuple[Any, ...]]] = []
-        for record in put:
+        for record in write.put:
             timer = _timer(type(record), record.id)
             if isinstance(record, Job):
                 searching = record.state == "searching"
@@ -179,8 +177,10 @@ class Log:
                 changes.append(("PEXPIRE", mine, (LIVE_TTL_MS,)))
             elif isinstance(record, Driver):
                 if record.online and not record.stale:
-                    # NX: being written about is no sign of life; fixes move this timer (tick.lua)
-                    changes.append(("ZADD", keys.due(s), ("NX", now_ms + record.silence_ms, timer)))
+                    # NX: being written about is no sign of life; fixes move this timer (tick.lua).
+                    # Coming online is one.
+                    how = () if record.id in write.reseat else ("NX",)
+                    changes.append(("ZADD", keys.due(s), (*how, now_ms + record.silence_ms, timer)))
                 else:
                     changes.append(("ZREM", keys.due(s), (timer,)))
         args.append(len(changes))

@@ -21,7 +21,8 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
     command = c.GoOnline(
         user=session.user_id,
         room=user_room(session.user_id),
-        key=common.key(message, ""),
+        # never remembered: the first answer of a lost reply would name a lease that is not this device's
+        key="",
         content=content_of(message),
         name=session.name,
         node=house.node,
@@ -34,11 +35,11 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
         vehicle=vehicle[1] if vehicle else "",
     )
     # seated before the commit, so that the log's word of it finds the device here
-    before = house.fixes.seat(session, message.latitude, message.longitude)
+    house.fixes.leases.seat(session, message.latitude, message.longitude)
     try:
         return await house.desk.run(command)
     except Refusal:
-        house.fixes.restore(session, before)
+        house.fixes.leases.restore(session)
         raise
 
 

@@ -1,0 +1,264 @@
+"""Whose device is here: this node's map of the drivers it moves, and what each is on.
+
+A lease is (node, generation) in the driver's own record; what a driver is on, and whether he stands in the
+index, is learnt from that record as the log tells it, never from a payload and never from a handler. A device
+that is about to go online is seated first, so that the log's word finds it; it counts once that word came.
+
+| when | then |
+|---|---|
+| the log still tells of the earlier lease | its generation is not above `floor`: not about this device |
+| a newer device goes online, here or elsewhere | the older is told `superseded`; what it still sends does nothing |
+| the newer device is refused | the older stands again, unless it went away meanwhile |
+| its answer is lost (`unavailable`), but it was committed | the log's word of the new generation is adopted |
+| a revival is lost | the next fix after REVIVE_AGAIN_MS asks for it again |
+| the node lost track of the log | `forget_all`: nobody is told where anybody is; devices go online anew |
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from dispatch.area import Areas
+from dispatch.cells import cell_of
+from dispatch.commands import Refusal
+from dispatch.policy import Policy
+from dispatch.track import Track
+from dispatch.wording import id_field
+from rooms import metrics
+from rooms.session import Session
+from rooms.speaker import Speaker
+from rooms.tick import Tick
+from storage.fleet import Update, pack
+from storage.records import Driver, Place
+
+SIGNS_PER_SILENCE = 6  # a driver's sign of life is renewed so many times within what counts as silence
+REVIVE_AGAIN_MS = 2_000
+_DEFAULT_POLICY = Policy()
+
+
+class Binding(msgspec.Struct):
+    """A job this driver is on: where to tell his fixes, and where he is going for it."""
+
+    room: str
+    field: str
+    job_id: str
+    target: Place
+
+
+class Live:
+    """One driver whose device is here."""
+
+    def __init__(self, session: Session, policy: Policy) -> None:
+        self.driver_id = session.user_id
+        self.session = session
+        self.policy = policy
+        self.track = Track()
+        self.generation = self.floor = self.version = 0
+        self.replaced: Live | None = None
+        self.available = self.indexed = self.stale = False
+        self.classes = ""
+        self.jobs: tuple[Binding, ...] = ()
+        self.cell = 0
+        self.lat = self.lng = 0.0
+        self.heading: float | None = None
+        self.ts_ms = self.signed_ms = self.revived_ms = 0
+        self.count = 0
+
+
+class Leases:
+    """`areas` is replaced when an area changes; `revive` is asked to bring a stale driver back."""
+
+    def __init__(self, tick: Tick, speaker: Speaker) -> None:
+        self._tick = tick
+        self._speaker = speaker
+        self._lives: dict[str, Live] = {}
+        self.areas: Areas | None = None
+        self.revive: Callable[[Session], object] = lambda session: None
+        speaker.on_driver = self.learn
+
+    def __len__(self) -> int:
+        return len(self._lives)
+
+    def held_by(self, session: Session) -> Live:
+        """The driver this session may move. Raises Refusal wrong_state or superseded."""
+        live = self._lives.get(session.user_id)
+        if live is None:
+            metrics.FIXES.labels("offline").inc()
+            raise Refusal("wrong_state", "Go online first.")
+        holder = live.session
+        if holder is not session and (holder.wire is not None or session.device != holder.device):
+            metrics.FIXES.labels("superseded").inc()
+            raise Refusal("superseded")
+        return live
+
+    def last(self, driver_id: str) -> tuple[float, float, int, float | None] | None:
+        """(lat, lng, ts_ms, heading) of a driver whose device is here."""
+        live = self._lives.get(driver_id)
+        return (live.lat, live.lng, live.ts_ms, live.heading) if live and live.ts_ms else None
+
+    def seat(self, session: Session, latitude: float, longitude: float) -> None:
+        """This device is about to go online; its record, when the log tells it, makes it count."""
+        area = self.areas.find(latitude, longitude) if self.areas else None
+        live = Live(session, area.policy if area else _DEFAULT_POLICY)
+        before = self._lives.get(session.user_id)
+        if before is not None:
+            live.floor = max(before.floor, before.generation)
+            live.replaced = before if before.generation else before.replaced
+        self._lives[session.user_id] = live
+        live.track.judge(None, latitude, longitude, None, now_ms=self._tick.now_ms(), policy=live.policy)
+        self.moved(live, latitude, longitude, None)
+
+    def restore(self, session: Session) -> None:
+        """The device may not go online: what stood here before stands again."""
+        live = self._lives.get(session.user_id)
+        if live is None or live.session is not session or live.generation:
+            return
+        self._tick.updates.pop(live.driver_id, None)
+        if live.replaced is None:
+            del self._lives[session.user_id]
+            return
+        self._lives[session.user_id] = before = live.replaced
+        if before.available:
+            # his entry may have waited in this tick and been overwritten by the device that was refused
+            self._put(before, "e", 0)
+
+    def unseat(self, session: Session) -> None:
+        """The device went away: it leaves the index; its record is left to its timer."""
+        live = self._lives.get(session.user_id)
+        if live is None:
+            return
+        if live.session is session:
+            if not live.generation and live.replaced is not None and live.replaced.session is not session:
+                # gone before it counted: the older stands again, until the log tells otherwise
+                self.restore(session)
+                return
+            del self._lives[session.user_id]
+            gone = live if live.generation else live.replaced
+        elif live.replaced is not None and live.replaced.session is session:
+            gone, live.replaced = live.replaced, None
+        else:
+            return
+        self._tick.updates.pop(session.user_id, None)
+        if gone is not None and gone.indexed:
+            self._put(gone, "l", 0)
+
+    def forget_all(self) -> None:
+        """The log was lost track of: nothing here can be trusted any more."""
+        self._lives.clear()
+        self._tick.updates.clear()
+
+    def enter_again(self) -> None:
+        """Redis may have lost the index: everybody enters it with his next fix."""
+        for live in self._lives.values():
+            live.indexed = False
+
+    def moved(self, live: Live, latitude: float, longitude: float, heading: float | None) -> None:
+        """The believed position changed: it goes into the next tick, over what waits there."""
+        live.lat, live.lng, live.heading = latitude, longitude, heading
+        live.ts_ms = live.track.at_ms
+        live.cell = cell_of(latitude, longitude)
+        flag = ("m" if live.indexed else "e") if live.available else "-"
+        waiting = self._tick.updates.get(live.driver_id)
+        if waiting is not None and waiting.flag == "e" and flag == "m":
+            flag = "e"
+        sign_ms = self._sign_ms(live, waiting)
+        if flag != "-" or sign_ms or live.jobs:
+            live.indexed = flag != "-"
+            self._put(live, flag, sign_ms)
+
+    def heard(self, live: Live) -> None:
+        """A fix that was not believed is still a sign of life: he is there, only his GPS is not."""
+        waiting = self._tick.updates.get(live.driver_id)
+        sign_ms = self._sign_ms(live, waiting)
+        if sign_ms and waiting is not None:
+            waiting.stale_ms = sign_ms
+        elif sign_ms and live.ts_ms:
+            self._put(live, "-", sign_ms)
+
+    def _sign_ms(self, live: Live, waiting: Update | None) -> int:
+        """How long he counts as alive from now, when that is due to be said again; else 0."""
+        now_ms, silence_ms = self._tick.now_ms(), int(live.policy.stale_s * 1000)
+        if live.generation and now_ms - live.signed_ms > silence_ms // SIGNS_PER_SILENCE:
+            live.signed_ms = now_ms
+            return silence_ms
+        return waiting.stale_ms if waiting is not None else 0
+
+    def ask_to_revive(self, live: Live) -> None:
+        now_ms = self._tick.now_ms()
+        if live.stale and now_ms - live.revived_ms > REVIVE_AGAIN_MS:
+            live.revived_ms = now_ms
+            self.revive(live.session)
+
+    def _put(self, live: Live, flag: str, sign_ms: int) -> None:
+        self._tick.updates[live.driver_id] = Update(
+            live.driver_id,
+            flag,
+            live.generation,
+            live.version,
+            live.cell,
+            live.classes,
+            pack(live.lat, live.lng, live.ts_ms, live.heading),
+            sign_ms,
+            bool(live.jobs),
+        )
+
+    def learn(self, driver: Driver) -> None:
+        """A driver's record, as the log tells it: what he is on, and whether he is in supply."""
+        live = self._lives.get(driver.id)
+        if live is None or driver.generation <= live.floor or driver.version <= live.version:
+            return
+        if driver.device != live.session.device or driver.node != self._tick.node:
+            if live.generation:
+                self._lose(live, driver)
+            return
+        if not driver.online:
+            self._lives.pop(driver.id)
+            self._tick.updates.pop(driver.id, None)
+            return
+        if driver.generation != live.generation:
+            live.indexed, live.signed_ms = False, 0
+            if live.replaced is not None and live.replaced.session is not live.session:
+                self._speaker.superseded(live.replaced.session, driver.generation)
+            live.replaced = None
+        self._adopt(live, driver)
+
+    def _lose(self, live: Live, driver: Driver) -> None:
+        del self._lives[driver.id]
+        self._tick.updates.pop(driver.id, None)
+        self._speaker.superseded(live.session, driver.generation)
+
+    def _adopt(self, live: Live, driver: Driver) -> None:
+        live.generation, live.version = driver.generation, driver.version
+        live.stale, live.available = driver.stale, driver.available
+        live.classes = ",".join(driver.classes)
+        live.jobs = _bindings(driver)
+        if self.areas is not None and (area := self.areas.get(driver.area_id)) is not None:
+            live.policy = area.policy
+        if live.available and live.ts_ms:
+            # free again: he stands in the index now, not only after his next fix
+            live.indexed = True
+            self._put(live, "e", self._sign_ms(live, self._tick.updates.get(driver.id)))
+        elif not live.available:
+            live.indexed = False
+            waiting = self._tick.updates.get(driver.id)
+            if waiting is not None:
+                waiting.flag = "-"
+                waiting.carries = bool(live.jobs)
+
+
+def _bindings(driver: Driver) -> tuple[Binding, ...]:
+    """The jobs on a driver's plan in its order, each with where he is going for it: to the pickup, and from
+    there to the dropoff (nobody tells when a stop on the way is behind him)."""
+    jobs: dict[str, Binding] = {}
+    for stop in driver.plan:
+        known = jobs.get(stop.job_id)
+        if known is None:
+            room = f"{stop.kind}:{stop.job_id}"
+            jobs[stop.job_id] = Binding(room, id_field(stop.kind), stop.job_id, stop.place)
+        elif stop.what == "dropoff" and not _to_pickup(driver, stop.job_id):
+            known.target = stop.place
+    return tuple(jobs.values())
+
+
+def _to_pickup(driver: Driver, job_id: str) -> bool:
+    return any(stop.what == "pickup" and stop.job_id == job_id for stop in driver.plan)
