@@ -12,7 +12,7 @@ from storage.records import UserId
 
 
 class Wire(Protocol):
-    """The client's end, as transport.py gives it."""
+    """The client's end, as engine.py gives it."""
 
     def tell(self, frame: "Frame") -> None: ...
     def tell_latest(self, key: str, text: str) -> None: ...

@@ -1,266 +1,36 @@
 """python-socketio on aiohttp, behind the gate: frames in, frames out, nothing decided.
 
-Stands on these seams of python-socketio 5.18 and python-engineio 4.15 (both pinned):
-`AsyncServer._engineio_server_class`, `_handle_connect`, `_handle_eio_message`, `_handle_disconnect`;
-engineio's `AsyncServer._handle_connect` (which would make its own socket class), `AsyncSocket.receive`,
-`_websocket_handler`, `queue`; `_async["websocket"]`. What is different from stock: one task reads a client's
-frames and keeps their order; an event goes to the gate and nowhere else, so no client can call a handler by
-its name; a frame of rubbish or of a binary kind is answered or closes that client, at once; no compression;
-what waits for a slow client is bounded, and of volatile values only the newest waits.
+Stands on these seams of python-socketio 5.18 (pinned): `AsyncServer._engineio_server_class`, `_handle_connect`,
+`_handle_eio_message`, `_handle_disconnect`; and `_async["websocket"]` of engineio. What is different from stock:
+an event goes to the gate and nowhere else, so no client can call a handler by its name; rubbish is answered a
+few times, then its client is closed; who is refused for now is dropped, and so comes back by himself.
 """
 
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import engineio
 import msgspec
 import socketio
-from aiohttp import WSMsgType, web
-from engineio import async_socket, exceptions, packet, payload
 from engineio.async_drivers import aiohttp as driver
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from dispatch.commands import Refusal
-from rooms import metrics
+from rooms import engine, metrics
+from rooms.engine import Engine, WebSocket, Wire
 from rooms.gate import Gate, holds_nul, refused
-from rooms.session import Bucket, Frame, Session
+from rooms.session import Frame, Session
 from rooms.tasks import Tasks
 
-logger = logging.getLogger(__name__)
-for _name in ("engineio", "socketio", "engineio.server", "socketio.server"):
+for _name in ("socketio", "socketio.server"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # they log what clients send
-payload.Payload.max_decode_packets = 128  # a phone that was offline posts its backlog at once
 
-CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
 RUBBISH_MAX = 10  # so many undecodable frames, and the client is closed
-FRAMES_A_SECOND, FRAMES_AT_ONCE = 200.0, 1000.0  # of one client, whatever they hold; beyond it he is closed
-FRAMES_A_TURN = 32  # of one client, before the others get their turn
-RUBBISH = (ValueError, KeyError, IndexError, RecursionError)  # what decoding a frame can raise
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-
-
-class Latest(packet.Packet):  # type: ignore[misc]
-    """A volatile frame in the queue, whose text may be replaced until it is written."""
-
-    written = False
-
-    def encode(self, b64: bool = False) -> Any:
-        self.written = True
-        return super().encode(b64)
-
-
-class Wire:
-    """A client's end, as a session sees it."""
-
-    def __init__(self, socket: "Socket", frames_max: int) -> None:
-        self._socket = socket
-        self._frames_max = frames_max
-        self._latest: dict[str, Latest] = {}
-
-    def tell(self, frame: Frame) -> None:
-        if frame.wire is None:
-            frame.wire = packet.Packet(packet.MESSAGE, data=frame.text)
-        self._put(frame.wire)
-
-    def tell_latest(self, key: str, text: str) -> None:
-        waiting = self._latest.get(key)
-        if waiting is not None and not waiting.written:
-            waiting.data = text
-            return
-        if len(self._latest) > 64:
-            self._latest = {k: p for k, p in self._latest.items() if not p.written}
-        self._latest[key] = latest = Latest(packet.MESSAGE, data=text)
-        self._put(latest)
-
-    def _put(self, frame: Any) -> None:
-        queue = self._socket.queue
-        if self._socket.closed or self._socket.closing or self._socket.aborted:
-            return
-        if queue.qsize() >= self._frames_max:
-            self.close("slow client")
-            return
-        queue.put_nowait(frame)
-
-    def close(self, why: str) -> None:
-        metrics.CLOSED.labels(why).inc()
-        self._socket.abort()
-
-
-class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
-    """One Engine.IO client."""
-
-    http: web.Request | None = None
-    connected: bool
-    aborted = False
-
-    def __init__(self, server: "Engine", sid: str) -> None:
-        super().__init__(server, sid)
-        self._frames = Bucket(FRAMES_AT_ONCE)
-        self._turn = 0
-
-    def abort(self) -> None:
-        """Drops the connection under the client, who so comes back by itself; what he sent and nobody has read
-        is heard no more. A polling client has no connection of its own: he is told at his next request."""
-        if self.aborted:
-            return
-        self.aborted = True
-        request = self.http
-        if request is not None and request.transport is not None:
-            request.transport.abort()
-        else:
-            self.server.tasks.start(self.close(abort=True), "close")
-
-    async def receive(self, pkt: Any) -> None:
-        if self.aborted:
-            raise exceptions.SocketIsClosedError
-        if not self._frames.take(time.monotonic(), FRAMES_A_SECOND, FRAMES_AT_ONCE):
-            metrics.CLOSED.labels("flood").inc()
-            self.abort()
-            raise exceptions.SocketIsClosedError
-        self._turn += 1
-        if self._turn % FRAMES_A_TURN == 0:
-            await asyncio.sleep(0)
-        if pkt.packet_type == packet.MESSAGE:
-            await self.server.on_message(self.sid, pkt.data)
-        else:
-            await super().receive(pkt)
-
-    async def close(self, wait: bool = True, abort: bool = False, reason: Any = None) -> None:
-        """Never waits for the client to fetch what is queued; a poll that is under way ends now."""
-        await super().close(wait=False, abort=abort, reason=reason)
-        self.queue.put_nowait(None)
-
-    async def handle_post_request(self, environ: dict[str, Any]) -> None:
-        try:
-            await super().handle_post_request(environ)
-        except RUBBISH as error:
-            raise exceptions.EngineIOError("rubbish") from error  # closes this client with a 400
-
-    async def _websocket_handler(self, ws: "WebSocket") -> None:
-        if self.connected:
-            if not await self._upgrade(ws):
-                return
-        else:
-            self.connected = self.upgraded = True
-        self.http = ws.request
-        writer = self.server.tasks.start(self._write(ws), "writer")
-        reason = self.server.reason.TRANSPORT_CLOSE
-        try:
-            while (text := await ws.read(self.server.ping_interval + self.server.ping_timeout)) is not None:
-                await self.receive(packet.Packet(encoded_packet=text))
-        except (*RUBBISH, exceptions.EngineIOError):
-            reason = self.server.reason.TRANSPORT_ERROR  # rubbish: this client is closed, now
-        except TimeoutError:
-            reason = self.server.reason.PING_TIMEOUT
-        finally:
-            await self.close(abort=True, reason=reason)
-            await writer
-
-    async def _upgrade(self, ws: "WebSocket") -> bool:
-        """The probe handshake of a polling client that moves to this websocket."""
-        self.upgrading = True
-        try:
-            if await ws.read(self.server.ping_timeout) != "2probe":
-                return False
-            await ws.write("3probe")
-            self.queue.put_nowait(packet.Packet(packet.NOOP))  # ends the poll that is under way
-            self.upgraded = await ws.read(self.server.ping_timeout) == "5"
-            return bool(self.upgraded)
-        except TimeoutError:
-            return False
-        finally:
-            self.upgrading = False
-
-    async def _write(self, ws: "WebSocket") -> None:
-        try:
-            while (pkt := await self.queue.get()) is not None:
-                await ws.write(pkt.encode())
-        except (ConnectionError, RuntimeError):
-            pass  # gone; the reader notices too
-        finally:
-            await ws.close()
-
-
-class WebSocket:
-    """aiohttp's websocket as Engine.IO's socket wants it: text frames only, no compression."""
-
-    def __init__(self, handler: Callable[["WebSocket"], Awaitable[None]], server: "Engine") -> None:
-        self._handler = handler
-        self._ws = web.WebSocketResponse(max_msg_size=server.max_http_buffer_size, compress=False)
-        self.request: web.Request | None = None
-
-    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
-        self.request = environ["aiohttp.request"]
-        await self._ws.prepare(environ["aiohttp.request"])
-        await self._handler(self)
-        return self._ws
-
-    async def read(self, timeout_s: float) -> str | None:
-        """The next text frame; None when the client has gone. Raises TimeoutError, ValueError for binary."""
-        message = await self._ws.receive(timeout_s)
-        if message.type is WSMsgType.TEXT:
-            return str(message.data)
-        if message.type is WSMsgType.BINARY:
-            raise ValueError("binary frame")
-        return None
-
-    async def write(self, text: str) -> None:
-        await self._ws.send_str(text)
-
-    async def close(self) -> None:
-        await self._ws.close()
-
-
-class Engine(engineio.AsyncServer):  # type: ignore[misc]
-    """Engine.IO with our socket class. `on_message` is the Socket.IO server's ear."""
-
-    on_message: Callable[[str, Any], Awaitable[None]]
-    start_service_task: bool
-    tasks: Tasks
-
-    async def _handle_connect(
-        self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None
-    ) -> Any:
-        if self.start_service_task:
-            self.start_service_task = False
-            self.service_task_handle = self.start_background_task(self._service_task)
-        sid = self.generate_id()
-        socket = self.sockets[sid] = Socket(self, sid)
-        opening = {
-            "sid": sid,
-            "upgrades": self._upgrades(sid, transport),
-            "pingTimeout": int(self.ping_timeout * 1000),
-            "pingInterval": int(self.ping_interval * 1000),
-            "maxPayload": self.max_http_buffer_size,
-        }
-        await socket.send(packet.Packet(packet.OPEN, opening))
-        await self._trigger_event("connect", sid, environ, run_async=False)
-        socket.schedule_ping()
-        asyncio.get_running_loop().call_later(CONNECT_S, self.drop_silent, sid)
-        if transport == "websocket":
-            response = await socket.handle_get_request(environ)
-            if socket.closed:
-                self.sockets.pop(sid, None)
-            return response
-        socket.connected = True
-        try:
-            return self._ok(await socket.poll(), jsonp_index=jsonp_index)
-        except exceptions.QueueEmpty:
-            return self._bad_request()
-
-    silent: Callable[[str], bool]
-
-    def drop_silent(self, sid: str) -> None:
-        socket = self.sockets.get(sid)
-        if socket is not None and self.silent(sid):
-            metrics.CLOSED.labels("no CONNECT").inc()
-            socket.abort()
 
 
 class Server(socketio.AsyncServer):  # type: ignore[misc]
@@ -319,7 +89,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         if namespace in (None, "/"):
             self._end(eio_sid)
             # who has left and not gone gets as long as who has not come in
-            asyncio.get_running_loop().call_later(CONNECT_S, self.eio.drop_silent, eio_sid)
+            asyncio.get_running_loop().call_later(engine.CONNECT_S, self.eio.drop_silent, eio_sid)
         await super()._handle_disconnect(eio_sid, namespace, reason)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: Any) -> None:

@@ -12,7 +12,7 @@ import jwt
 import msgspec
 import pytest
 
-from rooms import transport
+from rooms import engine, transport
 from rooms.handlers import HANDLERS
 from rooms.identity import KeyRing, Ring
 from server.app import running
@@ -145,7 +145,7 @@ async def test_who_says_no_connect_is_closed(
     database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither before a CONNECT nor after a DISCONNECT does a socket stay for longer than CONNECT_S."""
-    monkeypatch.setattr(transport, "CONNECT_S", 0.3)
+    monkeypatch.setattr(engine, "CONNECT_S", 0.3)
     Ring.new().write(tmp_path / "keys.json")
     settings = Settings(
         database_url=database_url, redis_url=redis_url, port=0, keys_file=str(tmp_path / "keys.json")
