@@ -12,7 +12,7 @@ from rooms.handlers import ANY, HANDLERS, Handler
 
 HEAD = """# The Socket.IO protocol
 
-Printed by `dispatch protocol`; do not edit. Namespace `/`, path `/socket.io/`, Engine.IO 4. Log in with
+Printed by `.venv/bin/dispatch protocol`; do not edit. Namespace `/`, path `/socket.io/`, Engine.IO 4. Log in with
 `auth: {token}` in the handshake (or the header `Authorization: Bearer …`). Every event has one argument, an
 object; every event may carry an ack, which gets `{"ok": true, …}` or
 `{"ok": false, "error": {code, message, retry}}`; a refusal without an ack comes as the event `error`.

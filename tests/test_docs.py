@@ -7,21 +7,28 @@ import pytest
 
 from rooms import protocol
 from server import settings
+from server.http import routes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+#: By way of another file: `>` empties a page even when the command fails.
+PRINT = "run: .venv/bin/dispatch {} > page.new && mv page.new docs/{}.md"
 
 
 def test_the_settings_page_is_what_the_settings_say() -> None:
-    assert (ROOT / "docs" / "settings.md").read_text() == settings.table(), (
-        "run: dispatch settings > docs/settings.md"
+    assert (ROOT / "docs" / "settings.md").read_text() == settings.table(), PRINT.format(
+        "settings", "settings"
     )
 
 
 def test_the_protocol_page_is_what_the_classes_say() -> None:
-    assert (ROOT / "docs" / "protocol.md").read_text() == protocol.page(), (
-        "run: dispatch protocol > docs/protocol.md"
+    assert (ROOT / "docs" / "protocol.md").read_text() == protocol.page(), PRINT.format(
+        "protocol", "protocol"
     )
+
+
+def test_the_http_page_is_what_the_routes_say() -> None:
+    assert (ROOT / "docs" / "http.md").read_text() == routes.page(), PRINT.format("routes", "http")
 
 
 @pytest.mark.parametrize("name", ["driver", "passenger"])

@@ -31,9 +31,9 @@ NOT_OF_PERSONS = ("spatial_ref_sys", "schema_migrations", "audit_log", "drain_cu
 
 
 def test_every_event_and_route_has_an_entry() -> None:
-    assert set(matrix.EVENTS) == set(HANDLERS), "an event without its attack, or an attack without its event"
+    assert set(matrix.EVENTS) == set(HANDLERS), "tests/matrix.py: an event without its attack, or the reverse"
     served = {(route.method, route.path) for route in ROUTES}
-    assert set(matrix.ROUTES) == served, "a route without its tries, or tries without their route"
+    assert set(matrix.ROUTES) == served, "tests/matrix.py: a route without its tries, or the reverse"
 
 
 async def _people(stack: RunningStack, mark: str) -> dict[str, Person]:

@@ -53,7 +53,7 @@ ROUTES: tuple[Route, ...] = (
 
 HEAD = """# HTTP
 
-Printed by `dispatch routes`; do not edit. Every answer is
+Printed by `.venv/bin/dispatch routes`; do not edit. Every answer is
 `{success, data?, message?, error?, code?, details?, timestamp}`; failures are never 2xx. Send the header
 `Authorization: Bearer …`. Unknown query and body keys are ignored, and `/api/api/…` is `/api/…`. What is
 wrong is 400, a missing or bad token 401, what you may not do 403, what you may not see 404, too often 429,
