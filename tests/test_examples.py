@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
+import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -15,7 +18,8 @@ from storage import areas
 from tests.stack import RunningStack
 from tests.support import wait_until
 
-EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "docs" / "examples"
 PASSWORD = "Wheels4!all"
 WEST, SOUTH, EAST, NORTH = 36.1, 49.9, 36.4, 50.1
 RING = [[WEST, SOUTH], [EAST, SOUTH], [EAST, NORTH], [WEST, NORTH], [WEST, SOUTH]]
@@ -87,3 +91,32 @@ async def test_the_driver_of_the_readme_drives_its_passenger(stack: RunningStack
     assert "car at 49.994 36.231" in heard
     assert heard.rstrip().endswith("completed")
     assert "'state': 'completed'" in await driver.end()
+
+
+async def curl(command: str) -> dict[str, Any]:
+    """What a curl line of the README does, without curl."""
+    _, url, *words = shlex.split(command)
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert set(options) <= {"-H", "-d"}
+    headers = dict([options["-H"].split(": ", 1)]) if "-H" in options else {}
+    method = "POST" if "-d" in options else "GET"
+    async with aiohttp.ClientSession() as http:
+        answer = await http.request(method, url, headers=headers, data=options.get("-d"))
+        assert answer.status == 200, await answer.text()
+        said: dict[str, Any] = await answer.json()
+        return said
+
+
+async def test_the_curl_lines_of_the_readme_work(stack: RunningStack) -> None:
+    lines = re.findall(r"^curl .*$", (ROOT / "README.md").read_text(), re.M)
+    assert len(lines) == 3
+    words = {
+        "http://127.0.0.1:8080": stack.url,
+        "EMAIL": await register(stack.url, "passenger"),
+        "PASSWORD": PASSWORD,
+    }
+    for line in lines:
+        said = await curl(re.sub("|".join(words), lambda found: words[found[0]], line))
+        if "/login" in line:
+            words["ACCESS_TOKEN"] = said["data"]["accessToken"]
+    assert said["data"] == []

@@ -4,6 +4,7 @@ import asyncio, sys, uuid, aiohttp, socketio
 async def main(url, email, password):
     async with aiohttp.ClientSession() as http:
         login = await http.post(f"{url}/api/auth/login", json={"email": email, "password": password})
+        login.raise_for_status()
         token = (await login.json())["data"]["accessToken"]
     sio, done = socketio.AsyncClient(), asyncio.Event()
     sio.on("driver_assigned", lambda e: print("assigned:", e["driverName"], e["vehicle"], e["etaSeconds"], "s"))
