@@ -38,8 +38,6 @@ BEFORE_PICKUP = {
     "ride": frozenset({"assigned", "arrived"}),
     "package": frozenset({"assigned", "arrived_pickup"}),
 }
-#: Nobody carries the job.
-UNASSIGNED = frozenset({"scheduled", "searching", "offered"})
 NO_SUPPLY = {"ride": "no_driver", "package": "no_courier"}
 
 WORDS: dict[str, dict[str, str]] = {

@@ -52,7 +52,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # The job
     quote_s: Duration = 300.0  # A quoted fare is kept for this long.
     no_show_wait_s: Duration = 300.0  # After so long at the pickup a driver may leave without the passenger.
-    job_ttl_s: Duration = 900.0  # A finished job's live record can still be read for this long.
     max_trip_m: Annotated[float, Meta(ge=100.0, le=2_000_000.0)] = 100_000.0  # Longest trip, detour included.
     max_weight_kg: Annotated[float, Meta(ge=0.1, le=10_000.0)] = 50.0  # Heaviest parcel (ARYV 4.4).
     otp_required: bool = False  # A ride starts only with the code that the passenger was given.
@@ -62,8 +61,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def scaled(policy: Policy, n: float) -> Policy:
     """The same rules in a city that runs `n` times as fast, for a replay: its durations / n, its speeds * n.
 
-    `offer_grace_s`, `stale_fix_s`, `job_ttl_s` and `quote_s` stay: they allow for the network, for phones and
-    for late readers, which a replay does not speed up.
+    `offer_grace_s`, `stale_fix_s` and `quote_s` stay: they allow for the network and for phones, which a
+    replay does not speed up.
     """
     return msgspec.structs.replace(
         policy,

@@ -8,13 +8,13 @@ from dispatch.lifecycle import (
     NO_SUPPLY,
     OVER,
     TABLES,
-    UNASSIGNED,
     WORDS,
     from_client,
     step,
 )
 
 KINDS = ("ride", "package")
+UNASSIGNED = frozenset({"scheduled", "searching", "offered"})  # nobody carries the job
 # PROTOCOL.md "Vocabulary", written down again from there: word, then the states it stands for.
 SPOKEN = {
     "ride": {

@@ -5,7 +5,7 @@ import pytest
 
 from dispatch.policy import Policy, scaled
 
-KEPT_BY_A_REPLAY = {"offer_grace_s", "stale_fix_s", "job_ttl_s", "quote_s"}
+KEPT_BY_A_REPLAY = {"offer_grace_s", "stale_fix_s", "quote_s"}
 
 
 def test_the_defaults_are_within_their_own_ranges() -> None:
@@ -22,6 +22,7 @@ def test_the_defaults_are_within_their_own_ranges() -> None:
         '{"offer_s": "15"}',
         '{"offer_s": null}',
         '{"offers_s": 15}',
+        '{"job_ttl_s": 900}',
         '{"candidates": 0}',
         '{"candidates": 2.5}',
         '{"search_radius_m": 12001}',
