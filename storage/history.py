@@ -1,7 +1,8 @@
 """Reading what happened: one named query, plain dicts for HTTP, keyset pages. Nothing is written here.
 
 Who asks is a parameter of every query, and the query itself decides what he may read: a job, its facts, chat
-and track are for its requester, its present or last driver and administrators; lists of everybody are for
+and track are for its requester, its present or last driver (facts and chat only since his assignment) and
+administrators; lists of everybody are for
 administrators and empty for all others. Codes are nowhere in these tables. History is behind the live state
 by the drain's delay; `lag` says by how much.
 """

@@ -80,11 +80,11 @@ async def test_only_parties_and_admins_read_a_job(town: Town) -> None:
     for kind in ("ride", "package"):
         job = town.job(kind, parcel=Parcel(size="small") if kind == "package" else None)
         await town.keep(job)
-        await town.say(job, job.room, 1, "driver_assigned", 1)
+        await town.say(job, job.room, 1, "driver_assigned", 61)
         await town.say(job, f"user:{town.bob}", 1, "offer", 0)
         await town.conn.execute(
             "insert into chat_messages values ($1, $2, $3, $4, 'Ann', 'text', 'hello', $5)",
-            job.id, new_id(), kind, town.ann, START,
+            job.id, new_id(), kind, town.ann, START + timedelta(minutes=2),
         )  # fmt: skip
         await town.drive(job, 3)
         await town.conn.execute("delete from locations where job_id <> $1", job.id)
@@ -207,8 +207,26 @@ async def test_bad_cursor_is_refused(town: Town, cursor: str) -> None:
             await ask
 
 
+async def test_a_later_driver_reads_what_was_said_since_he_has_the_job(town: Town) -> None:
+    for kind in ("ride", "package"):
+        job = town.job(kind, parcel=Parcel(size="small") if kind == "package" else None)  # assigned at 60 s
+        await town.keep(job)
+        for seq, (event, at_s) in enumerate((("before", 30), ("assigned", 60), ("after", 90)), 1):
+            await town.say(job, job.room, seq, event, at_s)
+            await town.conn.execute(
+                "insert into chat_messages values ($1, $2, $3, $4, 'Ann', 'text', $5, $6)",
+                job.id, new_id(), kind, town.ann, event, START + timedelta(seconds=at_s),
+            )  # fmt: skip
+        whole, late = ["before", "assigned", "after"], ["assigned", "after"]
+        for asker, words in ((town.ann, whole), (town.di, whole), (town.bob, late)):
+            read = await town.history.job(asker, kind, job.id)
+            assert read is not None
+            assert [fact["event"] for fact in read["facts"]] == words
+            assert [line["message"] for line in read["messages"]] == words
+
+
 async def test_facts_and_messages_in_order(town: Town) -> None:
-    job = town.job("ride")
+    job = town.job("ride", assigned_ms=ms())
     await town.keep(job)
     for seq in range(1, 8):
         await town.say(job, job.room, seq, f"event_{seq}", seq // 3)

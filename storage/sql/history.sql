@@ -36,16 +36,19 @@ select u.id, u.first_name, u.last_name, u.phone, u.profile_picture,
 select id, make, model, year, color, license_plate, capacity from vehicles where id = any ($1)
 
 -- name: facts
--- What was said in a job's own room, in order, behind ($4, $5); user rooms stay their user's.
+-- What was said in a job's own room, in order, behind ($4, $5); user rooms stay their user's. A driver reads what
+-- was said since he has the job: what was before was between others.
 select room, epoch, seq, event, payload, by_user, at
   from job_events
  where kind = $2 and job_id = $3 and room = $2 || ':' || $3::text and (at, seq) > ($4, $5::bigint)
    and exists (select from jobs where kind = $2 and id = $3
-                  and ($1 in (requester_id, driver_id) or is_admin($1)))
+                  and ($1 = requester_id or is_admin($1)
+                       or ($1 = driver_id and at >= coalesce(assigned_at, created_at))))
  order by at, seq limit $6
 
 -- name: messages
--- A job's chat in order, behind ($4, $5), each line with when the first other party had read it.
+-- A job's chat in order, behind ($4, $5), each line with when the first other party had read it; to a driver since
+-- he has the job.
 select m.id, m.sender_id, m.sender_name, m.type, m.text, m.sent_at,
        (select min(r.read_at) from chat_reads r
           join chat_messages upto on upto.job_id = r.job_id and upto.id = r.message_id
@@ -53,7 +56,8 @@ select m.id, m.sender_id, m.sender_name, m.type, m.text, m.sent_at,
   from chat_messages m
  where m.kind = $2 and m.job_id = $3 and (m.sent_at, m.id) > ($4, $5)
    and exists (select from jobs where kind = $2 and id = $3
-                  and ($1 in (requester_id, driver_id) or is_admin($1)))
+                  and ($1 = requester_id or is_admin($1)
+                       or ($1 = driver_id and m.sent_at >= coalesce(assigned_at, created_at))))
  order by m.sent_at, m.id limit $6
 
 -- name: track
