@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from storage import keys
 from storage.fixrows import Fix, Packer, days_of
+from storage.owners import jobs_of, owners_of
 from storage.projection import Refused, Row, merge, project
 from storage.sink import SQL, Sink
 
@@ -156,21 +157,22 @@ class FactsStream(Stream):
         super().__init__(shard, redis, tally, batch)
         self.key = keys.facts(shard)
         self._max_age_ms = max_age_s * 1000
-        self._tables: dict[str, list[Row]] = {}
+        self._rows: list[Row] = []
         self._refused: list[Refused] = []
 
     async def _prepare(self, read: Read) -> None:
-        rows: list[Row] = []
-        self._refused = []
+        self._rows, self._refused = [], []
         for stream_id, fields in read.entries:
             good, bad = project(stream_id, fields, self._shard, read.life)
-            rows += good
+            self._rows += good
             self._refused += bad
-        self._tables = merge(rows)
 
     async def _write(self, sink: Sink) -> None:
-        await sink.write_rows(self._tables)
-        await sink.refuse(self._refused)
+        # asked behind the cursor's lock, so that what the batch before wrote is seen
+        owners = owners_of(await self._conn.fetch(SQL["owners"], jobs_of(self._rows)))
+        rows, foreign = owners.sort(self._rows)
+        await sink.write_rows(merge(rows))
+        await sink.refuse([*self._refused, *foreign])
 
     def _keep_from(self, cursor: Cursor, now_ms: int) -> str:
         """Drained facts stay for nodes that are slow to read them."""

@@ -2,7 +2,8 @@
 
 Guarantees: every record and every numbered event of an entry becomes exactly one row, or the entry as a
 whole is Refused with a reason; projecting an entry again gives the same rows. The secret code of a job is
-in no row: it is taken out of records and payloads here, the only door to the tables.
+in no row: it is taken out of records and payloads here, the only door to the tables. What is refused carries
+neither codes nor what people said: dead letters are read by operators.
 
 A row's `table` is also the name of the statement in storage/sql/drain.sql that writes it. Rows of one table
 with the same key supersede each other: `merge` keeps the last and links the others behind it.
@@ -17,6 +18,10 @@ from storage.facts import Entry, entry_of
 from storage.records import Drained, Driver, Job, Message, Offer, Read
 
 SECRETS = frozenset({"code", "otp"})
+#: Fields of an entry that hold records, spoken texts and codes.
+UNSHOWN = frozenset({b"d", b"p"})
+#: Values of a row that hold what people said.
+SPOKEN = frozenset({"text", "payload", "note"})
 EVENTS = {"ride": "ride_events", "package": "package_events"}
 JOBS = {"ride": "rides", "package": "packages"}
 #: Tables in the order in which a batch is written, always the same: two drains cannot deadlock.
@@ -68,9 +73,16 @@ def project(
         event = _event_row(entry, records)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        content = b" ".join(b"%s=%s" % pair for pair in fields.items() if pair[0] != b"d")
+        content = b" ".join(b"%s=%s" % pair for pair in fields.items() if pair[0] not in UNSHOWN)
         return [], [Refused(stream_id.decode(), 0, "entry", "", reason, content)]
     return ([event, *rows] if event else rows), []
+
+
+def shown(values: Any) -> bytes:
+    """What a dead letter shows of a row: all but what people said."""
+    if isinstance(values, dict):
+        values = {key: value for key, value in values.items() if key not in SPOKEN}
+    return msgspec.json.encode(values)
 
 
 def merge(rows: list[Row]) -> dict[str, list[Row]]:
@@ -139,7 +151,10 @@ def _record_row(entry: Entry, item: int, record: Drained, shard: str, life: str)
         case Message():
             return Row("chat_messages", (record.job_id, record.id), entry.id, item, values)
         case Read():
-            return Row("chat_reads", (record.job_id, record.reader_id), entry.id, item, values)
+            # per message: which of them is the last to be read, only the messages can tell (drain.sql)
+            return Row(
+                "chat_reads", (record.job_id, record.reader_id, record.message_id), entry.id, item, values
+            )
     values |= {"shard": shard, "life": life, "committed_ms": entry.at_ms}
     return Row(table, (record.id,), entry.id, item, values)
 

@@ -10,11 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import asyncpg
-import msgspec
 
 from storage.fixrows import COLUMNS, Fix, copy_bytes, describe
 from storage.postgis import queries
-from storage.projection import TABLES, Refused, Row
+from storage.projection import TABLES, Refused, Row, shown
 
 SQL = queries("drain")
 #: Classes of SQLSTATE that speak of the row: data exception, integrity, a limit of the program.
@@ -105,8 +104,8 @@ class Sink:
 
 def _letter(row: Row | Fix, error: asyncpg.PostgresError) -> Refused:
     target, content = (row.table, row.values) if isinstance(row, Row) else ("locations", describe(row))
-    body = msgspec.json.encode(content)
-    return Refused(row.entry_id, row.item, target, error.sqlstate or "", str(error), body)
+    # the error's detail would quote the row, and with it what people said
+    return Refused(row.entry_id, row.item, target, error.sqlstate or "", str(error.args[0]), shown(content))
 
 
 def _storable(text: str) -> str:

@@ -80,9 +80,11 @@ class Feeder:
         payload: dict[str, Any] | None = None,
         records: Sequence[Drained] = (),
         by: str = "",
+        *,
+        at_ms: int = 0,
     ) -> str:
-        """One fact; answers its stream id."""
-        now_ms, seq, text = int(time.time() * 1000), 0, b""
+        """One fact, of now or of another moment; answers its stream id."""
+        now_ms, seq, text = at_ms or int(time.time() * 1000), 0, b""
         if event:
             seq = self._seq[room] = self._seq.get(room, 0) + 1
             text = msgspec.json.encode(

@@ -110,8 +110,9 @@ on conflict (id) do update set
      excluded.offer_id, excluded.offers, excluded.excluded, excluded.scheduled_at, excluded.searching_at,
      excluded.assigned_at, excluded.arrived_at, excluded.started_at, excluded.ended_at, excluded.reason,
      excluded.ended_by, excluded.needs_person, excluded.version, excluded.life, excluded.committed_at)
-where rides.version < excluded.version
-   or (rides.life <> excluded.life and rides.committed_at < excluded.committed_at)
+where rides.passenger_id = excluded.passenger_id  -- the sink refuses others by name
+  and (rides.version < excluded.version
+   or (rides.life <> excluded.life and rides.committed_at < excluded.committed_at))
 
 -- name: packages
 -- Packages, as the newest commit left them.
@@ -152,8 +153,15 @@ on conflict (id) do update set
      excluded.searching_at, excluded.assigned_at, excluded.arrived_at, excluded.started_at,
      excluded.ended_at, excluded.reason, excluded.ended_by, excluded.needs_person, excluded.version,
      excluded.life, excluded.committed_at)
-where packages.version < excluded.version
-   or (packages.life <> excluded.life and packages.committed_at < excluded.committed_at)
+where packages.sender_id = excluded.sender_id
+  and (packages.version < excluded.version
+   or (packages.life <> excluded.life and packages.committed_at < excluded.committed_at))
+
+-- name: owners
+-- Whose the jobs of these ids are, as they stand here before a batch, and when they ended.
+select id, 'ride' as kind, passenger_id as requester_id, ended_at from rides where id = any ($1)
+union all
+select id, 'package', sender_id, ended_at from packages where id = any ($1)
 
 -- name: ride_events
 -- What was said about rides; said again under the same number it is the same.
@@ -180,13 +188,18 @@ select job_id, id, kind, sender_id, sender_name, type, text, from_ms(sent_ms)
 on conflict do nothing
 
 -- name: chat_reads
--- How far each reader has read; never back.
+-- How far each reader has read, in the order of the messages: a late word of an earlier one moves nothing back.
 insert into chat_reads (job_id, reader_id, message_id, read_at)
-select job_id, reader_id, message_id, from_ms(read_ms)
+select distinct on (r.job_id, r.reader_id) r.job_id, r.reader_id, r.message_id, from_ms(r.read_ms)
   from json_to_recordset($1) as r (job_id uuid, reader_id uuid, message_id uuid, read_ms bigint)
+  left join chat_messages m on m.job_id = r.job_id and m.id = r.message_id
+ order by r.job_id, r.reader_id, m.sent_at desc nulls last, m.id desc nulls last, r.read_ms
 on conflict (job_id, reader_id) do update
    set message_id = excluded.message_id, read_at = excluded.read_at
- where chat_reads.read_at < excluded.read_at
+ where exists (select from chat_messages later
+                 left join chat_messages known on known.job_id = later.job_id and known.id = chat_reads.message_id
+                where later.job_id = excluded.job_id and later.id = excluded.message_id
+                  and (known.id is null or (later.sent_at, later.id) > (known.sent_at, known.id)))
 
 -- name: routes_of_rides
 -- Draws finished rides ($3 at most) once the fixes stream was drained $2 s beyond their end. Late fixes of a phone
