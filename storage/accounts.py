@@ -209,6 +209,10 @@ class Accounts:
             vehicle=vehicle,
         )
 
+    async def id_taken(self, job_id: str, user_id: UserId) -> bool:
+        """Whether history has a job of this id that the user cannot mean: another's, or one that is over."""
+        return bool(await self._database.fetchval(SQL["job_id_taken"], job_id, user_id))
+
     async def vehicle(self, vehicle_id: str, user_id: UserId) -> Vehicle | None:
         """A vehicle of this user; None for anybody else's."""
         if not is_uuid(vehicle_id):

@@ -14,6 +14,9 @@ JobId = NewType("JobId", str)
 OfferId = NewType("OfferId", str)
 Room = NewType("Room", str)
 
+#: So many jobs of one requester may be open at once; all of them fit into what `connected` tells.
+OPEN_JOBS_MAX = 20
+
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     latitude: float

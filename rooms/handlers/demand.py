@@ -16,7 +16,11 @@ from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
 from rooms.quotes import Quoted, trip_digest
 from rooms.session import Session
-from storage.records import JobId, Parcel
+from storage.log import Conflict
+from storage.records import OPEN_JOBS_MAX, Job, JobId, Parcel
+from storage.shard import Unavailable
+
+JOB_IDS = uuid.UUID("6f1c7c0e-4c3b-4c1a-9a57-0d8f3f6f2b11")  # the namespace of ids made of a commandId
 
 
 async def quote(house: House, session: Session, message: m.Quote) -> Answer:
@@ -77,8 +81,52 @@ def _quoted_minor(house: House, session: Session, quote_id: str | UnsetType, tri
     return house.quotes.fare_minor(quote_id, session.user_id, trip, house.fixes.now_ms())
 
 
+def _is_known(message: m.Reliable, given: str | UnsetType) -> bool:
+    """Whether the client can say the job's id again."""
+    return given is not UNSET or message.command_id is not UNSET
+
+
+def _job_id(session: Session, message: m.Reliable, given: str | UnsetType) -> JobId:
+    """The id the client chose; else one that the same `commandId` of the same user gives again, so that its
+    repeat finds the room where the first answer is; else a new one."""
+    if not isinstance(given, UnsetType):
+        return JobId(given.lower())
+    if not isinstance(message.command_id, UnsetType):
+        return JobId(str(uuid.uuid5(JOB_IDS, f"{session.user_id}:{message.command_id}")))
+    return JobId(str(uuid.uuid4()))
+
+
+async def _open(house: House, command: c.OpenJob, *, known: bool) -> Answer:
+    """Opens the job, unless its id was used before or its requester has too many. A job that lives is the
+    desk's to answer for, whatever these say of it: it knows repeats from thefts.
+
+    The number of open jobs is read here, before the commit and not in it: one connection's commands are in
+    order, so only requests that race over several can exceed it, by as many as there are. That bounds what
+    one account can cost; exactness would need another key and argument in every commit.
+    """
+    refusal = None
+    try:
+        if known and await house.accounts.id_taken(command.job_id, command.user):
+            # the live record is gone some time after the end, and no longer guards the id
+            refusal = Refusal("duplicate", "This id is taken.")
+        elif len(await house.desk.log.jobs_of(command.user)) >= OPEN_JOBS_MAX:
+            refusal = Refusal("rate_limited", f"You have {OPEN_JOBS_MAX} open jobs; end one of them first.")
+        if refusal and known and await _lives(house, command.job_id):
+            refusal = None
+    except (Unavailable, Conflict):
+        raise Refusal("unavailable") from None
+    if refusal:
+        raise refusal
+    return await house.desk.run(command)
+
+
+async def _lives(house: House, job_id: JobId) -> bool:
+    loaded = await house.desk.log.load([(Job, job_id)])
+    return loaded.records[Job, job_id] is not None
+
+
 async def request_ride(house: House, session: Session, message: m.RequestRide) -> Answer:
-    job_id = JobId(str(uuid.uuid4()) if message.ride_id is UNSET else message.ride_id.lower())
+    job_id = _job_id(session, message, message.ride_id)
     trip = _ride_trip(message.vehicle_class, message.pickup, message.dropoff, message.stops)
     command = c.OpenJob(
         user=session.user_id,
@@ -97,11 +145,11 @@ async def request_ride(house: House, session: Session, message: m.RequestRide) -
         note=message.note,
         quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
     )
-    return await house.desk.run(command)
+    return await _open(house, command, known=_is_known(message, message.ride_id))
 
 
 async def request_package(house: House, session: Session, message: m.RequestPackage) -> Answer:
-    job_id = JobId(str(uuid.uuid4()) if message.package_id is UNSET else message.package_id.lower())
+    job_id = _job_id(session, message, message.package_id)
     trip = _parcel_trip(message.tier, message.size, message.fragile, message.pickup, message.dropoff)
     command = c.OpenJob(
         user=session.user_id,
@@ -125,7 +173,7 @@ async def request_package(house: House, session: Session, message: m.RequestPack
         ),
         quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
     )
-    return await house.desk.run(command)
+    return await _open(house, command, known=_is_known(message, message.package_id))
 
 
 async def _cancel(house: House, session: Session, message: Any, kind: str, job_id: str) -> Answer:

@@ -99,6 +99,11 @@ select *, true
 insert into courier_profiles (user_id, vehicle_type, is_active, is_available)
 select *, true, true from unnest($1::uuid[], $2::text[]) as n (user_id, vehicle_type);
 
+-- name: job_id_taken
+-- Whether a ride or package of this id is another's than $2's, or over.
+select exists (select from rides where id = $1 and (passenger_id <> $2 or ended_at is not null))
+    or exists (select from packages where id = $1 and (sender_id <> $2 or ended_at is not null));
+
 -- name: audit
 -- Notes what a command of the shell did.
 insert into audit_log (action, subject_type, subject_id, details) values ($1, $2, $3, $4);
