@@ -152,7 +152,7 @@ async def test_history_shows_the_parcel_without_its_code(stack: RunningStack) ->
         await courier.call(STEP, {"packageId": package_id, "status": "delivered", "proof": {"code": code}})
 
         async def delivered() -> dict[str, Any] | None:
-            status, body = await stack.get(courier.person, f"/api/packages/{package_id}")
+            status, body = await stack.get(sender.person, f"/api/packages/{package_id}")
             return body if status == 200 and body["data"]["state"] == "delivered" else None
 
         body = await wait_until(delivered, 10.0)
@@ -163,3 +163,6 @@ async def test_history_shows_the_parcel_without_its_code(stack: RunningStack) ->
         events = [fact["event"] for fact in package["facts"]]
         assert events[:3] == [STEP, STEP, "driver_assigned"] and "notification" not in events
         assert code not in str(body)
+        # the courier reads what was said since he has it
+        _, body = await stack.get(courier.person, f"/api/packages/{package_id}")
+        assert body["data"]["facts"][0]["event"] == "driver_assigned" and code not in str(body)
