@@ -18,6 +18,8 @@ from loadtest.pace import iso_utc
 from loadtest.person import Account, Person, Town
 from loadtest.words import (
     CODE_PREFIX,
+    PACKAGE,
+    PARCEL,
     TERMINAL_STATES,
     UNASSIGNED_STATES,
     Job,
@@ -62,6 +64,9 @@ class Carrier(Person):
     def free(self) -> bool:
         """Online without a job and without an open offer, by this person's own knowledge."""
         return self.state == "idle" and self.ready.is_set()
+
+    def serves(self, kind: Kind, vehicle_class: str) -> bool:
+        return (PARCEL if kind is PACKAGE else vehicle_class) in self._classes
 
     # -- supply
 

@@ -65,10 +65,10 @@ class Customer(Person):
             "notification": self._notified,
         }
 
-    async def order(self, demand: Demand) -> str:
+    async def order(self, demand: Demand, *, driver_free: bool = True) -> str:
         """Asks for a job and watches it; returns how it ended (`refused` when it never began)."""
         self._begin(Job(demand.job_id, demand.kind, demand.pickup, demand.dropoff))
-        self.town.tally.asked(self.id, demand.job_id)
+        self.town.tally.asked(self.id, demand.job_id, driver_free=driver_free)
         answer = await self.ask(demand.kind.request, _request(demand, self.account.name))
         if not answer.get("ok"):
             self.job = None

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import uvloop
 
-from loadtest.carrier import Carrier
+from loadtest.carrier import Carrier, nearest_free_m
 from loadtest.carrying import Habits
 from loadtest.city import Wandering, address_of, point_of, some_corner
 from loadtest.client import Pool
@@ -32,7 +32,7 @@ from loadtest.screen import Screen
 from loadtest.stage import read_people
 from loadtest.tally import Tally
 from loadtest.temper import Temper
-from loadtest.words import PACKAGE, RIDE
+from loadtest.words import PACKAGE, PARCEL, RIDE
 
 FIX_EVERY_S = 4.0
 SPEED_MPS = 11.0
@@ -41,6 +41,7 @@ TRIP_BLOCKS = 6
 PARCEL_SHARE = 0.3
 IDLE_MEAN_S = 420.0
 IDLE_FIRST_S = 540.0  # A city that wakes up all at once has no free driver for half an hour.
+STALE_S, SEARCH_RADIUS_M = 45.0, 6_000.0  # As the demo's areas have them.
 CONNECTS_A_SECOND = 50.0
 STOP_BOUND_S = 1.0
 CLASSES = (["economy"], ["economy", "comfort"], ["economy", "comfort", "premium"])
@@ -73,7 +74,8 @@ class City:
             screen.show(uptime_s, self.carriers, self.customers, self.town.tally)
             rest_s = screen.every_s if seconds is None else min(screen.every_s, seconds - uptime_s)
             await wait_event(ends, rest_s)
-        screen.show(time.monotonic() - started_s, self.carriers, self.customers, self.town.tally)
+        if not (ends.is_set() and screen.redraws):  # whoever ends us writes below the last picture
+            screen.show(time.monotonic() - started_s, self.carriers, self.customers, self.town.tally)
 
     async def end(self) -> None:
         """Sends everybody home, within a bound."""
@@ -86,7 +88,7 @@ class City:
 
     def _carrier(self, account: Account, habits: Habits) -> Carrier:
         source = self.town.temper.source(f"streets/{account.user_id}")
-        classes = ["parcel"] if account.role == "courier" else source.choice(CLASSES)
+        classes = [PARCEL] if account.role == "courier" else source.choice(CLASSES)
         motion = Wandering(source, FIX_EVERY_S, SPEED_MPS)
         return Carrier(self.town, account, motion, habits, classes=classes)
 
@@ -107,8 +109,15 @@ class City:
         while True:
             await customer.ready.wait()
             await customer.finish_left_over()
-            await customer.order(_demand(source))
+            demand = _demand(source)
+            await customer.order(demand, driver_free=self._in_reach(demand))
             await asyncio.sleep(source.expovariate(1 / IDLE_MEAN_S))
+
+    def _in_reach(self, demand: Demand) -> bool:
+        """Whether the city itself knows of a free driver who may take this and is near enough."""
+        able = [each for each in self.carriers if each.serves(demand.kind, demand.vehicle_class)]
+        now_s = self.town.pace.now_s()
+        return nearest_free_m(able, demand.pickup, now_s, STALE_S, SEARCH_RADIUS_M) is not None
 
 
 def _demand(source: random.Random) -> Demand:

@@ -147,9 +147,9 @@ class Ledger(Tally):
         if first != (user, job_id):
             self.leaks["offer to two drivers"] += 1
         self.counts["offers"] += 1
-        asked_s = self._requests.pop(job_id, None)
-        if asked_s is not None:
-            waited_ms = (self._now_s() - asked_s) * 1000
+        asked = self._requests.pop(job_id, None)
+        if asked is not None:
+            waited_ms = (self._now_s() - asked[0]) * 1000
             self.offer_any_ms.add(waited_ms)
             if self.asks[job_id].nearest_m is not None:
                 self.offer_ms.add(waited_ms)

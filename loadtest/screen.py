@@ -1,9 +1,10 @@
-"""The demo city's summary: a few lines, redrawn in place on a terminal, one plain line every few seconds
-elsewhere.
+"""The demo city's summary: a few lines, redrawn in place on a terminal and cut to its width, one plain line
+every few seconds elsewhere.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ class Screen:
         """The city as it is now."""
         lines = summary(uptime_s, carriers, customers, tally)
         if self.redraws:
+            # A line that the terminal breaks in two would stay behind when the next picture is drawn.
+            width = shutil.get_terminal_size().columns - 1
+            lines = [line[:width] for line in lines]
             # Up over what was drawn before, and clear to the end of the screen.
             back = f"\x1b[{self._drawn}F\x1b[J" if self._drawn else ""
             self._out.write(back + "\n".join(lines) + "\n")
@@ -60,6 +64,7 @@ def summary(
         f"  finished rides {counts['finished_ride']}  parcels {counts['finished_package']}"
         f"  cancelled {counts['ended_cancelled']}  not served {counts['ended_no_driver'] + counts['ended_no_courier']}",
         f"  request → offer {_times(tally.offer_ms.quantiles(1, p50=0.5, p95=0.95))}"
+        f"  waited for a driver {counts['waited_for_driver']}",
         f"  fix → watcher {_times(tally.fix_ms.quantiles(1, p50=0.5, p95=0.95))}"
         f"  fixes {counts['fixes_simulated']} (all invented)",
     ]

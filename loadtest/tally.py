@@ -47,7 +47,7 @@ class Tally:
         self.fix_ms = Sample(latency_sample)
         self.late_ms = Sample(latency_sample)
         self._fixes: OrderedDict[FixKey, SentFix] = OrderedDict()
-        self._requests: OrderedDict[str, float] = OrderedDict()
+        self._requests: OrderedDict[str, tuple[float, bool]] = OrderedDict()
         self._now_s = asyncio.get_running_loop().time
 
     def error(self, event: str, code: str) -> None:
@@ -70,10 +70,11 @@ class Tally:
         if len(self._fixes) > FIX_MEMORY:
             self._fixes.popitem(last=False)
 
-    def asked(self, customer: str, job_id: str) -> None:
-        """Call just before a request is written to the socket."""
+    def asked(self, customer: str, job_id: str, *, driver_free: bool = True) -> None:
+        """Call just before a request is written to the socket; only if a driver is free its offer is timed."""
         self.counts["requests"] += 1
-        self._requests[job_id] = self._now_s()
+        self.counts["waited_for_driver"] += not driver_free
+        self._requests[job_id] = self._now_s(), driver_free
         if len(self._requests) > REQUEST_MEMORY:
             self._requests.popitem(last=False)
 
@@ -83,8 +84,8 @@ class Tally:
     def _offered(self, job_id: str) -> None:
         """An offer reached a driver; the first of each job is timed."""
         self.counts["offers"] += 1
-        asked_s = self._requests.pop(job_id, None)
-        if asked_s is not None:
+        asked_s, driver_free = self._requests.pop(job_id, (0.0, False))
+        if driver_free:
             self.offer_ms.add((self._now_s() - asked_s) * 1000)
 
     def heard(self, user: str, event: str, payload: dict[str, Any]) -> None:

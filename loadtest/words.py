@@ -15,6 +15,7 @@ TERMINAL_STATES = frozenset(
     {"completed", "cancelled", "no_driver", "no_show", "delivered", "returned", "no_courier"}
 )
 UNASSIGNED_STATES = frozenset({"scheduled", "searching", "offered"})
+PARCEL = "parcel"  # The class that couriers go online with.
 CODE_PREFIX = "Code: "  # How a sender writes a delivery code into the chat.
 RETRY_CODES = frozenset({"unavailable", "draining"})
 
