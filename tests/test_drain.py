@@ -203,12 +203,9 @@ async def test_route_waits_for_late_fixes(database_url: str, redis_url: str, red
         assert (row[0], row[1]) == (12, 12) and row[2] > 90
         assert tuple(await wait_until(lambda: kept.conn.fetchrow(drawn, empty.id))) == (0, None, None)
         # a later version of the record leaves the route alone
-        await feeder.say(
-            job.room,
-            "x",
-            {},
-            (a_job(id=job.id, state="completed", driver_id=driver, ended_ms=now_ms, version=8),),
-        )
+        later = {"id": job.id, "requester_id": job.requester_id, "version": 8}
+        same = a_job(**later, state="completed", driver_id=driver, ended_ms=now_ms)
+        await feeder.say(job.room, "x", {}, (same,))
         await kept.exactly(feeder)
         assert (await kept.conn.fetchrow(drawn, job.id))[0] == 12
 

@@ -26,8 +26,9 @@ async def test_refused_fact_alone(database_url: str, redis_url: str, redis: Redi
     bad_id = await feeder.say("ride:not-a-uuid", "ride_status_update", {}, (a_driver(),))
     feeder.told.discard(("ride:not-a-uuid", feeder.epoch, 1))
     # the newest version of a record is refused: the one before it is kept
-    await feeder.say(good.room, "", {}, (a_job(id=good.id, version=2, reason="two"),))
-    worst = await feeder.say(good.room, "", {}, (a_job(id=good.id, version=3, seats=-1),))
+    same = {"id": good.id, "requester_id": good.requester_id}
+    await feeder.say(good.room, "", {}, (a_job(**same, version=2, reason="two"),))
+    worst = await feeder.say(good.room, "", {}, (a_job(**same, version=3, seats=-1),))
     async with running(drain_settings(database_url, redis_url)) as drain, looking(database_url) as kept:
         await kept.exactly(feeder)
         letters = {(row["entry_id"], row["target"], row["sqlstate"]) for row in await kept.letters()}

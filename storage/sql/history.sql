@@ -41,9 +41,9 @@ select id, make, model, year, color, license_plate, capacity from vehicles where
 select room, epoch, seq, event, payload, by_user, at
   from job_events
  where kind = $2 and job_id = $3 and room = $2 || ':' || $3::text and (at, seq) > ($4, $5::bigint)
-   and exists (select from jobs where kind = $2 and id = $3
-                  and ($1 = requester_id or is_admin($1)
-                       or ($1 = driver_id and at >= coalesce(assigned_at, created_at))))
+   and at >= (select case when $1 = requester_id or is_admin($1) then '-infinity'
+                            when $1 = driver_id then coalesce(assigned_at, created_at) end
+                  from jobs where kind = $2 and id = $3)
  order by at, seq limit $6
 
 -- name: messages
@@ -55,9 +55,9 @@ select m.id, m.sender_id, m.sender_name, m.type, m.text, m.sent_at,
          where r.job_id = m.job_id and r.reader_id <> m.sender_id and upto.sent_at >= m.sent_at) as read_at
   from chat_messages m
  where m.kind = $2 and m.job_id = $3 and (m.sent_at, m.id) > ($4, $5)
-   and exists (select from jobs where kind = $2 and id = $3
-                  and ($1 = requester_id or is_admin($1)
-                       or ($1 = driver_id and m.sent_at >= coalesce(assigned_at, created_at))))
+   and m.sent_at >= (select case when $1 = requester_id or is_admin($1) then '-infinity'
+                            when $1 = driver_id then coalesce(assigned_at, created_at) end
+                  from jobs where kind = $2 and id = $3)
  order by m.sent_at, m.id limit $6
 
 -- name: track
