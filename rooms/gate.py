@@ -19,6 +19,7 @@ import msgspec
 from dispatch.commands import Refusal
 from dispatch.desk import Desk
 from rooms import metrics
+from rooms.faults import fault
 from rooms.fixes import Fixes
 from rooms.messages import Message, Reliable
 from rooms.quotes import Quotes
@@ -123,7 +124,7 @@ class Gate:
             answer, code = refused(Refusal("unavailable")), "unavailable"
         except Exception as error:
             # a fault of ours: told as such, and logged without what the client sent
-            logger.exception("event %s failed", event)
+            logger.error("event %s failed: %s", event, fault(error))
             answer = refused(Refusal("unavailable", f"This failed on our side ({type(error).__name__})."))
             code = "fault"
         finally:

@@ -5,6 +5,8 @@ from prometheus_client import Counter, Gauge, Histogram
 FIXES = Counter("dispatch_fixes", "Fixes heard, by what became of them.", ["outcome"])
 EVENTS = Counter("dispatch_events", "Events heard, by name and answer.", ["event", "code"])
 FACTS = Counter("dispatch_facts_tailed", "Facts read from the log.")
+UNREADABLE = Counter("dispatch_facts_unreadable", "Facts read from the log that could not be told.")
+GAPS = Counter("dispatch_log_gaps", "Times that facts were missed and all clients here sent to come anew.")
 FRAMES = Counter("dispatch_frames", "Frames handed to clients.", ["kind"])
 CLOSED = Counter("dispatch_sockets_closed", "Sockets closed by the server, by reason.", ["reason"])
 SOCKETS = Gauge("dispatch_sockets", "Sockets open now.")
@@ -18,5 +20,4 @@ COMMAND_S = Histogram(
     "A command, from hearing it to its answer.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
-TAIL_AGE_S = Gauge("dispatch_log_tail_age_seconds", "Time since this node last read the log.")
 SHED = Counter("dispatch_fixes_shed", "Kept fixes that were merged away because Redis did not take them.")

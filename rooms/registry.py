@@ -66,7 +66,3 @@ class Registry:
     @property
     def sessions(self) -> int:
         return sum(len(sessions) for sessions in self._users.values())
-
-    @property
-    def rooms(self) -> int:
-        return len(self._rooms)

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ class Node:
     gate: Gate
     door: Door
     registry: Registry
+    ended: asyncio.Event  # it can no longer do its work
 
 
 def node_name(settings: Settings) -> str:
@@ -114,7 +116,7 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         listener = _listen(settings)
         await web.SockSite(runner, listener, backlog=4096).start()
         try:
-            yield Node(listener.getsockname()[1], gate, door, house.registry)
+            yield Node(listener.getsockname()[1], gate, door, house.registry, tasks.ended)
         finally:
             gate.draining = door.draining = True
             for session in sockets.sessions:
@@ -148,11 +150,19 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
         command = Revive(user=session.user_id, room=user_room(session.user_id), device=session.device)
         return clock.soon(command)
 
+    def gap() -> None:
+        """What this node knows may be wrong: everybody comes back and is told anew."""
+        for session in house.registry.all():
+            if session.wire is not None:
+                session.wire.close("log gap")
+        house.fixes.forget_all()
+
     house.fixes.leases.revive = revive
-    tasks.start(house.speaker.run(started), "speaker")
+    house.speaker.on_gap = gap
+    tasks.start(house.speaker.run(started), "speaker", essential=True)
     await asyncio.wait_for(started.wait(), START_S)
-    tasks.start(house.fixes.run(settings.tick_ms / 1000), "fixes")
-    tasks.start(clock.sweep(settings.sweep_ms / 1000), "sweep")
+    tasks.start(house.fixes.run(settings.tick_ms / 1000), "fixes", essential=True)
+    tasks.start(clock.sweep(settings.sweep_ms / 1000), "sweep", essential=True)
     for number in range(WORKERS):
         tasks.start(clock.work(), f"clock {number}")
     tasks.start(keep_areas(database, settings.shard, house.desk, house.fixes), "areas")
@@ -211,16 +221,27 @@ async def _finish(gate: Gate) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> bool:
+    """Whether it ended because it was told to."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running(settings) as node:
         logger.info("listening on %s:%d", settings.host, node.port)
-        await stop.wait()
+        asked = stop.is_set
+        watching = Tasks()
+        waiting = [watching.start(event.wait(), "end") for event in (stop, node.ended)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        await watching.stop()
+        if not asked():
+            logger.error(
+                "something this process cannot do without has ended: it ends too, to be started again"
+            )
         logger.info("going away")
+    return asked()
 
 
 def serve(settings: Settings) -> None:
-    """Runs one node until it is told to stop."""
-    uvloop.run(_serve(settings))
+    """Runs one node until it is told to stop; exits with 1 when it cannot go on."""
+    if not uvloop.run(_serve(settings)):
+        sys.exit(1)

@@ -51,6 +51,7 @@ class Entry(msgspec.Struct, frozen=True):
     moves: bytes
     at_ms: int
     by: str
+    fault: str = ""  # what kind of error the reading was; then there is nothing but the id
 
     def records(self) -> tuple[Drained, ...]:
         return _records.decode(self.data) if self.data else ()
@@ -73,3 +74,11 @@ def entry_of(stream_id: bytes, fields: dict[bytes, bytes]) -> Entry:
         at_ms=int(fields[b"t"]),
         by=fields[b"a"].decode(),
     )
+
+
+def entry_or_fault(stream_id: bytes, fields: dict[bytes, bytes]) -> Entry:
+    """The same, of an entry that may be none of ours."""
+    try:
+        return entry_of(stream_id, fields)
+    except (KeyError, ValueError) as error:
+        return Entry(stream_id.decode(), "", "", 0, "", b"", b"", b"", 0, "", fault=type(error).__name__)

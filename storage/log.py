@@ -11,9 +11,10 @@ from typing import Any, cast
 import msgspec
 
 from storage import keys
-from storage.facts import Entry, Fact, Moves, entry_of
+from storage.facts import Fact, Moves
 from storage.records import Drained, Driver, Job, Offer, Room, Stored, UserId
 from storage.shard import Shard
+from storage.tail import Tail
 
 LIVE_TTL_MS = (
     7 * 86_400_000
@@ -85,6 +86,7 @@ class Log:
     def __init__(self, shard: Shard, room_facts: int = 300) -> None:
         self._shard = shard
         self._cap = room_facts
+        self.tail = Tail(shard)
 
     async def load(self, wanted: list[tuple[type, str]], room: str = "", field: str = "") -> Loaded:
         """Reads records, their timers and the command's first answer at one moment."""
@@ -188,20 +190,9 @@ class Log:
             wanted.append(key)
             args += [command, len(rest), *rest]
 
-    async def tail(self, after: str, count: int = 512, block_ms: int = 500) -> list[Entry]:
-        """Facts after the stream id `after`, waiting up to `block_ms` for the first."""
-        read = self._shard.client.xread({keys.facts(self._shard.name): after}, count=count, block=block_ms)
-        reply = await self._shard.ask(read)
-        return [entry_of(id_, fields) for _, entries in reply for id_, fields in entries]
-
     async def now_ms(self) -> int:
         """The shard's clock."""
         return await self._shard.now_ms()
-
-    async def newest(self) -> str:
-        """Stream id of the newest fact; "0-0" when there is none."""
-        reply = await self._shard.ask(self._shard.client.xrevrange(keys.facts(self._shard.name), count=1))
-        return reply[0][0].decode() if reply else "0-0"
 
     async def heads(self, rooms: list[str]) -> dict[str, tuple[str, int]]:
         """(epoch, seq) of each room; a room nobody spoke in has the present epoch and 0."""

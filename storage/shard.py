@@ -20,7 +20,8 @@ from redis.exceptions import NoScriptError, RedisError
 from storage import keys
 
 LUA = Path(__file__).parent / "lua"
-CONNECTIONS_MAX = 64
+CONNECTIONS_MAX = 64  # of commands
+CONNECTIONS_APART = 2  # of the tail, and of the tick
 
 
 class Unavailable(Exception):
@@ -45,7 +46,7 @@ class Script:
 
 
 class Shard:
-    """The Redis of one shard. `client` is for storage/ only; the floors above use Log and Fleet."""
+    """The Redis of one shard. The clients are for storage/ only; the floors above use Log and Fleet."""
 
     def __init__(self, name: str, url: str, timeout_s: float = 1.5) -> None:
         self.name = name
@@ -54,21 +55,28 @@ class Shard:
         self.epoch = ""
         self.life_changed = True
         self._run_id = ""
+        self._timeout_s = timeout_s
+        self.client = self._connected(CONNECTIONS_MAX)
+        # commands that wait for one another must not keep a node from hearing, nor from telling where it is
+        self.tail_client = self._connected(CONNECTIONS_APART)
+        self._tick_client = self._connected(CONNECTIONS_APART)
+        self.load_script = Script(self.client, "load")
+        self.commit_script = Script(self.client, "commit")
+        self.tick_script = Script(self._tick_client, "tick")
+        self.near_script = Script(self.client, "near")
+        self._life_script = Script(self.client, "life")
+
+    def _connected(self, connections_max: int) -> "aioredis.Redis":
         pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS_MAX,
-            timeout=timeout_s,  # a burst of commands waits for a connection, but not for long
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
+            self.url,
+            max_connections=connections_max,
+            timeout=self._timeout_s,  # a burst of commands waits for a connection, but not for long
+            socket_timeout=self._timeout_s,
+            socket_connect_timeout=self._timeout_s,
             retry=Retry(NoBackoff(), 0),
             redis_connect_func=self._greet,
         )
-        self.client = aioredis.Redis(connection_pool=pool)
-        self.load_script = Script(self.client, "load")
-        self.commit_script = Script(self.client, "commit")
-        self.tick_script = Script(self.client, "tick")
-        self.near_script = Script(self.client, "near")
-        self._life_script = Script(self.client, "life")
+        return aioredis.Redis(connection_pool=pool)
 
     async def _greet(self, connection: AbstractConnection) -> None:
         await connection.on_connect()
@@ -106,5 +114,6 @@ class Shard:
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def close(self) -> None:
-        await self.client.aclose()
-        await self.client.connection_pool.disconnect()
+        for client in (self.client, self.tail_client, self._tick_client):
+            await client.aclose()
+            await client.connection_pool.disconnect()

@@ -8,13 +8,13 @@ log of a fault names the place and the kind, never a value.
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable
 
 import asyncpg
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from rooms.faults import fault
 from rooms.identity import BadToken, bearer
 from server.http import metrics
 from server.http.call import Call
@@ -88,11 +88,7 @@ async def _respond(ctx: Context, route: Route, request: web.Request) -> web.Resp
         text = "The service does not get an answer from its database in time. Try again in a moment."
         return refuse(Refusal(503, text, retry_after_s=1))
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        kind = type(error).__name__
-        log.error(
-            "%s %s failed: %s at %s:%d", route.method, route.path, kind, place.filename, place.lineno or 0
-        )
+        log.error("%s %s failed: %s", route.method, route.path, fault(error))
         return refuse(Refusal(500, "Something went wrong on the server."))
 
 
