@@ -115,6 +115,10 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         else:
             await super().receive(pkt)
 
+    async def send(self, pkt: Any) -> None:
+        if not self.aborted:  # who polls would otherwise be told, and not just dropped
+            await super().send(pkt)
+
     async def close(self, wait: bool = True, abort: bool = False, reason: Any = None) -> None:
         """Never waits for the client to fetch what is queued; a poll that is under way ends now."""
         await super().close(wait=False, abort=abort, reason=reason)

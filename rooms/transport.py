@@ -72,6 +72,10 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         try:
             session = await self.login(sid, environ, auth, Wire(socket, self._frames_max))
         except Refusal as refusal:
+            if refusal.retry:
+                # stock clients take a CONNECT_ERROR for final, and a broken connection for one to make again
+                metrics.CLOSED.labels("not now").inc()
+                socket.abort()
             raise Refused(refusal.message, {"code": refusal.code, "retry": refusal.retry}) from None
         if socket.closed or socket.closing:  # it went away while we looked
             self.closed(session)
