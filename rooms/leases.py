@@ -113,7 +113,6 @@ class Leases:
         live = self._lives.get(session.user_id)
         if live is None or live.session is not session or live.generation:
             return
-        self._tick.updates.pop(live.driver_id, None)
         if live.replaced is None:
             del self._lives[session.user_id]
             return

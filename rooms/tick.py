@@ -19,7 +19,7 @@ PAUSE_MAX_S = 1.0
 
 
 class Tick:
-    """`new_life` becomes true for one look when Redis came back as another life, without its index."""
+    """`updates` and `fixes` are what the next tick carries."""
 
     def __init__(self, fleet: Fleet, node: str) -> None:
         self._fleet = fleet
@@ -38,9 +38,9 @@ class Tick:
         self._offset_ms = redis_ms - time.time_ns() // 1_000_000
 
     def new_life(self) -> bool:
-        changed = self._fleet.epoch != self._epoch
-        self._epoch = self._fleet.epoch
-        return changed
+        """Has Redis come back as another life, without its index, since this was last asked?"""
+        before, self._epoch = self._epoch, self._fleet.epoch
+        return before not in ("", self._epoch)
 
     async def deliver(self, number: int) -> None:
         """Sends what waits as tick `number`, until Redis has taken it."""

@@ -1,0 +1,198 @@
+"""Who may move a driver, through lost answers, takeovers, silences and outages: the leases on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from dispatch.area import Area, Areas
+from dispatch.commands import GoOnline, Refusal
+from dispatch.policy import Policy
+from storage import keys
+from storage.records import Driver
+from storage.shard import Unavailable
+from tests.nodekit import HERE, ONLINE, SQUARE, THERE, Node, node
+from tests.support import wait_until
+
+
+async def online(n: Node, session: Any) -> None:
+    assert (await n.say(session, "go_online", ONLINE))["ok"]
+    await wait_until(lambda: n.indexed(session.user_id))
+
+
+async def with_ride(n: Node) -> tuple[Any, Any, str]:
+    """A driver on his way to a passenger: (driver's session, passenger's session, ride id)."""
+    driver, wire = n.arrive("driver")
+    passenger, _ = n.arrive("passenger")
+    await online(n, driver)
+    ride = (await n.say(passenger, "request_ride", {"pickup": HERE, "dropoff": THERE}))["rideId"]
+    await wait_until(lambda: wire.heard("offer"))
+    assert (await n.say(driver, "accept_offer", {"offerId": f"{ride}.1"}))["ok"]
+    return driver, passenger, ride
+
+
+async def test_going_online_again_under_the_same_key_is_a_new_lease(redis: Any, redis_url: str) -> None:
+    async with node(redis_url) as n:
+        driver, wire = n.arrive("driver")
+        passenger, _ = n.arrive("passenger")
+        for generation in (1, 2):
+            answer = await n.say(driver, "go_online", {**ONLINE, "commandId": "once"})
+            assert answer["generation"] == generation
+            await wait_until(lambda: n.indexed(driver.user_id))
+        assert (await n.say(driver, "location_update", HERE))["kept"] in (True, False)
+        await n.say(passenger, "request_ride", {"pickup": HERE, "dropoff": THERE})
+        await wait_until(lambda: wire.heard("offer"))
+
+
+async def test_coming_online_is_a_sign_of_life(redis: Any, redis_url: str) -> None:
+    async with node(redis_url, stale_s=30.0) as n:
+        driver, _, ride = await with_ride(n)
+        timer = f"driver:{driver.user_id}"
+        now_ms = await n.log.now_ms()
+        await redis.zadd(keys.due("main"), {timer: now_ms + 700})  # nearly silent too long
+        phone, _ = n.arrive("driver", driver.user_id)
+        assert (await n.say(phone, "go_online", ONLINE))["ok"]
+        assert await redis.zscore(keys.due("main"), timer) > now_ms + 20_000
+        assert (await n.job(ride)).driver_id == driver.user_id
+
+
+async def test_a_fix_that_is_not_believed_is_a_sign_of_life(redis: Any, redis_url: str) -> None:
+    async with node(redis_url, stale_s=1.2) as n:
+        driver, _, ride = await with_ride(n)
+        vague = {**HERE, "accuracy": 900}
+
+        async def stood_there() -> bool:
+            assert not (await n.say(driver, "location_update", vague)).get("kept")
+            return bool(await n.log.now_ms() > until_ms)
+
+        until_ms = await n.log.now_ms() + 2_600
+        await wait_until(stood_there)
+        assert (await n.job(ride)).state == "assigned"
+
+
+async def test_a_revival_that_was_lost_is_asked_for_again(redis: Any, redis_url: str) -> None:
+    async with node(redis_url, stale_s=0.3) as n:
+        driver, _ = n.arrive("driver")
+        await online(n, driver)
+
+        async def stale() -> bool:
+            return (await n.driver(driver.user_id)).stale
+
+        await wait_until(stale)
+        load, failures = n.log.load, 1
+
+        async def hiccup(wanted: Any, *more: Any) -> Any:
+            nonlocal failures
+            if failures and wanted == [(Driver, driver.user_id)]:
+                failures -= 1
+                raise Unavailable("one timeout")
+            return await load(wanted, *more)
+
+        n.log.load = hiccup  # type: ignore[method-assign]
+        await n.say(driver, "location_update", HERE)
+        await wait_until(lambda: failures == 0)
+        n.log.load = load  # type: ignore[method-assign]
+
+        async def back() -> bool:
+            await n.say(driver, "location_update", HERE)
+            return not (await n.driver(driver.user_id)).stale
+
+        await wait_until(back)
+
+
+async def test_an_outage_of_redis_is_not_the_drivers_silence(redis: Any, redis_url: str) -> None:
+    async with node(redis_url, stale_s=0.5) as n:
+        driver, _, ride = await with_ride(n)
+        due, fail, failed = n.log.due, True, 0
+
+        async def away(limit: int = 100) -> list[str]:
+            nonlocal failed
+            if fail:
+                failed += 1
+                raise Unavailable("away")
+            return await due(limit)
+
+        n.log.due = away  # type: ignore[method-assign]
+        await wait_until(lambda: failed)
+        await redis.zadd(keys.due("main"), {f"driver:{driver.user_id}": 1})
+        fail = False  # back, and the sweep may come before the driver's next fix
+        await wait_until(lambda: not n.clock._queued)
+
+        async def heard() -> bool:
+            await n.say(driver, "location_update", HERE)
+            return bool(await redis.zscore(keys.due("main"), f"driver:{driver.user_id}") > 1)
+
+        await wait_until(heard)
+        assert not (await n.driver(driver.user_id)).stale
+        assert (await n.job(ride)).driver_id == driver.user_id
+
+
+async def test_one_areas_outage_is_not_everybodys(redis: Any, redis_url: str) -> None:
+    """Timers that cannot be served stand aside, however many and however old."""
+    lost = Area(
+        id="lost", name="L", shard="main", polygon=SQUARE, currency="USD", policy=Policy(patience_s=0.2)
+    )
+    async with node(redis_url, areas=Areas([lost]), name="n0") as n:
+        passengers = [n.arrive("passenger")[0] for _ in range(130)]
+        for passenger in passengers:
+            await n.say(passenger, "request_ride", {"pickup": HERE, "dropoff": THERE})
+        n.desk.areas = Areas([])
+        for member in await redis.zrange(keys.due("main"), 0, -1):
+            await redis.zadd(keys.due("main"), {member: 1})
+        good = Area(
+            id="a", name="A", shard="main", polygon=SQUARE, currency="USD", policy=Policy(patience_s=0.2)
+        )
+        n.desk.areas = Areas([good])
+        passenger, wire = n.arrive("passenger")
+        await n.say(passenger, "request_ride", {"pickup": HERE, "dropoff": THERE})
+        await wait_until(lambda: any("no_driver" in text for text in wire.told))
+
+
+async def test_another_node_with_the_same_login_does_not_share_the_lease(redis: Any, redis_url: str) -> None:
+    async with node(redis_url, "n1") as one, node(redis_url, "n2") as two:
+        first, _ = one.arrive("driver", http=True)
+        await online(one, first)
+        second, _ = two.arrive("driver", first.user_id, http=True)
+        assert first.device == second.device
+        assert (await two.say(second, "go_online", ONLINE))["generation"] == 2
+        await wait_until(lambda: len(one.fixes.leases) == 0)
+        assert (await one.say(first, "location_update", HERE))["error"]["code"] == "wrong_state"
+        assert (await two.say(second, "location_update", THERE))["ok"]
+
+
+async def test_nobody_is_left_in_the_index_by_a_takeover_that_was_refused(redis: Any, redis_url: str) -> None:
+    async with node(redis_url) as n:
+        older, _ = n.arrive("driver")
+        await online(n, older)
+        newer, _ = n.arrive("driver", older.user_id)
+        run, gate = n.desk.run, asyncio.Event()
+
+        async def slow(command: Any) -> Any:
+            if isinstance(command, GoOnline):
+                await gate.wait()
+                raise Refusal("outside_area")
+            return await run(command)
+
+        n.desk.run = slow  # type: ignore[method-assign]
+        taking_over = asyncio.ensure_future(n.say(newer, "go_online", ONLINE))
+        await wait_until(lambda: n.fixes.leases._lives[older.user_id].session is newer)
+        n.depart(older)
+        gate.set()
+        assert not (await taking_over)["ok"]
+        n.depart(newer)
+
+        async def gone() -> bool:
+            return not await n.indexed(older.user_id)
+
+        await wait_until(gone)
+        assert len(n.fixes.leases) == 0
+
+
+async def test_a_refused_newer_device_leaves_the_older_at_work(redis: Any, redis_url: str) -> None:
+    async with node(redis_url) as n:
+        older, wire = n.arrive("driver")
+        await online(n, older)
+        newer, _ = n.arrive("driver", older.user_id)
+        assert not (await n.say(newer, "go_online", {**ONLINE, "classes": ["spaceship"]}))["ok"]
+        assert (await n.say(older, "location_update", THERE))["ok"]
+        assert wire.heard("superseded") == 0
