@@ -8,18 +8,25 @@ import sys
 from collections.abc import Sequence
 
 from server.devstack import bench, check, procs, run
-from server.devstack.paths import DEV
-from server.devstack.stack import end_leftovers
+from server.devstack.paths import DEV, shown
+from server.devstack.stack import Busy, end_leftovers
 
 DEFAULT_PORT = 8080
 
 
-def clean() -> int:
-    """Ends what was left running below .dev, and removes it with all its data."""
+def clean(*, force: bool) -> int:
+    """Ends what was left running below .dev, and removes it with all its data. Raises Busy while somebody still
+    works there, unless forced."""
+    folders = [file.parent for file in sorted(DEV.glob("*/owner"))]
+    # Held until the end, so that nobody begins there meanwhile.
+    claims = {folder: procs.Claim(folder) for folder in folders}
+    for folder, claim in claims.items():
+        if not claim.take() and not force:
+            text = f"Process {claim.owner} runs the stack in {shown(folder)}"
+            raise Busy(f"{text}; stop it with Ctrl-C first, or ./dev clean --force.")
+    for folder in folders:
+        end_leftovers(folder)
     if DEV.exists():
-        for folder in sorted(DEV.iterdir()):
-            if (folder / "owner").exists():
-                end_leftovers(folder)
         shutil.rmtree(DEV)
     procs.say("Clean: nothing of ./dev runs, .dev/ is gone.")
     return 0
@@ -35,10 +42,12 @@ def main(arguments: Sequence[str]) -> int:
     if command == "run":
         parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="the first port to try")
         parser.add_argument("--no-demo", action="store_true", help="only serve")
+    if command == "clean":
+        parser.add_argument("--force", action="store_true", help="also under a command that still runs")
     chosen = parser.parse_args(rest)
     if command == "run":
         return run.run(chosen.port, with_demo=not chosen.no_demo)
-    return {"lint": check.lint, "clean": clean}[command]()
+    return clean(force=chosen.force) if command == "clean" else check.lint()
 
 
 if __name__ == "__main__":
@@ -47,3 +56,5 @@ if __name__ == "__main__":
     except procs.DevError as error:
         procs.say(str(error))
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -19,6 +19,11 @@ SOCKET_PATH_MAX_BYTES = 107
 SOCKET_NAME_MAX_BYTES = len("/.s.PGSQL.5432")
 
 
+def shown(path: Path) -> Path:
+    """The path as the person in the checkout types it."""
+    return path.relative_to(CHECKOUT) if path.is_relative_to(CHECKOUT) else path
+
+
 def private_folder(path: Path) -> Path:
     """Makes a folder that nobody else can look into; refuses one that somebody else has put there."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -36,6 +36,9 @@ def step(text: str) -> Iterator[None]:
     print(f"  {text} ... ", end="", file=sys.stderr, flush=True)
     try:
         yield
+    except KeyboardInterrupt:
+        say("stopped")
+        raise
     except BaseException:
         say("failed")
         raise
@@ -179,6 +182,11 @@ class Claim:
         handle.flush()
         self._handle = handle
         return True
+
+    @property
+    def owner(self) -> str:
+        """The pid of whoever has it."""
+        return (self._folder / "owner").read_text().strip()
 
     def release(self) -> None:
         if self._handle:

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from server.devstack import procs
 from server.devstack.app import App, python
-from server.devstack.paths import CHECKOUT
+from server.devstack.paths import shown
 from server.devstack.stack import Stack
 
 HOST = "127.0.0.1"
@@ -29,11 +29,14 @@ PEOPLE = {"driver": 60, "courier": 30, "passenger": 120}
 
 
 def run(port: int, *, with_demo: bool) -> int:
+    stack = Stack("run")
+    stack.own()  # who may not start has nothing to stop
     for number in STOP_SIGNALS:
         signal.signal(number, _interrupt)
     started = ExitStack()
+    started.callback(stack.stop)
     try:
-        return _run(started, port, with_demo=with_demo)
+        return _run(started, stack, port, with_demo=with_demo)
     except KeyboardInterrupt:
         procs.say("")  # the terminal has written ^C
         return 0
@@ -45,17 +48,16 @@ def run(port: int, *, with_demo: bool) -> int:
         procs.say("Stopping ...")
         started.close()
         took_s = time.monotonic() - began_s
-        procs.say(f"Stopped in {took_s:.1f} s. The data is kept in .dev/run; ./dev clean removes it.")
+        kept = shown(stack.folder)
+        procs.say(f"Stopped in {took_s:.1f} s. The data is kept in {kept}; ./dev clean removes it.")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _run(started: ExitStack, port: int, *, with_demo: bool) -> int:
+def _run(started: ExitStack, stack: Stack, port: int, *, with_demo: bool) -> int:
     procs.say("Starting:")
-    stack = Stack("run")
-    started.callback(stack.stop)
     urls = stack.start()
     app = App(stack.folder, urls, HOST, free_port_from(port))
     started.callback(app.stop)
@@ -125,11 +127,7 @@ def _tokens(app: App, folder: Path) -> Path:
 
 def _banner(app: App, logins: Path, made: str, folder: Path) -> None:
     print(f"\nServer:  {app.url}")
-    print(f"Logins:  {_short(logins)}")
+    print(f"Logins:  {'shown this once; they are also in ' if made else ''}{shown(logins)}")
     print("".join(f"         {line}\n" for line in made.splitlines()), end="")
-    print(f"Logs:    {_short(folder)}/*.log")
+    print(f"Logs:    {shown(folder)}/*.log")
     print("Stop:    Ctrl-C\n", flush=True)
-
-
-def _short(path: Path) -> Path:
-    return path.relative_to(CHECKOUT) if path.is_relative_to(CHECKOUT) else path

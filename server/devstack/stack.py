@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Literal
 
 from server.devstack import compose, find, procs
-from server.devstack.paths import DEV
+from server.devstack.paths import DEV, shown
 from server.devstack.postgres import PostgresServer
 from server.devstack.redis import NOT_SYNCED, RedisServer
 
@@ -68,10 +68,11 @@ class Stack:
                     shutil.rmtree(found) if found.is_dir() else found.unlink()
         return True
 
-    def _own(self) -> None:
+    def own(self) -> None:
+        """Takes the folder, without starting anything. Raises Busy when somebody else has it."""
         if not self._take():
-            owner = (self.folder / "owner").read_text().strip()
-            raise Busy(f"Process {owner} runs the stack in {self.folder} already; stop it first.")
+            text = f"Process {self._claim.owner} runs the stack in {shown(self.folder)} already"
+            raise Busy(f"{text}; stop it with Ctrl-C first.")
 
     def configured(self, name: str) -> str | None:
         """A server of the person's own. What tests and benches empty has a name that nobody sets by habit."""
@@ -79,7 +80,7 @@ class Stack:
 
     def start(self) -> Urls:
         given = Urls(self.configured("DATABASE_URL") or "", self.configured("REDIS_URL") or "")
-        self._own()
+        self.own()
         if given.database_url and given.redis_url:
             return given
         try:
@@ -95,7 +96,7 @@ class Stack:
         """The URL of a database that has PostGIS."""
         if given := self.configured("DATABASE_URL"):
             return given
-        self._own()
+        self.own()
         programs = find.find_or_install(redis=False)
         self._postgres = PostgresServer(self.folder / "postgres", programs.postgres, self.profile)
         fresh = not (self.folder / "postgres" / "made").exists()
@@ -105,7 +106,7 @@ class Stack:
     def start_redis(self) -> str:
         if given := self.configured("REDIS_URL"):
             return given
-        self._own()
+        self.own()
         programs = find.find_or_install(postgres=False)
         options = NOT_SYNCED if self.profile == "test" else {}
         self._redis = RedisServer(self.folder / "redis", programs.redis, options)
