@@ -50,10 +50,14 @@ class Place:
 
 def main() -> int:
     options = _options()
-    missing = [str(file) for file in (options.traces, options.requests) if not file.exists()]
-    if missing:
-        print(f"replay: no such file: {', '.join(missing)}", file=sys.stderr)
+    if missing := [file.name for file in (options.traces, options.requests) if not file.exists()]:
+        _say(
+            "replay needs the San Francisco recording, which is not part of this repository: put "
+            f"{' and '.join(missing)} into ../shared/data or name it with --traces and --requests."
+        )
         return 2
+    if options.check:
+        return 0
     try:
         place = Place(
             os.environ["DISPATCH_URL"],
@@ -130,6 +134,8 @@ def _tell(out: Outcome, options: argparse.Namespace) -> int:
         "positions between offer and end of a job are simulated; all others are the recording's own",
         "pickup_m: from where the cab that took the job was when it was asked",
         "nearest_pickup_m: to the nearest free cab at the request, over the jobs that were matched",
+        "acked: ids that clients were told, by acks and by events; rows: of jobs, facts, chat and offers in PostGIS",
+        "an acked change is told as an event as well, so acked is larger; lost and untold_rows compare id by id",
         "offer_ms: requests that had a free cab in reach; offer_any_ms: all",
         *(f"NOT HELD: {each}" for each in wrong),
     ]
@@ -144,13 +150,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--speed", type=float, default=20.0, help="how many times as fast as the day was (20)"
     )
-    parser.add_argument("--traces", type=Path, default=TRACES, help="cabs' fixes, CSV")
-    parser.add_argument("--requests", type=Path, default=REQUESTS, help="real rides, CSV")
+    parser.add_argument("--traces", type=Path, default=TRACES, help=f"cabs' fixes, CSV ({_shown(TRACES)})")
+    parser.add_argument(
+        "--requests", type=Path, default=REQUESTS, help=f"real rides, CSV ({_shown(REQUESTS)})"
+    )
     parser.add_argument("--from", dest="start", default="18:00", metavar="HH:MM", help="local time (18:00)")
     parser.add_argument("--to", dest="end", default="19:00", metavar="HH:MM", help="local time (19:00)")
     parser.add_argument("--seed", type=int, default=1, help="of what people do by chance (1)")
     parser.add_argument("--json", action="store_true", help="one line of figures on standard output")
+    parser.add_argument("--check", action="store_true", help="only say whether the recording is there")
     return parser.parse_args()
+
+
+def _shown(file: Path) -> str:
+    return f"../shared/data/{file.name}"
 
 
 def _say(text: str) -> None:

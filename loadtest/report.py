@@ -28,6 +28,8 @@ MUST_BE_ZERO = (
     "heard_differently",
     "fixes_unaccounted",
     "refused_rows",
+    "untold_rows",
+    "positions_missing",
 )
 
 
@@ -95,6 +97,7 @@ def _extras(out: Outcome) -> dict[str, Any]:
         "fixes_by_outcome": out.server_fixes,
         "fixes_unaccounted": out.fixes_sent - sum(out.server_fixes.values()),
         "locations": found.locations,
+        "positions_missing": found.positions_missing,
         "offer_any_ms": ledger.offer_any_ms.quantiles(1, p50=0.5, p95=0.95, p99=0.99),
         "late_ms": ledger.late_ms.quantiles(1, p50=0.5, p95=0.95, p99=0.99),
         "untold_rows": found.untold,

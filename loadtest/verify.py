@@ -63,6 +63,7 @@ class Findings:
     lost: int
     duplicated: int
     untold: int
+    positions_missing: int  # believed, and not there; a driver on several jobs has a row for each of them
     double_assignments: int
     drained_s: float
     examples: list[str]
@@ -86,8 +87,8 @@ async def verify(dsn: str, ledger: Ledger, run: Run) -> Findings:
     try:
         while True:
             held = await _read(connection, ledger, run)
-            findings = judge(ledger, held, loop.time() - started_s)
-            caught_up = findings.lost == 0 and findings.locations >= run.locations
+            findings = judge(ledger, held, run.locations, loop.time() - started_s)
+            caught_up = findings.lost == 0 and findings.positions_missing <= 0
             if caught_up or findings.drained_s > DRAIN_BOUND_S:
                 return findings
             await asyncio.sleep(POLL_S)
@@ -95,8 +96,8 @@ async def verify(dsn: str, ledger: Ledger, run: Run) -> Findings:
         await connection.close(timeout=5)
 
 
-def judge(ledger: Ledger, held: Held, drained_s: float = 0.0) -> Findings:
-    """The set differences by id. Pure."""
+def judge(ledger: Ledger, held: Held, believed: int = 0, drained_s: float = 0.0) -> Findings:
+    """The set differences by id, and how many of the believed positions are not there. Pure."""
     states = {(each.job, each.state) for each in held.events if each.event.endswith("_status_update")}
     takes = {(each.job, each.driver) for each in held.events if each.event == "driver_assigned"}
     meanings: list[Hashable] = [each.meaning for each in held.events if each.meaning is not None]
@@ -119,6 +120,7 @@ def judge(ledger: Ledger, held: Held, drained_s: float = 0.0) -> Findings:
         lost=sum(len(diff.lost) for diff in by_name.values()),
         duplicated=sum(len(diff.duplicated) for diff in by_name.values()) + ledger.heard_twice,
         untold=sum(len(by_name[name].untold) for name in ("job", "chat line", "offer", "event")),
+        positions_missing=believed - held.locations,
         double_assignments=double_assignments(held.events),
         drained_s=round(drained_s, 1),
         examples=wrong[:SHOWN] + [f"refused {count} × {why}" for count, why in held.refused[:SHOWN]],

@@ -11,6 +11,7 @@ from loadtest.accounting import counters, increase
 from loadtest.geo import Point
 from loadtest.ledger import Ledger
 from loadtest.pace import iso_utc
+from loadtest.report import MUST_BE_ZERO, failures
 from loadtest.spoken import Spoken, double_assignments, holdings, spoken_of
 from loadtest.verify import Held, judge
 
@@ -115,6 +116,28 @@ async def test_an_altered_row_is_found() -> None:
 async def test_a_row_that_nobody_was_told_of_is_found() -> None:
     ledger, held = await sound_run()
     assert judge(ledger, dataclasses.replace(held, lines=[*held.lines, (JOB, "line-2")])).untold == 1
+
+
+async def test_positions_that_were_believed_and_not_stored_are_found() -> None:
+    ledger, held = await sound_run()
+    assert judge(ledger, dataclasses.replace(held, locations=100_000), 100_000).positions_missing == 0
+    assert judge(ledger, dataclasses.replace(held, locations=3), 100_000).positions_missing == 99_997
+
+
+@pytest.mark.parametrize("name", MUST_BE_ZERO)
+def test_a_replay_with_one_broken_promise_is_not_held(name: str) -> None:
+    line: dict[str, Any] = dict.fromkeys(MUST_BE_ZERO, 0) | {
+        "brute_force": {"matched_share": 1.0},
+        "matched_share": 1.0,
+        "pickup_m": {"mean": 100.0},
+        "nearest_pickup_m": {"mean": 100.0},
+    }
+    assert failures(line) == []
+    assert failures(line | {name: 1}) == [f"{name} is 1, not 0"]
+
+
+def test_the_promises_about_rows_are_among_those() -> None:
+    assert {"lost", "untold_rows", "positions_missing"} <= set(MUST_BE_ZERO)
 
 
 async def test_an_acknowledged_change_that_never_happened_is_lost() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import stat
+import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from server.devstack import procs
 from server.devstack.redis import free_port
@@ -96,6 +100,31 @@ async def test_run_stops_all_of_it_and_starts_again_with_its_data(tmp_path: Path
         assert passwords == re.findall(r"\S+@\S+ +(\S+)", logins.read_text())
 
 
+def dev(folder: Path, *words: str) -> tuple[int, str]:
+    """A command on that folder to its end, and what it said."""
+    argv = [sys.executable, "-m", "server.devstack", *words]
+    env = os.environ | {"DEV_FOLDER": str(folder), "COLUMNS": "200"}
+    done = subprocess.run(
+        argv, cwd=CHECKOUT, env=env, capture_output=True, text=True, check=False, timeout=START_MOST_S
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+async def test_a_running_city_is_neither_started_twice_nor_cleaned_away(tmp_path: Path) -> None:
+    async with dev_run(tmp_path, "--no-demo", "--port", str(free_port())) as (process, lines):
+        reason = f"Process {process.pid} runs the stack in {tmp_path / 'run'}"
+        code, said = await asyncio.to_thread(dev, tmp_path, "run")
+        assert (code, said) == (1, f"{reason} already; stop it with Ctrl-C first.\n")
+        code, said = await asyncio.to_thread(dev, tmp_path, "clean")
+        assert (code, said) == (1, f"{reason}; stop it with Ctrl-C first, or ./dev clean --force.\n")
+        assert status_of(f"{url_in(lines)}/ready") == 200
+        running = children(tmp_path)
+        assert (await asyncio.to_thread(dev, tmp_path, "clean", "--force"))[0] == 0
+        assert not any(map(procs.is_alive, running.values()))
+        assert await asyncio.wait_for(process.wait(), STOP_MOST_S) == 1
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+
 async def test_a_part_that_dies_ends_the_run_with_the_end_of_its_log(tmp_path: Path) -> None:
     async with dev_run(tmp_path, "--no-demo", "--port", str(free_port())) as (process, lines):
         running = children(tmp_path)
@@ -105,3 +134,20 @@ async def test_a_part_that_dies_ends_the_run_with_the_end_of_its_log(tmp_path: P
         await wait_until(lambda: "its last words" in "".join(lines))
         assert "`dispatch drain` ended with code -9" in "".join(lines)
         assert not any(map(procs.is_alive, running.values()))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--traces", "nowhere.csv.gz"], 2, "replay needs the San Francisco recording"),
+        (["--help"], 0, "../shared/data/"),
+        (["--speed", "x"], 2, "invalid float value"),
+    ],
+)
+def test_a_bench_that_cannot_run_starts_nothing(
+    tmp_path: Path, words: list[str], code: int, said: str
+) -> None:
+    found, text = dev(tmp_path, "bench", "replay", *words)
+    assert found == code
+    assert said in text and "Starting" not in text
+    assert not list(tmp_path.iterdir())

@@ -1,12 +1,14 @@
 """`./dev bench NAME`: one measurement of loadtest/ against a server and a drain on a stack that begins empty.
 
-The measurement gets the addresses, and the pids to account processor time by, through the environment.
+The measurement gets the addresses, and the pids to account processor time by, through the environment. Before
+anything is started it is asked with `--check` whether it has all that it reads; it says what is missing.
 """
 
 from __future__ import annotations
 
 import ast
 import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
@@ -39,10 +41,15 @@ def bench(arguments: Sequence[str]) -> int:
         for name, about in known.items():
             print(f"./dev bench {name:12} {about}")
         return 2 if arguments else 0
+    name, rest = arguments[0], list(arguments[1:])
+    asks_for_help = not {"-h", "--help"}.isdisjoint(rest)
+    checked = subprocess.run(python(f"loadtest.{name}", "--check", *rest), cwd=CHECKOUT, check=False)
+    if asks_for_help or checked.returncode != 0:
+        return checked.returncode
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as started:
-            return _bench(started, arguments[0], list(arguments[1:]))
+            return _bench(started, name, rest)
     except KeyboardInterrupt:
         return 130
 
