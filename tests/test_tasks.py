@@ -59,6 +59,25 @@ async def test_being_stopped_is_no_end() -> None:
     assert not tasks.ended.is_set()
 
 
+async def test_who_swallows_a_cancellation_is_stopped_all_the_same() -> None:
+    waits, swallowed = asyncio.Event(), asyncio.Event()
+
+    async def stubborn() -> None:
+        waits.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+        await asyncio.Event().wait()
+
+    tasks = Tasks()
+    task = tasks.start(stubborn(), "one")
+    await waits.wait()
+    async with asyncio.timeout(10):
+        await tasks.stop()
+    assert swallowed.is_set() and task.cancelled()
+
+
 async def test_a_server_ends_with_its_speaker(database_url: str, redis_url: str, tmp_path: Path) -> None:
     Ring.new().write(tmp_path / "keys.json")
     settings = {
