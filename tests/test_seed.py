@@ -92,13 +92,15 @@ async def test_the_history_can_be_read_and_holds_no_code(database_url: str, data
     assert sorted(parcel["state"] for parcel in parcels) == ["delivered", "delivered", "returned"]
     assert (await history.my_jobs(ids["sender"], "ride"))["rides"] == []
 
-    oldest = await history.job(ids["driver"], "ride", rides[-1]["id"])
+    oldest = await history.job(ids["passenger"], "ride", rides[-1]["id"])
     events = [fact["event"] for fact in oldest["facts"]]
     assert events[0] == "ride_status_update" and "driver_assigned" in events and "new_message" in events
     assert [fact["seq"] for fact in oldest["facts"]] == list(range(1, len(events) + 1))
     assert [line["message"] for line in oldest["messages"]] == list(TRIPS[0].said)
     (line,) = [f for f in oldest["track"]["features"] if f["geometry"]["type"] == "LineString"]
     assert len(line["geometry"]["coordinates"]) > 50
+    driven = await history.job(ids["driver"], "ride", rides[-1]["id"])
+    assert driven["facts"][0]["event"] == "driver_assigned" and driven["messages"] == oldest["messages"]
     assert await history.job(ids["sender"], "ride", rides[-1]["id"]) is None
     told = await database.fetch(
         "select payload::text as text from ride_events union all select payload::text from package_events"
