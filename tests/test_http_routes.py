@@ -205,6 +205,38 @@ async def test_the_administrators_lists_have_the_panels_rows(town: Town) -> None
     assert isinstance(figures["packages"]["totalRevenue"], int | float) and "today" in figures
 
 
+# What no route serves
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("GET", "/api/auth/login", 405, "POST"),
+        ("GET", "/api/api/auth/login", 405, "POST"),
+        ("DELETE", "/api/auth/profile", 405, "GET, PATCH, PUT"),
+        ("GET", "/api/commands/ping", 405, "POST"),
+        ("POST", "/api/rides/some", 405, "GET"),
+        ("POST", "/health", 405, "GET"),
+        ("OPTIONS", "/api/users", 405, "GET"),
+        ("GET", "/", 404, None),
+        ("GET", "/favicon.ico", 404, None),
+        ("GET", "/api/nothing", 404, None),
+        ("GET", "/api/commands/a/b", 404, None),
+    ],
+)
+async def test_what_no_route_serves(
+    client: Client, method: str, path: str, status: int, allowed: str | None
+) -> None:
+    answer = await client.ask(method, path)
+    refused(answer, status, "METHOD_NOT_ALLOWED" if allowed else "ROUTE_NOT_FOUND")
+    assert answer.headers.get("Allow") == allowed
+
+
+async def test_a_counter_has_one_series(client: Client) -> None:
+    await client.get("/health")
+    assert "_created" not in (await client.get("/metrics")).body
+
+
 # Commands
 
 

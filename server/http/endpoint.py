@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from prometheus_client import disable_created_metrics
 
 from rooms.faults import fault
 from rooms.identity import BadToken, bearer
@@ -20,7 +21,7 @@ from server.http import metrics
 from server.http.call import Call
 from server.http.context import Context
 from server.http.envelope import Refusal, answer, refuse
-from server.http.routes import ROUTES, Route
+from server.http.routes import ROUTES, Route, methods_of
 from storage.accounts import NotActive, Who
 from storage.passwords import TooManyChecks
 from storage.postgis import DatabaseUnavailable
@@ -33,7 +34,9 @@ PREFLIGHT_AGE_S = 600
 
 
 def build_http(app: web.Application, ctx: Context) -> None:
-    """Adds every route, its `/api/api` alias (half of the app's calls double the prefix), and the rest of /api."""
+    """Adds every route, its `/api/api` alias (half of the app's calls double the prefix), and an answer
+    for everything else."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each counter
     for route in ROUTES:
         handler = _endpoint(ctx, route)
         paths = [route.path]
@@ -41,7 +44,7 @@ def build_http(app: web.Application, ctx: Context) -> None:
             paths.append(f"/api{route.path}")
         for path in paths:
             app.router.add_route(route.method, path, handler)
-    app.router.add_route("*", "/api/{rest:.*}", _elsewhere(ctx))
+    app.router.add_route("*", "/{rest:.*}", _elsewhere(ctx))
     logging.getLogger("aiohttp.server").addFilter(_clients_fault)
 
 
@@ -114,14 +117,17 @@ async def _caller(ctx: Context, route: Route, request: web.Request) -> Who:
 
 
 def _elsewhere(ctx: Context) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """What no route serves: a browser's question whether it may ask, else a plain 404."""
+    """What no route serves: a browser's question whether it may ask, else 404 or, for another method, 405."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         cors = _cors(ctx, request)
         if request.method == "OPTIONS" and cors:
             return web.Response(status=204, headers=cors | _PREFLIGHT)
-        metrics.REQUESTS.labels("other", "other", "404").inc()
         response = refuse(Refusal(404, "There is no such route.", code="ROUTE_NOT_FOUND"))
+        if allowed := ", ".join(methods_of(request.path)):
+            response = refuse(Refusal(405, f"This route takes {allowed}."))
+            response.headers["Allow"] = allowed
+        metrics.REQUESTS.labels("other", "other", str(response.status)).inc()
         response.headers.update(cors)
         return response
 

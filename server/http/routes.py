@@ -2,6 +2,7 @@
 the alias, the metrics' labels, the two-user tests and the list in the docs derive from it.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
@@ -50,14 +51,26 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/courier/analytics", history.analytics, "admin", "Figures.", no_token=403),
 )
 
+_SHAPES = tuple((re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path)), route.method) for route in ROUTES)
+
+
+def methods_of(path: str) -> list[str]:
+    """The methods that a path is served by; none for a path that is no route's."""
+    if path.startswith("/api/api/"):
+        path = path.removeprefix("/api")
+    return sorted({method for shape, method in _SHAPES if shape.fullmatch(path)})
+
 
 HEAD = """# HTTP
 
 Printed by `.venv/bin/dispatch routes`; do not edit. Every answer is
 `{success, data?, message?, error?, code?, details?, timestamp}`; failures are never 2xx. Send the header
-`Authorization: Bearer …`. Unknown query and body keys are ignored, and `/api/api/…` is `/api/…`. What is
-wrong is 400, a missing or bad token 401, what you may not do 403, what you may not see 404, too often 429,
-an outage 503; refusals of a command keep the codes of [the protocol](protocol.md).
+`Authorization: Bearer …`. Unknown query and body keys are ignored, in a command too, and `/api/api/…` is `/api/…`.
+What is wrong is 400, a missing or bad token 401, what you may not do 403, what you may not see 404, another
+method 405, too often 429, an outage 503; refusals of a command keep the codes of [the protocol](protocol.md).
+
+A missing token is 403 on PANEL,
+because the admin panel answers a 401 there by logging out and in without end; a bad token is 401 there too.
 
 | route | who | what |
 |---|---|---|
@@ -66,4 +79,7 @@ an outage 503; refusals of a command keep the codes of [the protocol](protocol.m
 
 def page() -> str:
     """docs/http.md as Markdown."""
-    return HEAD + "".join(f"| `{r.method} {r.path}` | {r.who} | {r.about} |\n" for r in ROUTES)
+    panel = ", ".join(f"`{r.path}`" for r in ROUTES if r.no_token == 403)
+    return HEAD.replace("PANEL", panel) + "".join(
+        f"| `{r.method} {r.path}` | {r.who} | {r.about} |\n" for r in ROUTES
+    )
