@@ -16,12 +16,32 @@ Printed by `.venv/bin/dispatch protocol`; do not edit. Namespace `/`, path `/soc
 `auth: {token}` in the handshake (or the header `Authorization: Bearer …`). Every event has one argument, an
 object; every event may carry an ack, which gets `{"ok": true, …}` or
 `{"ok": false, "error": {code, message, retry}}`; a refusal without an ack comes as the event `error`.
-Fields that are not listed are refused. Every command may carry a `commandId`: the same one again gets the
-first answer and has no second effect.
+Fields that are not listed are refused on a socket and ignored over HTTP. Those which the platform's apps send
+along (DROPPED, where an event does not list them)
+are dropped silently: who you are is your token. Every command may carry a `commandId`: the same one again gets
+the first answer and has no second effect.
 
 Reliable events carry `room`, `epoch` and `seq`: within a room and epoch every `seq` comes once and in order.
-Positions, typing and presence are volatile: only the newest waits for a slow client.
+A job's `version` may skip, `seq` never does. Positions, typing and presence are volatile: only the newest waits
+for a slow client. Fares are whole minor units of their currency (`{"amount": 1250, "currency": "USD"}` is 12.50).
+The code that a delivery or a ride is proved by comes to the requester alone, as `notification`.
 """
+
+#: event, what its ack says beside `ok`
+ACKS = (
+    (
+        "quote",
+        "kind, areaId, quotes: [{class or tier, fare, pickupEtaSeconds, durationS, distanceM, quoteId, validUntil}]",
+    ),
+    ("request_ride, request_package", "rideId or packageId, status, state, version, fare, areaId"),
+    ("accept_offer", "rideId or packageId, status, state, version, offerId, outcome: accepted"),
+    ("decline_offer, offer_seen", "offerId, outcome: declined; offerId, expiresInMs"),
+    ("go_online", "state, generation, version, areaId, jobs: [ids], staleAfterS"),
+    ("location_update", "kept, reason? (why it was not believed)"),
+    ("cancel_*, *_status_update", "rideId or packageId, status, state, version"),
+    ("join_ride, join_package", "the job's fields, room, epoch, seq, job, position, members, timestamp"),
+    ("send_message", "id, timestamp"),
+)
 
 JOB_ID = "rideId or packageId"
 #: event, payload, who gets it
@@ -45,8 +65,16 @@ SAID = (
     ("message_read", f"{JOB_ID}, messageId, readerId, timestamp", "the room"),
     ("notification", f"type: delivery_code or ride_code, data {{{JOB_ID}, code}}", "the requester"),
     ("user_typing", f"{JOB_ID}, userId, userName, isTyping", "the others in the room; volatile"),
-    ("user_joined_ride, user_left_ride, … _package", f"{JOB_ID}, userId, userName", "the others; volatile"),
-    ("joined_ride, left_ride, … _package, online_users, pong", "as their acks", "this socket"),
+    (
+        "user_joined_ride, user_left_ride, user_joined_package, user_left_package",
+        f"{JOB_ID}, userId, userName",
+        "the others; volatile",
+    ),
+    (
+        "joined_ride, left_ride, joined_package, left_package, online_users, pong",
+        "as their acks",
+        "this socket",
+    ),
     ("superseded", "generation of the device that took over", "the older device"),
     ("server_draining", "reconnectWithin_s", "everybody here"),
     ("error", "code, message, retry, event", "this socket"),
@@ -89,12 +117,21 @@ def _bounds(meta: msgspec.Meta) -> str:
     return f" ({', '.join(limits)})" if limits else ""
 
 
+def _default(field: Any) -> str:
+    """What stands for a field that is left out; nothing where that is none or empty."""
+    if field.default in (msgspec.NODEFAULT, msgspec.UNSET, None, "", ()) or isinstance(
+        field.default, msgspec.Struct
+    ):
+        return ""
+    return f", default `{msgspec.json.encode(field.default).decode()}`"
+
+
 def _fields(kind: type[msgspec.Struct]) -> list[str]:
     hints = get_type_hints(kind, include_extras=True)
     lines = []
     for field in msgspec.structs.fields(kind):
         optional = "" if field.required else "?"
-        lines.append(f"- `{field.encode_name}{optional}` {_type(hints[field.name])}")
+        lines.append(f"- `{field.encode_name}{optional}` {_type(hints[field.name])}{_default(field)}")
     return lines or ["- no fields"]
 
 
@@ -102,8 +139,18 @@ def _event(names: list[str], handler: Handler) -> list[str]:
     who = "anybody" if handler.who == ANY else ", ".join(sorted(handler.who))
     title = ", ".join(f"`{name}`" for name in names)
     kind = "command" if issubclass(handler.message, messages.Reliable) else "plain"
+    more = sorted(handler.message.legacy - messages.Message.legacy)
+    dropped = [f"Dropped silently as well: {', '.join(f'`{name}`' for name in more)}.", ""] if more else []
     limit = f"{handler.rate:g}/s, {handler.burst:g} at once"
-    return [f"### {title}", "", f"For {who}. A {kind} event; {limit}.", "", *_fields(handler.message), ""]
+    return [
+        f"### {title}",
+        "",
+        f"For {who}. A {kind} event; {limit}.",
+        "",
+        *_fields(handler.message),
+        "",
+        *dropped,
+    ]
 
 
 def _lifecycle(kind: str) -> list[str]:
@@ -117,7 +164,8 @@ def _lifecycle(kind: str) -> list[str]:
 
 def page() -> str:
     """The whole page as Markdown."""
-    lines = [HEAD, "## Client to server", ""]
+    dropped = ", ".join(f"`{name}`" for name in sorted(messages.Message.legacy))
+    lines = [HEAD.replace("DROPPED", dropped), "## Client to server", ""]
     by_handler: dict[Handler, list[str]] = {}
     for name, handler in HANDLERS.items():
         by_handler.setdefault(handler, []).append(name)
@@ -125,7 +173,9 @@ def page() -> str:
         lines += _event(names, handler)
     for kind in (messages.Point, messages.Recipient, messages.Proof):
         lines += [f"### {kind.__name__}", "", *_fields(kind), ""]
-    lines += ["## Server to client", "", "| event | payload | to |", "|---|---|---|"]
+    lines += ["## Acks", "", "| event | `{ok: true, …}` |", "|---|---|"]
+    lines += [f"| `{event}` | `{said}` |" for event, said in ACKS]
+    lines += ["", "## Server to client", "", "| event | payload | to |", "|---|---|---|"]
     lines += [f"| `{event}` | `{payload}` | {to} |" for event, payload, to in SAID]
     lines += [
         "",

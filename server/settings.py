@@ -17,6 +17,13 @@ def about(text: str, **limits: Any) -> Meta:
     return Meta(description=text, **limits)
 
 
+HEAD = """# Settings
+
+Printed by `.venv/bin/dispatch settings`; do not edit. A setting `DISPATCH_NAME` may stand in a file instead, so that
+a secret is not in the environment: `DISPATCH_NAME_FILE` names it, and is read before `DISPATCH_NAME`.
+"""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[str, about("PostgreSQL with PostGIS, as a postgresql:// URL.")] = ""
     redis_url: Annotated[str, about("Redis of the shard, redis:// or unix://.")] = ""
@@ -96,7 +103,7 @@ def table() -> str:
     """docs/settings.md as Markdown."""
     hints = get_type_hints(Settings, include_extras=True)
     defaults = Settings()
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    rows = [HEAD, "| variable | default | meaning |", "|---|---|---|"]
     for name, hint in hints.items():
         meta = hint.__metadata__[0]
         default = getattr(defaults, name)
