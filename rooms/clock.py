@@ -10,6 +10,7 @@ import logging
 
 from dispatch.commands import SYSTEM, Command, Refusal, WakeDriver, WakeJob
 from dispatch.desk import Desk
+from rooms.faults import fault
 from storage.log import Conflict
 from storage.records import Driver, Job, JobId, Room, UserId
 from storage.shard import Unavailable
@@ -75,8 +76,8 @@ class Clock:
                 await self._postpone(work)
             except (Unavailable, Conflict):
                 continue  # a timer stands; a revival is asked for again by the next fix
-            except Exception:
-                logger.exception("a timer failed")
+            except Exception as error:
+                logger.error("a timer failed: %s", fault(error))
 
     async def _postpone(self, work: str | Command) -> None:
         if isinstance(work, str) and not work.startswith("match:"):

@@ -218,6 +218,8 @@ async def private_stack(redis_url: str = "", **settings: str) -> AsyncIterator[R
 async def shared_stack() -> AsyncIterator[RunningStack]:
     async with private_stack() as running:
         yield running
+        refused = await running.rows("select target, reason from dead_letters limit 5")
+        assert not refused, f"PostgreSQL refused what the server had accepted: {refused}"
 
 
 @pytest.fixture
