@@ -1,0 +1,48 @@
+"""Every way a message can be wrong has its words."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from rooms import messages as m
+from rooms.wording_errors import TEXT_CHARS, in_words
+
+HERE = {"latitude": 9, "longitude": 1}
+NORTH = {"latitude": 91, "longitude": 1}
+TRIP = {"pickup": HERE, "dropoff": HERE}
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "said"),
+    [
+        (m.RequestRide, TRIP | {"rideId": "x"}, "rideId must be a UUID."),
+        (m.RequestRide, TRIP | {"pickup": NORTH}, "pickup.latitude must be at most 90."),
+        (m.RequestRide, TRIP | {"seats": 9}, "seats must be at most 8."),
+        (m.RequestRide, TRIP | {"pickup": None}, "pickup must be an object, not nothing."),
+        (m.RequestRide, {"pickup": HERE}, "dropoff is missing."),
+        (m.RequestRide, TRIP | {"pickup": {"latitude": 1}}, "pickup.longitude is missing."),
+        (m.RequestRide, TRIP | {"stops": [HERE] * 6}, "stops must have at most 5 entries."),
+        (m.RequestRide, TRIP | {"stops": [NORTH]}, "stops[0].latitude must be at most 90."),
+        (m.Quote, TRIP | {"kind": "car"}, "kind must be ride or package."),
+        (m.Quote, TRIP | {"kind": 1}, "kind must be text, not a whole number."),
+        (m.Quote, TRIP | {"kind": "ride", "wish": 1}, "There is no field wish."),
+        (m.CancelRide, {"rideId": 1.5}, "rideId must be a whole number or text, not a number."),
+        (m.CancelRide, {"rideId": ""}, "rideId must not be empty."),
+        (m.SendMessage, {"message": "?", "type": "video"}, "type must be text or location or image."),
+        (
+            m.RequestPackage,
+            TRIP | {"recipient": {"name": "a", "phone": "x"}},
+            "recipient.phone is not written as it should be.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(kind: type[m.Message], payload: dict[str, Any], said: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as wrong:
+        msgspec.convert(payload, kind)
+    assert in_words(str(wrong.value), kind) == said
+
+
+def test_the_text_is_bounded() -> None:
+    assert len(in_words("Object contains unknown field `" + "x`" * 9999 + "`", m.Quote)) <= TEXT_CHARS
+    assert len(in_words("?" * 9999, m.Quote)) <= TEXT_CHARS
