@@ -65,6 +65,11 @@ async def bystanding(stack: RunningStack) -> AsyncIterator[Bystanders]:
     async with phone(stack, "driver") as driver, phone(stack, "passenger") as passenger:
         pair = Bystanders(stack, driver, passenger, spot, await assigned_ride(passenger, driver, spot))
         await pair.undisturbed()
+
+        async def alone() -> bool:
+            return await connections(stack) == 2  # whom earlier tests left is gone
+
+        await wait_until(alone)
         yield pair
         await pair.undisturbed()
         await pair.all_is_kept()

@@ -148,8 +148,13 @@ async def test_who_says_no_connect_is_closed(
     monkeypatch.setattr(engine, "CONNECT_S", 0.3)
     Ring.new().write(tmp_path / "keys.json")
     settings = Settings(
-        database_url=database_url, redis_url=redis_url, port=0, keys_file=str(tmp_path / "keys.json")
+        database_url=database_url,
+        redis_url=redis_url,
+        port=0,
+        keys_file=str(tmp_path / "keys.json"),
+        bcrypt_cost=4,
     )
+    account = {"firstName": "Ann", "lastName": "Lee", "email": "ann@load.invalid", "phone": "+380501112233"}
     async with running(settings) as node:
         url = f"http://{HOST}:{node.port}"
         async with raw(url) as silent, raw(url) as refused:
@@ -157,6 +162,16 @@ async def test_who_says_no_connect_is_closed(
             assert await refused.until("44") is not None
             assert await silent.frame() is None and await refused.frame() is None
         async with aiohttp.ClientSession() as session:
+            body = {**account, "password": "Correct-Horse-7@"}
+            async with session.post(f"{url}/api/auth/register", json=body) as welcome:
+                token = (await welcome.json())["data"]["accessToken"]
+            async with raw(url, token) as leaving:
+                opened_s = time.monotonic()
+                # beyond the time in which who never comes in is dropped
+                await wait_until(lambda: time.monotonic() > opened_s + 2 * engine.CONNECT_S)
+                assert await leaving.ask("ping", {}) == {"ok": True}
+                await leaving.ws.send_str("41")
+                assert await leaving.frame(5.0) is None
             polling = f"{url}/socket.io/?EIO=4&transport=polling"
             async with session.get(polling) as opening:
                 sid = json.loads((await opening.text())[1:])["sid"]

@@ -58,6 +58,18 @@ async def deaf(stack: RunningStack, token: str) -> AsyncIterator[asyncio.StreamW
         writer.transport.abort()
 
 
+@asynccontextmanager
+async def polling(stack: RunningStack, token: str) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    """A polling client that has said CONNECT and has no poll under way; its HTTP session and address."""
+    async with aiohttp.ClientSession() as session:
+        url = f"{stack.url}/socket.io/?EIO=4&transport=polling"
+        async with session.get(url) as opening:
+            url += "&sid=" + json.loads((await opening.text())[1:])["sid"]
+        async with session.post(url, data="40" + json.dumps({"token": token})) as connect:
+            assert connect.status == 200
+        yield session, url
+
+
 async def flood(writer: asyncio.StreamWriter, frame: str) -> bool:
     """Sends as fast as it can; True when the server ended it."""
     block = masked(frame) * 100
@@ -118,8 +130,9 @@ async def test_a_member_who_does_not_read_is_closed_and_the_room_goes_on() -> No
         server = psutil.Process(stack.server_pid)
         before = server.memory_info().rss
         await wait_until(lambda: _are(stack, 1))
-        async with deaf(stack, passenger.person.token):
-            await wait_until(lambda: _are(stack, 2))
+        token = passenger.person.token
+        async with deaf(stack, token), polling(stack, token):
+            await wait_until(lambda: _are(stack, 3))
             told: list[str] = []
 
             async def closed() -> bool:
@@ -132,7 +145,7 @@ async def test_a_member_who_does_not_read_is_closed_and_the_room_goes_on() -> No
             await wait_until(closed, ENDS_WITHIN_S)
         assert server.memory_info().rss - before < GROWTH_MAX_BYTES
         _, metrics = await stack.http("GET", "/metrics")
-        assert 'dispatch_sockets_closed_total{reason="slow client"} 1.0' in metrics
+        assert 'dispatch_sockets_closed_total{reason="slow client"} 2.0' in metrics
         await driver.hears("new_message", id=told[-1])
         assert [line["id"] for line in driver.heard("new_message")] == told
         async with phone(stack, passenger.person) as back:
@@ -141,22 +154,18 @@ async def test_a_member_who_does_not_read_is_closed_and_the_room_goes_on() -> No
 
 
 async def test_a_polling_client_who_never_polls_is_closed(stack: RunningStack) -> None:
-    async with bystanding(stack) as pair, aiohttp.ClientSession() as session:
+    async with bystanding(stack) as pair:
         person = await stack.person("passenger")
         stood = await connections(stack)
-        url = f"{stack.url}/socket.io/?EIO=4&transport=polling"
-        async with session.get(url) as opening:
-            url += "&sid=" + json.loads((await opening.text())[1:])["sid"]
-        async with session.post(url, data="40" + json.dumps({"token": person.token})) as connect:
-            assert connect.status == 200
-        await wait_until(lambda: _are(stack, stood + 1))
+        async with polling(stack, person.token) as (session, url):
+            await wait_until(lambda: _are(stack, stood + 1))
 
-        async def refused() -> bool:
-            async with session.post(url, data="\x1e".join(['421["ping"]'] * 100)) as answer:
-                return answer.status == 400
+            async def refused() -> bool:
+                async with session.post(url, data="\x1e".join(['421["ping"]'] * 100)) as answer:
+                    return answer.status == 400
 
-        await wait_until(refused)
-        await wait_until(lambda: _are(stack, stood))
+            await wait_until(refused)
+            await wait_until(lambda: _are(stack, stood))
         await pair.undisturbed()
 
 
@@ -164,17 +173,14 @@ async def test_a_polling_client_who_never_polls_is_closed(stack: RunningStack) -
     "body", [b"\xff\xfe", b"9", b"4[" + b"[" * 20_000, b"\x1e\x1e", b"x" * 300_000, b"b!!"]
 )
 async def test_rubbish_over_polling(stack: RunningStack, body: bytes) -> None:
-    async with bystanding(stack), aiohttp.ClientSession() as session:
+    async with bystanding(stack):
         person = await stack.person("passenger")
         stood = await connections(stack)
-        url = f"{stack.url}/socket.io/?EIO=4&transport=polling"
-        async with session.get(url) as opening:
-            url += "&sid=" + json.loads((await opening.text())[1:])["sid"]
-        await session.post(url, data="40" + json.dumps({"token": person.token}))
-        async with asyncio.timeout(5.0), session.post(url, data=body) as answer:
-            assert answer.status == (200 if body == b"b!!" else 400)
-        if answer.status == 400:
-            await wait_until(lambda: _are(stack, stood))
+        async with polling(stack, person.token) as (session, url):
+            async with asyncio.timeout(5.0), session.post(url, data=body) as answer:
+                assert answer.status == (200 if body == b"b!!" else 400)
+            if answer.status == 400:
+                await wait_until(lambda: _are(stack, stood))
 
 
 async def test_engine_io_requests_that_make_no_sense(stack: RunningStack) -> None:
