@@ -67,7 +67,10 @@ async def polling(stack: RunningStack, token: str) -> AsyncIterator[tuple[aiohtt
             url += "&sid=" + json.loads((await opening.text())[1:])["sid"]
         async with session.post(url, data="40" + json.dumps({"token": token})) as connect:
             assert connect.status == 200
-        yield session, url
+        try:
+            yield session, url
+        finally:
+            await session.post(url, data="1")  # goodbye, if he is still there
 
 
 async def flood(writer: asyncio.StreamWriter, frame: str) -> bool:
