@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HTTP_SESSIONS_MAX = 10_000
-FAULT_CHARS = 200
 Answer = dict[str, Any]
 
 
@@ -186,5 +185,4 @@ def decode(kind: type[Message], args: list[Any], strict: bool) -> Message:
     try:
         return msgspec.convert(payload, kind)
     except msgspec.ValidationError as error:
-        # it names the field, and a field's name may be as long as the message
-        raise Refusal("bad_request", str(error)[:FAULT_CHARS]) from None
+        raise Refusal("bad_request", in_words(str(error), kind)) from None
