@@ -26,6 +26,7 @@ from rooms.quotes import Quotes
 from rooms.registry import Registry
 from rooms.session import Session
 from rooms.speaker import Speaker
+from rooms.wording_errors import in_words
 from storage.accounts import Accounts, Who
 from storage.postgis import DatabaseUnavailable
 
