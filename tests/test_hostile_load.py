@@ -195,7 +195,8 @@ async def test_engine_io_requests_that_make_no_sense(stack: RunningStack) -> Non
             assert status == 400 or query == "EIO=4&j=x", query
             assert (await stack.http("POST", f"/socket.io/?{query}", data=b"4"))[0] == 400, query
         for method in ("PUT", "DELETE", "PATCH"):
-            assert (await stack.http(method, "/socket.io/?EIO=4&transport=polling"))[0] == 405
+            status, _ = await stack.http(method, "/socket.io/?EIO=4&transport=polling")
+            assert status in (404, 405), method
 
 
 async def test_more_than_the_limit_of_an_event(stack: RunningStack) -> None:
