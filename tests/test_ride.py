@@ -278,13 +278,11 @@ async def test_history_shows_the_ride(stack: RunningStack) -> None:
 
     async def written() -> dict[str, Any] | None:
         status, body = await stack.get(passenger.person, f"/api/rides/{ride_id}")
-        if (
-            status != 200
-            or body["data"]["state"] != "completed"
-            or len(body["data"]["track"]["features"]) < 3
-        ):
+        if status != 200 or body["data"]["state"] != "completed":
             return None
-        return body
+        # facts and positions are drained apart: the last point may come after the last fact
+        tracks = [f for f in body["data"]["track"]["features"] if f["properties"]["role"] == "track"]
+        return body if tracks and tracks[0]["properties"]["points"] >= 3 else None
 
     body = await wait_until(written, 10.0)
     ride = body["data"]
@@ -307,7 +305,6 @@ async def test_history_shows_the_ride(stack: RunningStack) -> None:
     assert track["geometry"]["coordinates"][0] == pytest.approx(
         [first["longitude"], first["latitude"]], abs=1e-6
     )
-    assert track["properties"]["points"] >= 3
     for who in (passenger.person, driver.person):
         status, body = await stack.get(who, "/api/rides")
         assert status == 200 and [r["id"] for r in body["data"]] == [ride_id]
