@@ -24,7 +24,7 @@ from dispatch.commands import Answer, Refusal
 from dispatch.decision import Decision, State
 from dispatch.matching import Candidate, Ranked, rank
 from dispatch.policy import Policy
-from dispatch.rules import RULES, follow
+from dispatch.rules import RULES, chat, follow
 from storage.fleet import Fleet
 from storage.log import Again, Conflict, Late, Loaded, Log, Write
 from storage.records import Job, Place, Room, UserId
@@ -70,9 +70,13 @@ class Desk:
 
     async def _once(self, command: c.Command) -> Answer:
         rule = RULES[type(command)]
-        field = f"a:{command.user}:{command.key}" if command.key else ""
+        field = _field(command)
         loaded = await self.log.load(rule.wants(command), command.room, field)
         if loaded.answer is not None:
+            if isinstance(command, c.SendMessage):
+                # remembered for all parties: a stranger hears no more than of any other room
+                state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
+                chat.party_job(state, command.job_id, command.kind, command.user)
             return _first_answer(loaded.answer, command)
         if more := follow(command, loaded.records):
             _merge(loaded, await self.log.load(more))
@@ -172,6 +176,15 @@ def _offer_to(job: Job, best: Ranked) -> c.MakeOffer:
 def _merge(loaded: Loaded, more: Loaded) -> None:
     loaded.records.update(more.records)
     loaded.due_ms.update(more.due_ms)
+
+
+def _field(command: c.Command) -> str:
+    """Where a command's first answer is remembered: by user, so that a stranger's key never answers. A chat
+    line's id is one line's whoever says it, or of two lines under it both would be acked and one kept."""
+    if not command.key:
+        return ""
+    everybodys = isinstance(command, c.SendMessage) and command.key == f"message:{command.message_id}"
+    return f"a:*:{command.key}" if everybodys else f"a:{command.user}:{command.key}"
 
 
 def _first_answer(stored: bytes, command: c.Command) -> Answer:

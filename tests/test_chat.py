@@ -37,6 +37,7 @@ async def test_a_line_sent_again_is_said_once(stack: RunningStack) -> None:
         first = await passenger.call("send_message", line)
         assert await passenger.call("send_message", line) == first
         assert await passenger.refused("send_message", {**line, "message": "or not"}) == "duplicate"
+        assert await driver.refused("send_message", line) == "duplicate", "acked, it would not be kept"
         old_app = {**line, "id": new_id(), "senderId": driver.person.id, "timestamp": "2020-01-01T00:00:00Z"}
         last = await passenger.call("send_message", {**old_app, "message": "last"})
         await driver.hears("new_message", id=last["id"])

@@ -6,7 +6,7 @@ from dispatch.wording import iso, message_fact, read_fact
 from storage.records import Job, JobId, Message, Read, UserId
 
 
-def _party_job(state: State, job_id: JobId, kind: str, user: UserId) -> Job:
+def party_job(state: State, job_id: JobId, kind: str, user: UserId) -> Job:
     """Raises Refusal not_found for whoever is not a party of the job now."""
     job = state.job(job_id)
     if job is None or job.kind != kind or user not in (job.requester_id, job.driver_id):
@@ -15,7 +15,7 @@ def _party_job(state: State, job_id: JobId, kind: str, user: UserId) -> Job:
 
 
 def decide_send(state: State, command: SendMessage) -> Decision:
-    job = _party_job(state, command.job_id, command.kind, command.user)
+    job = party_job(state, command.job_id, command.kind, command.user)
     if job.driver_id is None:
         raise Refusal("wrong_state", "There is nobody to talk to before a driver is assigned.")
     if job.ended_ms:
@@ -36,7 +36,7 @@ def decide_send(state: State, command: SendMessage) -> Decision:
 
 
 def decide_read(state: State, command: ReadMessages) -> Decision:
-    job = _party_job(state, command.job_id, command.kind, command.user)
+    job = party_job(state, command.job_id, command.kind, command.user)
     read = Read(
         job_id=job.id,
         kind=job.kind,
