@@ -90,7 +90,7 @@ async def flood(writer: asyncio.StreamWriter, frame: str) -> bool:
 FLOODS = {
     "answered events": '421["ping"]',
     "refused events": '42["nothing"]',
-    "long refusals": '421["ping",{"' + "k" * 30_000 + '":1}]',
+    "long refusals": '421["ping",{"' + "k" * 3_000 + '":1}]',
     "connects": "40{}",
     "connects elsewhere": "40/elsewhere,{}",
     "acks": "437[]",
