@@ -24,7 +24,9 @@ for _name in ("engineio", "engineio.server"):
 payload.Payload.max_decode_packets = 128  # a phone that was offline posts its backlog at once
 
 CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
-FRAMES_A_SECOND, FRAMES_AT_ONCE = 200.0, 1000.0  # of one client, whatever they hold; beyond it he is closed
+# Of one client; beyond either he is closed. A frame costs us its handling, a long one its decoding too.
+FRAMES_A_SECOND, FRAMES_AT_ONCE = 200.0, 1000.0
+BYTES_A_SECOND, BYTES_AT_ONCE = 128 * 1024.0, 2048 * 1024.0
 FRAMES_A_TURN = 32  # of one client, before the others get their turn
 RUBBISH = (ValueError, KeyError, IndexError, RecursionError)  # what decoding a frame can raise
 
@@ -86,6 +88,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
     def __init__(self, server: "Engine", sid: str) -> None:
         super().__init__(server, sid)
         self._frames = Bucket(FRAMES_AT_ONCE)
+        self._bytes = Bucket(BYTES_AT_ONCE)
         self._turn = 0
 
     def abort(self) -> None:
@@ -103,7 +106,11 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
     async def receive(self, pkt: Any) -> None:
         if self.aborted:
             raise exceptions.SocketIsClosedError
-        if not self._frames.take(time.monotonic(), FRAMES_A_SECOND, FRAMES_AT_ONCE):
+        now_s, size = time.monotonic(), len(pkt.data) if isinstance(pkt.data, str) else 0
+        if not (
+            self._frames.take(now_s, FRAMES_A_SECOND, FRAMES_AT_ONCE)
+            and self._bytes.take(now_s, BYTES_A_SECOND, BYTES_AT_ONCE, size)
+        ):
             metrics.CLOSED.labels("flood").inc()
             self.abort()
             raise exceptions.SocketIsClosedError

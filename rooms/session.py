@@ -43,13 +43,14 @@ class Bucket:
         self._left = burst
         self._at_s = 0.0
 
-    def take(self, now_s: float, rate: float, burst: float) -> bool:
+    def take(self, now_s: float, rate: float, burst: float, amount: float = 1.0) -> bool:
+        """Whether `amount` was there to take; what is larger than `burst` never is."""
         left = min(burst, self._left + (now_s - self._at_s) * rate)
         self._at_s = now_s
-        if left < 1.0:
+        if left < amount:
             self._left = left
             return False
-        self._left = left - 1.0
+        self._left = left - amount
         return True
 
 

@@ -41,7 +41,7 @@ SQL_TIMEOUT_S = 60.0
 fresh_redis = private_redis
 
 
-async def wait_until(predicate: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+async def wait_until(predicate: Callable[[], Any], timeout_s: float = 5.0, every_s: float = POLL_S) -> Any:
     """The first true value of the predicate, sync or async; fails the test after the timeout."""
     deadline_s = time.monotonic() + timeout_s
     while True:
@@ -53,7 +53,7 @@ async def wait_until(predicate: Callable[[], Any], timeout_s: float = 5.0) -> An
         if time.monotonic() > deadline_s:
             source = inspect.getsource(predicate).strip()
             pytest.fail(f"Not true within {timeout_s:g} s: {source}", pytrace=False)
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(every_s)
 
 
 def shared_data(name: str) -> Path:
