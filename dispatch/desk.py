@@ -26,8 +26,8 @@ from dispatch.matching import Candidate, Ranked, rank
 from dispatch.policy import Policy
 from dispatch.rules import RULES, chat, follow
 from storage.fleet import Fleet
-from storage.log import Again, Conflict, Late, Loaded, Log, Write
-from storage.records import Job, Place, Room, UserId
+from storage.log import Again, Conflict, Full, Late, Loaded, Log, Write
+from storage.records import LINES_MAX, Job, Place, Room, UserId
 from storage.shard import Unavailable
 
 TRIES = 3
@@ -41,6 +41,9 @@ class Remembered(msgspec.Struct):
 
     content: str
     answer: Answer
+
+
+_remembered = msgspec.json.Decoder(Remembered)
 
 
 class Desk:
@@ -66,6 +69,8 @@ class Desk:
             return _first_answer(first.answer, command)
         except Late:
             raise Refusal("offer_gone", "The offer has expired.") from None
+        except Full:
+            raise Refusal("rate_limited", f"A chat holds at most {LINES_MAX} lines.") from None
         raise Refusal("unavailable", "Too much is happening at once here; try again.")
 
     async def _once(self, command: c.Command) -> Answer:
@@ -73,8 +78,12 @@ class Desk:
         field = _field(command)
         loaded = await self.log.load(rule.wants(command), command.room, field)
         if loaded.answer is not None:
-            if isinstance(command, c.SendMessage):
-                # remembered for all parties: a stranger hears no more than of any other room
+            if (
+                isinstance(command, c.SendMessage)
+                and _is_line(command)
+                and not _is_repeat(loaded.answer, command)
+            ):
+                # its id is everybody's: a stranger hears no more than of any other room
                 state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
                 chat.party_job(state, command.job_id, command.kind, command.user)
             return _first_answer(loaded.answer, command)
@@ -91,7 +100,7 @@ class Desk:
         return decision.answer
 
     async def _commit(self, command: c.Command, decision: Decision, loaded_ms: int, field: str) -> None:
-        remembered = _json.encode(Remembered(command.content, decision.answer)) if field else b""
+        remembered = _json.encode(Remembered(_content(command), decision.answer)) if field else b""
         await self.log.commit(
             Write(
                 loaded_ms=loaded_ms,
@@ -104,6 +113,8 @@ class Desk:
                 latest_ms=decision.latest_ms,
                 field=field,
                 answer=remembered,
+                # a line's id is its own for good: said again later, it would be acked and not kept
+                lasting_max=LINES_MAX if _is_line(command) and field else 0,
             )
         )
         for record in decision.put:
@@ -183,13 +194,26 @@ def _field(command: c.Command) -> str:
     line's id is one line's whoever says it, or of two lines under it both would be acked and one kept."""
     if not command.key:
         return ""
-    everybodys = isinstance(command, c.SendMessage) and command.key == f"message:{command.message_id}"
-    return f"a:*:{command.key}" if everybodys else f"a:{command.user}:{command.key}"
+    return f"a:*:{command.key}" if _is_line(command) else f"a:{command.user}:{command.key}"
+
+
+def _is_line(command: c.Command) -> bool:
+    """A chat line that is known by an id of its own."""
+    return isinstance(command, c.SendMessage) and command.key == f"message:{command.message_id}"
 
 
 def _first_answer(stored: bytes, command: c.Command) -> Answer:
     """The remembered answer. Raises Refusal duplicate when the key was used for something else."""
-    remembered = msgspec.json.decode(stored, type=Remembered)
-    if remembered.content != command.content:
+    if not _is_repeat(stored, command):
         raise Refusal("duplicate")
-    return remembered.answer
+    return _remembered.decode(stored).answer
+
+
+def _is_repeat(stored: bytes, command: c.Command) -> bool:
+    """Is what was remembered this very command, of this user?"""
+    return _remembered.decode(stored).content == _content(command)
+
+
+def _content(command: c.Command) -> str:
+    """What was asked; of a chat line, whose id is everybody's, also by whom."""
+    return f"{command.user} {command.content}" if _is_line(command) else command.content

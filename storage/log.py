@@ -20,6 +20,7 @@ LIVE_TTL_MS = (
     7 * 86_400_000
 )  # far longer than any job; an upper bound on what a lost process can leave behind
 OVER_TTL_MS = 15 * 60_000  # a finished job's record and room, for late readers and repeated commands
+ANSWERS_KEPT = 128
 FIRST_LOOK_MS = 400  # a searching job is looked at again so soon, should the process that opened it die
 
 _encode = msgspec.json.Encoder().encode
@@ -34,6 +35,10 @@ class Conflict(Exception):
 
 class Late(Exception):
     """The commit's deadline had passed by Redis' clock."""
+
+
+class Full(Exception):
+    """The room remembers as many lasting answers as it may."""
 
 
 class Again(Exception):
@@ -56,7 +61,9 @@ class Loaded(msgspec.Struct):
 
 class Write(msgspec.Struct, kw_only=True):
     """One decision, ready to commit. `read` are records that must be unchanged, `put` those to store (each
-    with the version it was read at); `by` is who caused it; `latest_ms` refuses a commit after it."""
+    with the version it was read at); `by` is who caused it; `latest_ms` refuses a commit after it. `answer` is
+    kept under `field` among the room's last ANSWERS_KEPT; with a `lasting_max` for as long as the room lives, and
+    beyond so many of these nothing is committed."""
 
     loaded_ms: int
     room: Room
@@ -68,6 +75,7 @@ class Write(msgspec.Struct, kw_only=True):
     latest_ms: int = 0
     field: str = ""
     answer: bytes = b""
+    lasting_max: int = 0  # 0: one of the recent
 
 
 def record_key(shard: str, kind: type, id_: str) -> str:
@@ -111,7 +119,7 @@ class Log:
         return Loaded(now_ms, answer, records, due_ms)
 
     async def commit(self, write: Write) -> int:
-        """Commits and returns the moment (Redis ms). Raises Conflict, Late, Again or Unavailable; after
+        """Commits and returns the moment (Redis ms). Raises Conflict, Late, Full, Again or Unavailable; after
         Unavailable the write may have happened, and a repeat of the same command finds out."""
         shard, s = self._shard, self._shard.name
         wanted = [
@@ -122,8 +130,9 @@ class Log:
             keys.spot(s),
             keys.head(s, write.room),
         ]
-        args: list[Any] = [shard.token, write.loaded_ms, write.latest_ms, write.field, write.answer, write.by]
-        args += [f"{{{s}}}:", self._cap]
+        args: list[Any] = [shard.token, write.loaded_ms, write.latest_ms, write.field, write.answer]
+        args += ["lasting", write.lasting_max] if write.lasting_max else ["recent", ANSWERS_KEPT]
+        args += [write.by, f"{{{s}}}:", self._cap]
         fenced = (*write.read, *write.put)
         args.append(len(fenced))
         for record in fenced:
@@ -153,6 +162,8 @@ class Log:
             raise Again(reply[1])
         if outcome == b"late":
             raise Late
+        if outcome == b"full":
+            raise Full
         if outcome == b"life":
             shard.life_changed = True
         raise Conflict

@@ -16,6 +16,8 @@ Room = NewType("Room", str)
 
 #: So many jobs of one requester may be open at once; all of them fit into what `connected` tells.
 OPEN_JOBS_MAX = 20
+#: So many chat lines of one job are remembered by their ids, about 200 bytes each.
+LINES_MAX = 2_000
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -162,6 +162,8 @@ class Commands:
         if r.random() < 0.3:
             return c.ReadMessages(**who, job_id=job.id, kind=job.kind, message_id="m1")
         line = {"message_id": f"m{self._number}", "name": "Somebody", "type": "text", "text": "Hello"}
+        if r.random() < 0.5:
+            who["key"] = f"message:{line['message_id']}"
         return c.SendMessage(**who, **line, job_id=job.id, kind=job.kind)
 
     def _driver(self, r: Random, state: str) -> tuple[str, str]:

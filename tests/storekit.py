@@ -11,7 +11,6 @@ from tests.rules.build import JOB, a_job
 
 S = "t"
 RIDE = Room(f"ride:{JOB}")
-ANSWERS_KEPT = 128
 
 
 async def snapshot(redis: "Redis") -> dict[str, Any]:

@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 from storage import keys
 from storage.facts import Fact
 from storage.fleet import Fleet, Update, pack
-from storage.log import LIVE_TTL_MS, OVER_TTL_MS, Again, Conflict, Late, Log
+from storage.log import ANSWERS_KEPT, LIVE_TTL_MS, OVER_TTL_MS, Again, Conflict, Full, Late, Log
 from storage.records import Driver, Job, JobId, Offer, Room, UserId
 from storage.shard import Shard
 from tests.rules.build import DEE, JOB, a_driver, an_offer
-from tests.storekit import ANSWERS_KEPT, RIDE, S, fresh, snapshot, told, write
+from tests.storekit import RIDE, S, fresh, snapshot, told, write
 
 CELL = 617_700_169_958_293_503
 
@@ -200,6 +200,23 @@ async def test_a_room_remembers_a_bounded_number_of_answers(redis: "Redis", log:
     assert kept == {f"a:pat:{n}".encode() for n in range(20, ANSWERS_KEPT + 20)}
     assert len(await redis.hkeys(keys.head(S, RIDE))) == 2 * ANSWERS_KEPT + 1
     assert 0 < await redis.pttl(keys.head(S, RIDE)) <= LIVE_TTL_MS
+
+
+async def test_lasting_answers_outlive_the_others_and_are_bounded(redis: "Redis", log: Log) -> None:
+    await log.commit(await write(log, field="a:*:message:1", answer=b"first", lasting_max=3))
+    for n in range(ANSWERS_KEPT + 20):
+        await log.commit(await write(log, field=f"a:pat:{n}", answer=b"x"))
+    with pytest.raises(Again) as again:
+        await log.commit(await write(log, field="a:*:message:1", answer=b"second", lasting_max=3))
+    assert again.value.answer == b"first"
+    for n in (2, 3):
+        await log.commit(await write(log, field=f"a:*:message:{n}", answer=b"x", lasting_max=3))
+    before = await snapshot(redis)
+    with pytest.raises(Full):
+        await log.commit(await write(log, field="a:*:message:4", answer=b"x", lasting_max=3, facts=(told(),)))
+    with pytest.raises(Again):
+        await log.commit(await write(log, field="a:*:message:2", answer=b"x", lasting_max=3))
+    assert await snapshot(redis) == before, "what is refused leaves no trace"
 
 
 async def test_a_rooms_log_is_capped(redis: "Redis", shard: Shard) -> None:

@@ -73,7 +73,7 @@ async def send_message(house: House, session: Session, message: m.SendMessage) -
         room=common.room(kind, job_id),
         # a line that has its own id is known by it: under two commandIds it would be acked twice and kept once
         key=f"message:{message_id}" if given else common.key(message, ""),
-        content=f"{session.user_id} {content_of(message)}",
+        content=content_of(message),
         message_id=message_id,
         job_id=job_id,
         kind=kind,

@@ -1,16 +1,17 @@
 -- Commits one decision whole, or nothing: the only writer of records, timers and facts.
 -- KEYS  life, due, wait, facts, spot, head of the command's room; then in the order of ARGV: a key per
 --       expected version, a key per record put, a key per index change, head and log per fact
--- ARGV  token, loaded_ms, latest_ms ('0' none), answer field ('' none), answer body, causer, prefix, room cap,
+-- ARGV  token, loaded_ms, latest_ms ('0' none), answer field ('' none), answer body, its ring in the room's head
+--       (of 'recent' the oldest goes, 'lasting' is full one day), the ring's size, causer, prefix, room cap,
 --       n versions…, n (version, body, ttl_ms)…, n (command, argc, args…)…, n drivers leaving the index…,
 --       n (room, event, text, records, moves, ttl_ms)…
--- Returns {'ok', now_ms} or {'life'}, {'again', answer}, {'late'}, {'stale'}, {'conflict', key}
+-- Returns {'ok', now_ms} or {'life'}, {'again', answer}, {'late'}, {'full'}, {'stale'}, {'conflict', key}
 local life, due, facts, spot, home = KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[6]
 local at, key = 0, 6
 local function arg() at = at + 1; return ARGV[at] end
 local function nextkey() key = key + 1; return KEYS[key] end
 local token, loaded_ms, latest_ms, field, answer = arg(), tonumber(arg()), tonumber(arg()), arg(), arg()
-local causer, prefix, cap = arg(), arg(), arg()
+local ring, ring_max, causer, prefix, cap = arg(), tonumber(arg()), arg(), arg(), arg()
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local alive = redis.call('HMGET', life, 'token', 'epoch')
@@ -18,6 +19,7 @@ if alive[1] ~= token then return { 'life' } end
 if field ~= '' then
   local first = redis.call('HGET', home, field)
   if first then return { 'again', first } end
+  if ring == 'lasting' and tonumber(redis.call('HGET', home, ring) or 0) >= ring_max then return { 'full' } end
 end
 -- deadlines were computed from loaded_ms: an old reading would move them
 if now - loaded_ms > 2000 then return { 'stale' } end
@@ -60,9 +62,8 @@ for _ = 1, arg() do
   redis.call('XADD', facts, '*', 'r', room, 'n', alive[2], 's', seq, 'e', event, 'p', text, 'd', records, 'm', moves, 't', now, 'a', causer)
 end
 if field ~= '' then
-  local slot = 's' .. redis.call('HINCRBY', home, 'answers', 1) % 128
-  local oldest = redis.call('HGET', home, slot)
-  if oldest then redis.call('HDEL', home, oldest) end
+  local slot = ring .. redis.call('HINCRBY', home, ring, 1) % ring_max
+  redis.call('HDEL', home, redis.call('HGET', home, slot) or '')
   redis.call('HSET', home, slot, field, field, answer)
   if redis.call('PTTL', home) < 0 then redis.call('PEXPIRE', home, 604800000) end
 end
