@@ -7,6 +7,7 @@
 | a fix arrives between the end of a trip and the log telling it | the watchers get it before they hear of the end |
 | the log has not been read for 5 s | nobody is told where anybody is: who drives whom may have changed |
 | the driver's record changed while his entry was under way | the index takes it only for the version we knew |
+| the same, while his position was on its way to another node | it is not sent: who is on the job may have changed |
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from rooms.session import Session, event_text
 from rooms.speaker import Speaker
 from rooms.tick import Tick
 from storage.fleet import Fleet
+from storage.mail import Said
 
 
 class Fixes:
@@ -32,6 +34,7 @@ class Fixes:
         self.leases = Leases(self.tick, speaker)
         self.now_ms = self.tick.now_ms
         self._speaker = speaker
+        speaker.relay = self.tick.relay
         self._outcomes = {verdict: metrics.FIXES.labels(verdict.name.lower()) for verdict in Verdict}
 
     def forget_all(self) -> None:
@@ -92,14 +95,15 @@ class Fixes:
                 "etaSeconds": round(away_m * policy.detour / policy.cruise_speed_mps),
             }
             text = event_text("driver_location", payload)
-            self._speaker.volatile(job.room, job.room, text, but=live.driver_id)
+            said = Said(job.room, job.room, text, live.driver_id)
+            self._speaker.volatile(said, live.driver_id, live.version)
 
     async def run(self, tick_s: float) -> None:
         """Sends a tick every `tick_s`, when there is anything to say."""
         number = 0
         while True:
             await asyncio.sleep(tick_s)
-            if self.tick.updates or self.tick.fixes:
+            if self.tick:
                 number += 1
                 await self.tick.deliver(number)
                 if self.tick.new_life():

@@ -22,6 +22,7 @@ from rooms import metrics
 from rooms.faults import fault
 from rooms.fixes import Fixes
 from rooms.messages import Message, Reliable
+from rooms.presence import Presence
 from rooms.quotes import Quotes
 from rooms.registry import Registry
 from rooms.session import Session
@@ -48,6 +49,7 @@ class House(NamedTuple):
     fixes: Fixes
     accounts: Accounts
     quotes: Quotes
+    presence: Presence
     node: str
 
 

@@ -1,15 +1,19 @@
 """Who is here: this node's sessions by user and by room, both ways, so that leaving costs what was joined."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rooms.session import Session
 
 
 class Registry:
+    """`moved` hears of a user's first session in a room, and of the last one's going."""
+
     def __init__(self, sockets_per_user: int = 5) -> None:
         self._sockets_per_user = sockets_per_user
         self._rooms: dict[str, dict[Session, None]] = {}
         self._users: dict[str, dict[Session, None]] = {}
+        self._since_ms: dict[str, int] = {}
+        self.moved: Callable[[str, str, bool], None] = lambda room, user, here: None
 
     def add(self, session: Session) -> None:
         """A session arrives in its user's room; beyond the cap the user's oldest one goes."""
@@ -35,16 +39,23 @@ class Registry:
         return session in self._users.get(session.user_id, {})
 
     def enter(self, room: str, session: Session) -> None:
-        self._rooms.setdefault(room, {})[session] = None
-        session.rooms.add(room)
+        if room not in session.rooms:
+            if not self.stands(room, session.user_id):
+                self.moved(room, session.user_id, True)
+            self._rooms.setdefault(room, {})[session] = None
+            session.rooms.add(room)
 
     def leave(self, room: str, session: Session) -> None:
+        if room not in session.rooms:
+            return
         session.rooms.discard(room)
-        members = self._rooms.get(room)
-        if members is not None:
-            members.pop(session, None)
-            if not members:
-                del self._rooms[room]
+        members = self._rooms[room]
+        del members[session]
+        if not members:
+            del self._rooms[room]
+            self._since_ms.pop(room, None)
+        if not self.stands(room, session.user_id):
+            self.moved(room, session.user_id, False)
 
     def close_room(self, room: str) -> None:
         for session in tuple(self._rooms.get(room, ())):
@@ -52,6 +63,19 @@ class Registry:
 
     def members(self, room: str) -> Iterable[Session]:
         return self._rooms.get(room, ())
+
+    def stands(self, room: str, user: str) -> bool:
+        """Whether any session of the user is in the room."""
+        return any(member.user_id == user for member in self._rooms.get(room, ()))
+
+    def changed(self, room: str, at_ms: int) -> None:
+        """Who is on this job was another before `at_ms` of Redis' clock, or was not known here."""
+        if room in self._rooms:
+            self._since_ms[room] = max(at_ms, self._since_ms.get(room, 0))
+
+    def since_ms(self, room: str) -> int:
+        """What was said elsewhere up to this moment may be of somebody who is not on the job any more."""
+        return self._since_ms.get(room, 0)
 
     def of_user(self, user: str) -> Iterable[Session]:
         return tuple(self._users.get(user, ()))

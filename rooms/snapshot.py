@@ -63,7 +63,10 @@ def _standing(job: Job, head: tuple[str, int]) -> dict[str, Any]:
 
 async def _jobs(house: House, ids: list[Any]) -> list[Job]:
     loaded = await house.desk.log.load([(Job, id_) for id_ in ids])
-    return [record for record in loaded.records.values() if isinstance(record, Job)]
+    jobs = [record for record in loaded.records.values() if isinstance(record, Job)]
+    for job in jobs:
+        house.registry.changed(job.room, loaded.now_ms)
+    return jobs
 
 
 async def _offers(house: House, driver_id: str) -> list[dict[str, Any]]:
@@ -111,7 +114,7 @@ async def joining(house: House, session: Session, kind: str, job_id: str) -> dic
         "success": True,
         "job": job_card(job),
         "position": position,
-        "members": sorted({s.user_id for s in house.registry.members(room)}),
+        "members": await house.presence.users(room),
         "timestamp": iso(house.fixes.now_ms()),
     }
 

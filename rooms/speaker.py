@@ -3,7 +3,9 @@
 Gapless and in the log's order, whoever committed the fact; a node without members of a room pays a dictionary
 look-up and never decodes the payload, which was stored ready to send. Membership follows the facts: who joins
 does so before the fact is told, who leaves after it. Volatile events (positions, typing, presence) are told
-here too, but never touch the log. A driver's own record is passed on to the fix path.
+here too, but never touch the log; for members elsewhere they are handed to the tick, and what other nodes say
+to ours comes as mail, read together with the log and told in its order. A driver's own record is passed on to
+the fix path.
 
 | when | then |
 |---|---|
@@ -11,6 +13,8 @@ here too, but never touch the log. A driver's own record is passed on to the fix
 | Redis cannot be read | we try again; nobody is told where anybody is meanwhile |
 | facts were trimmed before we read them | `on_gap`: everybody here comes anew and gets a snapshot |
 | Redis was wiped, replaced or restarted | `on_gap`, and we go on from the end of the new life's log |
+| mail was said before who is on a job changed, or before we read who is | it is not told: whose it is, is unsure |
+| mail is lost, or waited too long | it is volatile: the next one comes soon |
 """
 
 import asyncio
@@ -27,9 +31,10 @@ from rooms.registry import Registry
 from rooms.session import Frame, Session
 from storage.facts import Entry, Moves
 from storage.log import Log
+from storage.mail import Mail, Relayed, Said
 from storage.records import Driver
 from storage.shard import Unavailable
-from storage.tail import Position
+from storage.tail import Heard, Position
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,7 @@ class Speaker:
         self._registry = registry
         self.on_driver: Callable[[Driver], None] = lambda driver: None
         self.on_gap: Callable[[], None] = lambda: None
+        self.relay: Callable[[Relayed], None] = lambda relayed: None
         self.read_at_s = -math.inf
         self._looked_s = -math.inf
         self._frames_reliable = metrics.FRAMES.labels("reliable")
@@ -80,26 +86,40 @@ class Speaker:
         """Hears what comes next; where that leaves us."""
         now_s = time.monotonic()
         if now_s - self._looked_s < LOOK_S:
-            entries = await self._tail.read(at.id, BATCH)
-            number = at.number + len(entries)
+            heard = await self._tail.read(at.id, at.mail, BATCH)
+            number = at.number + len(heard.entries)
         else:
-            look = await self._tail.look(at.id, BATCH)
+            look = await self._tail.look(at.id, at.mail, BATCH)
             if look.life != at.life:
                 at = await self._tail.newest()
                 self._missed("Redis is another, or has lost what it held")
                 return at
             self._looked_s = now_s
-            entries = look.entries
-            number = at.number + len(entries)
-            if len(entries) < BATCH and number != look.added:
+            heard = look.heard
+            number = at.number + len(heard.entries)
+            if len(heard.entries) < BATCH and number != look.added:
                 self._missed(f"{look.added - number} facts went by unheard")
                 number = look.added
+        return self._hear_all(heard, at._replace(number=number))
+
+    def _hear_all(self, heard: Heard, at: Position) -> Position:
+        """Tells facts and mail in the order of their moments, facts first; where that leaves us."""
+        entries, mail = heard
+        if len(entries) == BATCH:
+            # there is more of the log: what was said after its last fact here must wait for the next ones
+            mail = [letter for letter in mail if _ms(letter.id) < _ms(entries[-1].id)]
+        delivered = 0
         for entry in entries:
+            while delivered < len(mail) and _ms(mail[delivered].id) < _ms(entry.id):
+                self.deliver(mail[delivered])
+                delivered += 1
             self.hear(entry)
+        for letter in mail[delivered:]:
+            self.deliver(letter)
         metrics.FACTS.inc(len(entries))
         if len(entries) < BATCH:
             self.read_at_s = time.monotonic()
-        return Position(at.life, entries[-1].id if entries else at.id, number)
+        return at._replace(id=entries[-1].id if entries else at.id, mail=mail[-1].id if mail else at.mail)
 
     def _missed(self, why: str) -> None:
         logger.warning("%s: everybody here comes anew", why)
@@ -117,6 +137,16 @@ class Speaker:
             metrics.UNREADABLE.inc()
             logger.error("fact %s cannot be told: %s", entry.id, kind)
 
+    def deliver(self, mail: Mail) -> None:
+        """Tells our members what another node said in their rooms."""
+        try:
+            for said in mail.said():
+                if _ms(mail.id) > self._registry.since_ms(said.room):
+                    self._say(said)
+        except (TypeError, ValueError) as error:
+            metrics.UNREADABLE.inc()
+            logger.error("mail %s cannot be told: %s", mail.id, fault(error))
+
     def _hear(self, entry: Entry) -> None:
         moves = _moves.decode(entry.moves) if entry.moves else None
         if moves is not None:
@@ -128,6 +158,7 @@ class Speaker:
         finally:
             if moves is not None:
                 self._part(entry.room, moves)
+                self._registry.changed(entry.room, _ms(entry.id))
             if _DRIVER in entry.data:
                 for record in entry.records():
                     if isinstance(record, Driver):
@@ -150,16 +181,24 @@ class Speaker:
         if moves.close:
             self._registry.close_room(room)
 
-    def volatile(self, room: str, key: str, text: str, but: str = "") -> int:
-        """Tells the latest value of `key` to the room's members, except to the user `but`."""
+    def volatile(self, said: Said, driver_id: str = "", version: int = 0) -> None:
+        """Tells the room's members, here and elsewhere; of where a driver is, elsewhere only while his record
+        still has this version."""
+        self._say(said)
+        self.relay(Relayed(said, driver_id, version))
+
+    def _say(self, said: Said) -> None:
         told = 0
-        for session in self._registry.members(room):
-            if session.user_id != but and session.wire is not None and session.hold is None:
-                session.wire.tell_latest(key, text)
+        for session in self._registry.members(said.room):
+            if session.user_id != said.but and session.wire is not None and session.hold is None:
+                session.wire.tell_latest(said.key, said.text)
                 told += 1
         self._frames_volatile.inc(told)
-        return told
 
     def superseded(self, session: Session, generation: int) -> None:
         """A newer device of the same user went online."""
         session.say("superseded", {"generation": generation})
+
+
+def _ms(stream_id: str) -> int:
+    return int(stream_id.partition("-")[0])

@@ -2,7 +2,8 @@
 
 While Redis is slow the newest position of each driver waits, not a queue; a tick that was not answered is sent
 again unchanged under the same (node, boot, number), which Redis applies once. Kept fixes waiting for the fixes
-stream are bounded: beyond FIXES_WAITING_MAX the oldest are shed, and counted.
+stream are bounded: beyond FIXES_WAITING_MAX the oldest are shed, and counted. What members on other nodes are
+to be told goes along, the latest of each; where there are no other nodes it costs nothing.
 """
 
 import asyncio
@@ -12,14 +13,16 @@ from typing import Any
 
 from rooms import metrics
 from storage.fleet import Fleet, Update
+from storage.mail import Relayed
 from storage.shard import Unavailable
 
 FIXES_WAITING_MAX = 50_000
+RELAYED_MAX = 20_000
 PAUSE_MAX_S = 1.0
 
 
 class Tick:
-    """`updates` and `fixes` are what the next tick carries."""
+    """`updates`, `fixes` and what was relayed are what the next tick carries."""
 
     def __init__(self, fleet: Fleet, node: str) -> None:
         self._fleet = fleet
@@ -29,6 +32,16 @@ class Tick:
         self._offset_ms = 0
         self.updates: dict[str, Update] = {}
         self.fixes: list[tuple[Any, ...]] = []
+        self._relayed: dict[tuple[str, str], Relayed] = {}
+        self._others = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.updates or self.fixes or self._relayed)
+
+    def relay(self, relayed: Relayed) -> None:
+        """Something volatile for members on other nodes; beyond RELAYED_MAX keys a tick it is dropped."""
+        if self._others and len(self._relayed) < RELAYED_MAX:
+            self._relayed[relayed.said.room, relayed.said.key] = relayed
 
     def now_ms(self) -> int:
         """The shard's clock, as the last tick's answer set it."""
@@ -46,11 +59,16 @@ class Tick:
         """Sends what waits as tick `number`, until Redis has taken it."""
         updates, self.updates = list(self.updates.values()), {}
         fixes, self.fixes = self.fixes, []
+        relayed, self._relayed = list(self._relayed.values()), {}
         pause_s = 0.05
         while True:
             try:
                 with metrics.TICK_S.time():
-                    self.set_clock(await self._fleet.tick(self.node, self._boot, number, updates, fixes))
+                    ticked = await self._fleet.tick(
+                        self.node, self._boot, number, updates, fixes, relayed=relayed
+                    )
+                self.set_clock(ticked.now_ms)
+                self._others = ticked.others
                 return
             except Unavailable:
                 await asyncio.sleep(pause_s)

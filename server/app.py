@@ -28,6 +28,7 @@ from rooms.fixes import Fixes
 from rooms.gate import Gate, House
 from rooms.handlers import HANDLERS
 from rooms.identity import KeyRing
+from rooms.presence import Presence
 from rooms.quotes import Quotes
 from rooms.registry import Registry
 from rooms.session import Session
@@ -46,6 +47,7 @@ from storage.log import Log
 from storage.migrate import check
 from storage.passwords import Passwords
 from storage.postgis import Database
+from storage.presence import Leases
 from storage.shard import Shard, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -125,11 +127,12 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
             for session in sockets.sessions:
                 if session.wire is not None:
                     session.wire.close("draining")
+            await house.presence.leave()
 
 
 async def _house(settings: Settings, database: Database, shard: Shard, keyring: KeyRing) -> House:
     node = node_name(settings)
-    log, fleet = Log(shard, settings.room_facts), Fleet(shard, settings.fixes_max)
+    log, fleet = Log(shard, settings.room_facts, node), Fleet(shard, settings.fixes_max)
     areas = await read_areas(database, settings.shard)
     registry = Registry(settings.sockets_per_user)
     speaker = Speaker(log, registry)
@@ -138,7 +141,8 @@ async def _house(settings: Settings, database: Database, shard: Shard, keyring: 
     fixes.tick.set_clock(await log.now_ms())
     secret = keyring.ring.keys[keyring.ring.current].encode()
     desk = Desk(log, fleet, areas)
-    return House(desk, registry, speaker, fixes, Accounts(database), Quotes(secret), node)
+    presence = Presence(Leases(shard, node), registry)
+    return House(desk, registry, speaker, fixes, Accounts(database), Quotes(secret), presence, node)
 
 
 async def _start(tasks: Tasks, house: House, settings: Settings, database: Database) -> None:
@@ -162,6 +166,7 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     tasks.start(house.speaker.run(started), "speaker", essential=True)
     await asyncio.wait_for(started.wait(), START_S)
     tasks.start(house.fixes.run(settings.tick_ms / 1000), "fixes", essential=True)
+    tasks.start(house.presence.run(), "presence", essential=True)
     tasks.start(clock.sweep(settings.sweep_ms / 1000), "sweep", essential=True)
     for number in range(WORKERS):
         tasks.start(clock.work(), f"clock {number}")

@@ -30,7 +30,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shard: Annotated[str, about("Name of the shard (metropolis) this server works for.")] = "main"
     host: Annotated[str, about("Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, about("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8080
-    node: Annotated[str, about("Name of this process; empty makes one from host and process id.")] = ""
+    node: Annotated[
+        str,
+        about(
+            "Name of this process, of letters, digits and _; empty makes one from host and process id.",
+            pattern=r"^\w*$",
+        ),
+    ] = ""
     keys_file: Annotated[str, about("Key ring that signs access tokens (`dispatch keys init`).")] = ""
     issuer: Annotated[str, about("`iss` of access tokens.")] = "aryv-dispatch"
     audience: Annotated[str, about("`aud` of access tokens.")] = "aryv-apps"

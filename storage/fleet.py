@@ -6,13 +6,14 @@ driver, and only while his record has the version that node knows; any commit ma
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, cast
 
 import msgpack
 import msgspec
 
 from storage import keys
+from storage.mail import MAIL_MAX, MAIL_TTL_MS, Relayed
 from storage.shard import Shard
 
 # lat and lng in 1e-7 degrees (1 cm), fix time in ms, heading in degrees (65535: unknown)
@@ -54,6 +55,13 @@ def unpack(driver_id: str, packed: bytes) -> Position:
     return Position(driver_id, lat / 1e7, lng / 1e7, ts_ms, None if heading == NO_HEADING else float(heading))
 
 
+class Ticked(NamedTuple):
+    """Redis' clock, and how many nodes there are besides this one."""
+
+    now_ms: int
+    others: int
+
+
 class Fleet:
     def __init__(self, shard: Shard, fixes_max: int = 200_000) -> None:
         self._shard = shard
@@ -65,18 +73,28 @@ class Fleet:
         return self._shard.epoch
 
     async def tick(
-        self, node: str, boot: str, tick: int, updates: Iterable[Update], fixes: list[tuple[Any, ...]]
-    ) -> int:
-        """Applies a tick in one call and returns Redis ms. A repeat of the same tick does nothing, so after
-        Unavailable the caller sends it again unchanged."""
+        self,
+        node: str,
+        boot: str,
+        tick: int,
+        updates: Collection[Update],
+        fixes: list[tuple[Any, ...]],
+        *,
+        relayed: Iterable[Relayed] = (),
+    ) -> Ticked:
+        """Applies a tick in one call. A repeat of the same tick does nothing, so after Unavailable the caller
+        sends it again unchanged."""
         s = self._shard.name
         packed = msgpack.packb(fixes) if fixes else b""
         args: list[Any] = [f"{{{s}}}:", node, boot, tick, packed, self._fixes_max, INDEX_TTL_MS]
+        args += [MAIL_MAX, MAIL_TTL_MS, len(updates)]
         for u in updates:
             args += (u.driver_id, u.flag, u.generation, u.version, u.cell, u.classes or "-", u.position)
             args += (u.stale_ms or "", "1" if u.carries else "")
-        wanted = [keys.tick(s, node), keys.spot(s), keys.due(s), keys.fixes(s)]
-        return int(await self._shard.ask(self._shard.tick_script(wanted, args)))
+        for event in relayed:
+            args += event.args()
+        wanted = [keys.tick(s, node), keys.spot(s), keys.due(s), keys.fixes(s), keys.nodes(s)]
+        return Ticked(*await self._shard.ask(self._shard.tick_script(wanted, args)))
 
     async def read(self, vehicle_class: str, cells: list[int]) -> list[Position]:
         """All entries of these cells, one call; the caller looks at their age."""

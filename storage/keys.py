@@ -1,6 +1,6 @@
 """Every Redis key of a shard, one line each; all share the shard's hash tag, so that one script may touch them.
 
-Permanent (never expire): life, due, wait, facts, fixes, spot. All others carry a TTL.
+Permanent (never expire): life, due, wait, facts, fixes, spot, nodes. All others carry a TTL.
 """
 
 from storage.records import JobId, OfferId, UserId
@@ -32,6 +32,18 @@ def spot(s: str) -> str:  # HASH driver -> "generation cell class,class": where 
 
 def tick(s: str, node: str) -> str:  # STRING "boot tick": the node's last tick, so that a repeat does nothing
     return f"{{{s}}}:tick:{node}"
+
+
+def nodes(s: str) -> str:  # ZSET node -> Redis ms until which it counts as alive
+    return f"{{{s}}}:nodes"
+
+
+def at(s: str, room: str) -> str:  # ZSET "node user" -> Redis ms until which that node has that member
+    return f"{{{s}}}:at:{room}"
+
+
+def mail(s: str, node: str) -> str:  # STREAM of volatile events for members on that node
+    return f"{{{s}}}:mail:{node}"
 
 
 def pos(s: str, user: str) -> str:  # STRING packed last fix of a driver who carries a job

@@ -91,10 +91,12 @@ def _timer(kind: type, id_: str) -> str:
 
 
 class Log:
-    def __init__(self, shard: Shard, room_facts: int = 300) -> None:
+    """`node` is whose mail the tail reads beside the log."""
+
+    def __init__(self, shard: Shard, room_facts: int = 300, node: str = "") -> None:
         self._shard = shard
         self._cap = room_facts
-        self.tail = Tail(shard)
+        self.tail = Tail(shard, node)
 
     async def load(self, wanted: list[tuple[type, str]], room: str = "", field: str = "") -> Loaded:
         """Reads records, their timers and the command's first answer at one moment."""

@@ -22,6 +22,7 @@ from rooms.clock import Clock
 from rooms.fixes import Fixes
 from rooms.gate import Gate, House, session_of
 from rooms.handlers import HANDLERS
+from rooms.presence import Presence
 from rooms.quotes import Quotes
 from rooms.registry import Registry
 from rooms.session import Frame, Session
@@ -30,6 +31,7 @@ from rooms.tasks import Tasks
 from storage.accounts import Who
 from storage.fleet import Fleet
 from storage.log import Log
+from storage.presence import Leases
 from storage.records import Driver, Job, UserId
 from storage.shard import Shard
 
@@ -66,7 +68,7 @@ class NoVehicles:
 
 class Node:
     def __init__(self, shard: Shard, name: str, areas: Areas) -> None:
-        self.log, self.fleet = Log(shard), Fleet(shard)
+        self.log, self.fleet = Log(shard, node=name), Fleet(shard)
         self.registry = Registry()
         self.speaker = Speaker(self.log, self.registry)
         self.fixes = Fixes(self.fleet, self.speaker, name)
@@ -74,7 +76,18 @@ class Node:
         self.desk = Desk(self.log, self.fleet, areas)
         self.clock = Clock(self.desk)
         self.fixes.leases.revive = self.revive
-        parts: Any = (self.desk, self.registry, self.speaker, self.fixes, NoVehicles(), Quotes(b"x"), name)
+        self.presence = Presence(Leases(shard, name), self.registry)
+        accounts, quotes = NoVehicles(), Quotes(b"x")
+        parts: Any = (
+            self.desk,
+            self.registry,
+            self.speaker,
+            self.fixes,
+            accounts,
+            quotes,
+            self.presence,
+            name,
+        )
         self.gate = Gate(House(*parts), HANDLERS)
 
     def revive(self, session: Session) -> bool:
@@ -126,6 +139,7 @@ async def node(
     tasks.start(made.speaker.run(started), "speaker")
     await started.wait()
     tasks.start(made.fixes.run(0.01), "fixes")
+    tasks.start(made.presence.run(), "presence")
     tasks.start(made.clock.sweep(0.02), "sweep")
     for number in range(4):
         tasks.start(made.clock.work(), f"clock {number}")

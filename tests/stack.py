@@ -32,6 +32,7 @@ import pytest
 import pytest_asyncio
 
 from rooms.identity import KeyRing, Ring
+from server.app import Node, running
 from server.chores import checked_area, load_people
 from server.devstack.app import App
 from server.devstack.redis import free_port
@@ -231,3 +232,17 @@ def stack(shared_stack: RunningStack) -> Iterator[RunningStack]:
     log = shared_stack.log_since(mark)
     if ERROR.search(log):
         pytest.fail(f"The stack logged an error:\n{log[-4000:]}", pytrace=False)
+
+
+@asynccontextmanager
+async def a_node(stack: RunningStack, **more: Any) -> AsyncIterator[Node]:
+    """A second server of the stack, in this process."""
+    settings = Settings(
+        database_url=stack.database_url,
+        redis_url=stack.redis_url,
+        port=0,
+        keys_file=str(stack.folder / "keys.json"),
+        **more,
+    )
+    async with running(settings) as node:
+        yield node

@@ -12,10 +12,8 @@ import socketio
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from server.app import Node, running
-from server.settings import Settings
 from tests.phones import Phone, assigned_ride, drive
-from tests.stack import HOST, RunningStack, private_stack
+from tests.stack import HOST, RunningStack, a_node, private_stack
 from tests.support import fresh_redis, wait_until
 from tests.test_js_client import node as javascript
 
@@ -24,20 +22,6 @@ BACK_S = 15.0
 
 def refused_for_now() -> float:
     return REGISTRY.get_sample_value("dispatch_sockets_closed_total", {"reason": "not now"}) or 0.0
-
-
-@asynccontextmanager
-async def a_node(stack: RunningStack, **more: Any) -> AsyncIterator[Node]:
-    """A second server of the stack, in this process."""
-    settings = Settings(
-        database_url=stack.database_url,
-        redis_url=stack.redis_url,
-        port=0,
-        keys_file=str(stack.folder / "keys.json"),
-        **more,
-    )
-    async with running(settings) as node:
-        yield node
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])

@@ -43,7 +43,7 @@ async def test_ok_writes_records_timers_lists_and_facts(redis: "Redis", log: Log
     assert at_ms - 1_000 < loaded.due_ms[Job, JOB] - 400 <= at_ms, "a search is looked at again soon"
     assert await redis.zscore(keys.wait(S), JOB) == job.searching_ms
     assert await log.jobs_of(job.requester_id) == [JOB]
-    (entry,) = await log.tail.read("0-0", block_ms=1)
+    (entry,) = (await log.tail.read("0-0", block_ms=1)).entries
     assert (entry.room, entry.seq, entry.event, entry.text, entry.by) == (job.room, 0, "", b"", "system")
     assert entry.records() == (replace(job, version=1),) and entry.at_ms == at_ms
     assert (await log.tail.newest()).id == entry.id
@@ -167,7 +167,7 @@ async def test_numbers_are_gapless_per_room_and_the_text_is_ready_to_send(redis:
         silent = Fact(room=room, join=(UserId("pat"),))
         await log.commit(await write(log, facts=(told(room, n=room), silent, told(room)), room=room))
     seen: dict[str, list[int]] = {}
-    for entry in await log.tail.read("0-0", block_ms=1):
+    for entry in (await log.tail.read("0-0", block_ms=1)).entries:
         if not entry.seq:
             assert entry.text == b"" and entry.moves == b'{"join":["pat"]}'
             continue
@@ -267,7 +267,9 @@ async def test_records_of_one_id_are_kept_apart(log: Log) -> None:
     loaded = await log.load([(Job, DEE), (Driver, DEE)])
     assert loaded.records == {(Job, DEE): replace(job, version=1), (Driver, DEE): replace(driver, version=1)}
     assert loaded.due_ms.keys() == {(Job, DEE), (Driver, DEE)}
-    told_of = [record for entry in await log.tail.read("0-0", block_ms=1) for record in entry.records()]
+    told_of = [
+        record for entry in (await log.tail.read("0-0", block_ms=1)).entries for record in entry.records()
+    ]
     assert told_of == [replace(job, version=1), replace(driver, version=1)]
 
 
@@ -276,7 +278,7 @@ async def test_every_put_record_is_told_once(log: Log) -> None:
     job, driver = fresh(state="offered"), a_driver(version=0, offer_id=offer.id)
     fact = told("user:dee", "offer", of="it")
     await log.commit(await write(log, job, driver, offer, facts=(replace(fact, records=(offer,)),)))
-    entries = await log.tail.read("0-0", block_ms=1)
+    entries = (await log.tail.read("0-0", block_ms=1)).entries
     assert [(entry.room, entry.event) for entry in entries] == [
         ("user:dee", "offer"),
         (RIDE, ""),

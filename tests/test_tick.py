@@ -49,7 +49,8 @@ class Bench:
         return Update(**{"driver_id": DEE, "flag": flag, "cell": cell, **what, **where, **more})
 
     async def tick(self, flag: str = "e", cell: int = HERE, **more: Any) -> int:
-        return await self.fleet.tick("n1", "boot", next(self._numbers), [self.update(flag, cell, **more)], [])
+        update = self.update(flag, cell, **more)
+        return (await self.fleet.tick("n1", "boot", next(self._numbers), [update], [])).now_ms
 
     async def where(self) -> dict[str, int]:
         """class -> cell of every entry of the driver."""
@@ -96,7 +97,7 @@ async def test_a_repeat_of_a_tick_does_nothing(bench: Bench) -> None:
     before = await snapshot(bench.redis)
     for number in (7, 6, 1):
         again = [bench.update("l", THERE, stale_ms=99_000, carries=True)]
-        assert await bench.fleet.tick("n1", "boot", number, again, fixes) > 0
+        assert await bench.fleet.tick("n1", "boot", number, again, fixes) > (0, 0)
     assert await snapshot(bench.redis) == before
     await bench.fleet.tick("n1", "reboot", 1, [bench.update("m", THERE)], fixes)
     await bench.fleet.tick("n2", "boot", 7, [], fixes)

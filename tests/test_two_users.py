@@ -119,6 +119,8 @@ async def _value(redis: Redis, key: bytes) -> Any:
             return await redis.xrange(key)
         case "set":
             return await redis.smembers(key)
+        case "zset":  # who stands in a room; the leases are renewed by themselves
+            return set(await redis.zrange(key, 0, -1))
     return await redis.get(key)
 
 

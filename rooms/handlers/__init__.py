@@ -51,7 +51,7 @@ HANDLERS: dict[str, Handler] = {
     "message_read": Handler(m.MessageRead, ANY, 5, 20, True, chat.message_read),
     "typing_start": Handler(m.JobRef, ANY, 2, 6, False, chat.typing_start),
     "typing_stop": Handler(m.JobRef, ANY, 2, 6, False, chat.typing_stop),
-    "get_online_users": Handler(m.JobRef, ANY, 2, 10, False, chat.get_online_users),
+    "get_online_users": Handler(m.JobRef, ANY, 2, 10, True, chat.get_online_users),
     "join_user_room": Handler(m.Nothing, ANY, 2, 10, False, chat.join_user_room),
     "ping": Handler(m.Nothing, ANY, 2, 10, False, chat.ping),
 }

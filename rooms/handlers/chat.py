@@ -12,6 +12,8 @@ from rooms import snapshot
 from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
 from rooms.session import Session, event_text
+from storage.mail import Said
+from storage.shard import Unavailable
 
 
 async def _join(house: House, session: Session, kind: str, job_id: str) -> Answer:
@@ -21,19 +23,21 @@ async def _join(house: House, session: Session, kind: str, job_id: str) -> Answe
         if snap["position"] is not None:
             # the apps draw the car from this event, not from the snapshot
             session.wire.tell_latest(snap["room"], event_text("driver_location", snap["position"]))
-        _presence(house, session, f"user_joined_{kind}", kind, job_id)
+        _tell_presence(house, session, f"user_joined_{kind}", kind, job_id)
     return snap
 
 
-def _presence(house: House, session: Session, event: str, kind: str, job_id: str) -> None:
+def _tell_presence(house: House, session: Session, event: str, kind: str, job_id: str) -> None:
     payload = {
         "userId": session.user_id,
         "userName": session.name,
         id_field(kind): job_id,
         "timestamp": iso(house.fixes.now_ms()),
     }
-    key = f"{event}:{session.user_id}"
-    house.speaker.volatile(common.room(kind, job_id), key, event_text(event, payload), but=session.user_id)
+    room = common.room(kind, job_id)
+    # joined and left are one thing's values: of somebody who did both, the later is told
+    key = f"presence:{room}:{session.user_id}"
+    house.speaker.volatile(Said(room, key, event_text(event, payload), session.user_id))
 
 
 async def join_ride(house: House, session: Session, message: m.RideRef) -> Answer:
@@ -49,7 +53,7 @@ def _leave(house: House, session: Session, kind: str, job_id: str) -> Answer:
     if room not in session.rooms:
         raise Refusal("not_found")
     house.registry.leave(room, session)
-    _presence(house, session, f"user_left_{kind}", kind, job_id)
+    _tell_presence(house, session, f"user_left_{kind}", kind, job_id)
     left = {id_field(kind): job_id, "timestamp": iso(house.fixes.now_ms())}
     if session.wire is not None:
         session.wire.tell_latest(f"left:{job_id}", event_text(f"left_{kind}", left))
@@ -111,7 +115,7 @@ def _typing(house: House, session: Session, message: m.JobRef, is_typing: bool) 
         id_field(kind): job_id,
     }
     key = f"typing:{room}:{session.user_id}"
-    house.speaker.volatile(room, key, event_text("user_typing", payload), but=session.user_id)
+    house.speaker.volatile(Said(room, key, event_text("user_typing", payload), session.user_id))
     return {}
 
 
@@ -123,12 +127,15 @@ def typing_stop(house: House, session: Session, message: m.JobRef) -> Answer:
     return _typing(house, session, message, False)
 
 
-def get_online_users(house: House, session: Session, message: m.JobRef) -> Answer:
+async def get_online_users(house: House, session: Session, message: m.JobRef) -> Answer:
     kind, job_id = common.job_ref(message.ride_id, message.package_id)
     room = common.room(kind, job_id)
     if room not in session.rooms:
         raise Refusal("not_found")
-    users = sorted({member.user_id for member in house.registry.members(room)})
+    try:
+        users = await house.presence.users(room)
+    except Unavailable:
+        raise Refusal("unavailable") from None
     payload = {id_field(kind): job_id, "userIds": users, "count": len(users)}
     if session.wire is not None:
         session.wire.tell_latest(f"online:{room}", event_text("online_users", payload))

@@ -1,16 +1,19 @@
--- Applies one node's tick of positions, once: index moves, last positions, signs of life, the fixes stream.
--- KEYS  the node's last tick, spot, due, fixes
--- ARGV  prefix, node, boot, tick, packed fixes ('' none), stream cap, index ttl_ms,
+-- Applies one node's tick, once: index moves, last positions, signs of life, the fixes stream, mail to other nodes.
+-- KEYS  the node's last tick, spot, due, fixes, nodes
+-- ARGV  prefix, node, boot, tick, packed fixes ('' none), stream cap, index ttl_ms, mail cap, mail ttl_ms, n drivers,
 --       then per driver: id, flag, generation, version, cell, classes, packed position, stale_ms ('' no sign), carries
---       flags: e enters (only while his record has this version), m is here, l leaves
--- Returns now_ms
-local last, spot, due, fixes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local prefix, node, boot, tick, packed, cap, ttl_ms = unpack(ARGV, 1, 7)
-local first_driver, width = 8, 9
+--       flags: e enters (only while his record has this version), m is here, l leaves;
+--       then per event for members elsewhere: room, driver ('' none), version his record must have, packed event
+-- Returns {now_ms, how many other nodes there are}
+local last, spot, due, fixes, nodes = unpack(KEYS)
+local prefix, node, boot, tick, packed, cap, ttl_ms, mail_cap, mail_ttl_ms, drivers = unpack(ARGV, 1, 10)
+local first_driver, width = 11, 9
+local first_relayed = first_driver + drivers * width
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local last_boot, last_tick = (redis.call('GET', last) or ''):match('^(%S+) (%S+)$')
-if last_boot == boot and tonumber(last_tick) >= tonumber(tick) then return now end
+local others = redis.call('ZCARD', nodes) - (redis.call('ZSCORE', nodes, node) and 1 or 0)
+if last_boot == boot and tonumber(last_tick) >= tonumber(tick) then return { now, others } end
 redis.call('SET', last, boot .. ' ' .. tick, 'PX', 3600000)
 
 local function index(class, cell) return prefix .. 'idx:' .. class .. ':' .. cell end
@@ -22,7 +25,7 @@ local function leave(driver, cell, classes)
   for class in classes:gmatch('[^,]+') do redis.call('HDEL', index(class, cell), driver) end
 end
 
-for i = first_driver, #ARGV, width do
+for i = first_driver, first_relayed - 1, width do
   local driver, flag, generation, version, cell, classes, position, stale_ms, carries = unpack(ARGV, i, i + width - 1)
   local held = redis.call('HGET', spot, driver)
   local by, old_cell, old_classes
@@ -45,4 +48,20 @@ for i = first_driver, #ARGV, width do
   if stale_ms ~= '' and leased(driver, generation) then redis.call('ZADD', due, 'XX', now + stale_ms, 'driver:' .. driver) end
 end
 if packed ~= '' then redis.call('XADD', fixes, 'MAXLEN', '~', cap, '*', 'node', node, 'boot', boot, 'tick', tick, 'b', packed) end
-return now
+local boxes = {}
+for i = first_relayed, #ARGV, 4 do
+  local room, driver, version, event = unpack(ARGV, i, i + 3)
+  -- of a driver whose record has changed nobody knows here whom he drives
+  if driver == '' or redis.call('HGET', prefix .. 'driver:' .. driver, 'v') == version then
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'at:' .. room, now, '+inf')) do
+      local there = member:match('^%S+')
+      local box = boxes[there] or {}
+      if there ~= node and box[#box] ~= event then box[#box + 1] = event; boxes[there] = box end
+    end
+  end
+end
+for there, box in pairs(boxes) do
+  local mail = prefix .. 'mail:' .. there
+  redis.call('XADD', mail, 'MAXLEN', '~', mail_cap, '*', 'b', table.concat(box)); redis.call('PEXPIRE', mail, mail_ttl_ms)
+end
+return { now, others }

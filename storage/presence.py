@@ -1,0 +1,47 @@
+"""Which node has whom in a job's room, by leases: where volatile events must go, and who is online.
+
+A node says so when a user's first session enters a room or his last one leaves it, and again before the lease
+runs out. A node that died is not alive any more after NODE_LEASE_MS, and its members are gone with it.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from storage import keys
+from storage.shard import Script, Shard
+
+NODE_LEASE_MS = 5_000
+MEMBER_LEASE_MS = 30_000
+
+Member = tuple[str, str]  # room, user
+
+
+class Leases:
+    def __init__(self, shard: Shard, node: str) -> None:
+        self._shard = shard
+        self._node = node
+        self._script = Script(shard.client, "present")
+
+    async def say(self, present: Collection[Member], gone: Collection[Member]) -> None:
+        """Renews the leases of `present` and of this node, ends those of `gone`. Raises Unavailable."""
+        s = self._shard.name
+        args: list[Any] = [f"{{{s}}}:", self._node, NODE_LEASE_MS, MEMBER_LEASE_MS, len(present)]
+        for member in (*present, *gone):
+            args += member
+        await self._shard.ask(self._script([keys.nodes(s)], args))
+
+    async def end(self) -> None:
+        """This node is no more; what is left of its members runs out. Raises Unavailable."""
+        await self._shard.ask(self._shard.client.zrem(keys.nodes(self._shard.name), self._node))
+
+    async def users(self, room: str) -> set[str]:
+        """Who stands in the room on nodes that live. Raises Unavailable."""
+        s = self._shard.name
+        now_ms = await self._shard.now_ms()
+        pipe = self._shard.client.pipeline(transaction=False)
+        pipe.zrangebyscore(keys.nodes(s), now_ms, "+inf")
+        pipe.zrangebyscore(keys.at(s, room), now_ms, "+inf")
+        nodes, members = await self._shard.ask(pipe.execute())
+        return {
+            user.decode() for node, user in (member.split(b" ", 1) for member in members) if node in nodes
+        }

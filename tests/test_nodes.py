@@ -1,0 +1,208 @@
+"""Several nodes as one house: who watches on another node sees and hears the same, and nobody sees a stranger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from rooms import presence as presence_module
+from storage import keys
+from storage import presence as leases_module
+from storage.mail import Relayed, Said
+from tests.nodekit import HERE, ONLINE, THERE, Node, node
+from tests.phones import Phone, accepted, drive, online, phone, request
+from tests.stack import HOST, RunningStack, a_node
+from tests.support import wait_until
+
+S = "main"
+
+
+@asynccontextmanager
+async def elsewhere(stack: RunningStack, role: str) -> AsyncIterator[Phone]:
+    """A client of another node than the stack's."""
+    async with a_node(stack) as other:
+        client = Phone(await stack.person(role))
+        await client.connect(f"http://{HOST}:{other.port}")
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+async def test_a_trip_is_watched_from_another_node(stack: RunningStack) -> None:
+    spot = stack.spot()
+    async with phone(stack, "driver") as driver, elsewhere(stack, "passenger") as passenger:
+        await online(driver, spot.at(300.0))
+        ride_id = await request(passenger, spot)
+        await accepted(driver, ride_id)
+        await passenger.hears("driver_assigned", rideId=ride_id)
+        everybody = sorted([driver.person.id, passenger.person.id])
+
+        async def both(of: str = ride_id) -> bool:
+            return bool((await driver.ask("get_online_users", of)).get("userIds") == everybody)
+
+        await wait_until(both, every_s=0.1)
+        for step in range(5):
+            seen = await drive(driver, passenger, ride_id, spot.at(290.0 - step * 10.0))
+            assert seen["ageMs"] < 1_000 and seen["etaSeconds"] > 0
+        await driver.call("typing_start", ride_id)
+        await passenger.hears("user_typing", isTyping=True, userId=driver.person.id)
+        joined = await driver.call("join_ride", ride_id)
+        assert joined["members"] == everybody
+        await passenger.hears("user_joined_ride", userId=driver.person.id)
+        await passenger.call("cancel_ride", ride_id)
+        await driver.status("cancelled")
+        before = len(passenger.heard("driver_location"))
+        await driver.call("location_update", spot.at(200.0))
+        # the next trip's positions come after that fix, so it would have been heard by now
+        second = await request(passenger, spot)
+        await accepted(driver, second)
+        await wait_until(lambda: both(second), every_s=0.1)
+        await drive(driver, passenger, second, spot.at(150.0))
+        strange = [p for p in passenger.heard("driver_location")[before:] if p["rideId"] != second]
+        assert strange == []
+        for room in (f"ride:{ride_id}", f"ride:{second}"):
+            passenger.assert_gapless(room)
+
+
+@asynccontextmanager
+async def two(redis: Redis, redis_url: str) -> AsyncIterator[tuple[Node, Node]]:
+    """Two nodes that know of each other."""
+    async with node(redis_url, "n1") as here, node(redis_url, "n2") as there:
+        await wait_until(lambda: _lives(redis, "n1", "n2"))
+        yield here, there
+
+
+async def _lives(redis: Redis, *names: str) -> bool:
+    return {name.decode() for name in await redis.zrange(keys.nodes(S), 0, -1)} == set(names)
+
+
+async def riding(here: Node, there: Node) -> tuple[Any, Any, str, Any]:
+    """A driver here, on his way to a passenger there: both sessions, the ride, the passenger's end."""
+    driver, offers = here.arrive("driver")
+    passenger, wire = there.arrive("passenger")
+    assert (await here.say(driver, "go_online", ONLINE))["ok"]
+    await wait_until(lambda: here.indexed(driver.user_id))
+    ride = (await there.say(passenger, "request_ride", {"pickup": HERE, "dropoff": THERE}))["rideId"]
+    await wait_until(lambda: offers.heard("offer"))
+    assert (await here.say(driver, "accept_offer", {"offerId": f"{ride}.1"}))["ok"]
+    await wait_until(lambda: wire.heard("driver_assigned"))
+    return driver, passenger, ride, wire
+
+
+async def fix(n: Node, session: Any, number: int) -> None:
+    at = {"latitude": HERE["latitude"] + number * 1e-4, "longitude": HERE["longitude"]}
+
+    async def kept() -> bool:
+        answer = await n.say(session, "location_update", at)
+        assert answer["ok"], answer
+        return bool(answer["kept"])
+
+    await wait_until(kept)
+
+
+async def test_only_nodes_with_members_get_mail(redis: Redis, redis_url: str) -> None:
+    async with two(redis, redis_url) as (here, there):
+        driver, passenger, ride, wire = await riding(here, there)
+        await fix(here, driver, 1)
+        await wait_until(lambda: wire.heard("driver_location"))
+        there.depart(passenger)
+        await wait_until(lambda: _members(redis, ride, "n2", 0))
+        back, wire = here.arrive("passenger", passenger.user_id)
+        assert (await here.say(back, "join_ride", {"rideId": ride}))["members"] == sorted(
+            [driver.user_id, passenger.user_id]
+        )
+        length = await redis.xlen(keys.mail(S, "n2"))
+        for number in (2, 3, 4):
+            await fix(here, driver, number)
+        await wait_until(lambda: not here.fixes.tick)
+        await here.fixes.tick.deliver(1_000_000)  # the ticks before it are done when it is
+        assert wire.heard("driver_location") >= 3
+        assert await redis.xlen(keys.mail(S, "n2")) == length > 0
+        assert not await redis.exists(keys.mail(S, "n1")), "nobody writes to himself"
+
+
+async def _members(redis: Redis, ride: str, name: str, count: int) -> bool:
+    members = await redis.zrange(keys.at(S, f"ride:{ride}"), 0, -1)
+    return sum(member.startswith(f"{name} ".encode()) for member in members) == count
+
+
+async def test_a_released_driver_never_sees_the_next_one(redis: Redis, redis_url: str) -> None:
+    """His device is on another node than the next driver's: whatever comes first there, fact or mail."""
+    async with two(redis, redis_url) as (here, there):
+        first, passenger, ride, wire = await riding(there, here)
+        kept: Any = first.wire
+        second, offers = here.arrive("driver")
+        assert (await here.say(second, "go_online", ONLINE))["ok"]
+        await fix(there, first, 1)
+        await wait_until(lambda: wire.heard("driver_location"))
+        assert (await there.say(first, "cancel_ride", {"rideId": ride}))["ok"]
+        await wait_until(lambda: offers.heard("offer"))
+        assert (await here.say(second, "accept_offer", {"offerId": f"{ride}.2"}))["ok"]
+        seen = wire.heard("driver_location")
+        for number in range(2, 8):
+            await fix(here, second, number)
+        await wait_until(lambda: wire.heard("driver_location") > seen)
+        assert kept.heard("driver_location") == 0
+        assert f"ride:{ride}" not in first.rooms
+        assert passenger.user_id in await here.presence.users(f"ride:{ride}")
+
+
+async def test_mail_goes_only_while_the_record_is_what_the_node_knew(redis: Redis, redis_url: str) -> None:
+    async with two(redis, redis_url) as (here, there):
+        driver, _, ride, wire = await riding(here, there)
+        await wait_until(lambda: _members(redis, ride, "n2", 1))
+        version = (await here.driver(driver.user_id)).version
+        for said in (version - 1, version + 1, version):
+            event = Said(f"ride:{ride}", "k", f'2["driver_location",{said}]', driver.user_id)
+            relayed = [Relayed(event, driver.user_id, said), Relayed(event, "nobody", said)]
+            await here.fleet.tick("n1", f"boot {said}".replace(" ", ""), 1, [], [], relayed=relayed)
+        await wait_until(lambda: f'2["driver_location",{version}]' in wire.told)
+        assert [text for text in wire.told if "driver_location" in text] == [
+            f'2["driver_location",{version}]'
+        ]
+
+
+async def test_users_of_a_dead_node_are_not_here(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_module, "NODE_LEASE_MS", 150)
+    monkeypatch.setattr(presence_module, "BEAT_S", 0.03)
+    monkeypatch.setattr(presence_module, "ROUND_S", 0.01)
+    async with node(redis_url, "n1") as here:
+        async with node(redis_url, "n2") as there:
+            driver, passenger, ride, _ = await riding(here, there)
+            both = sorted([driver.user_id, passenger.user_id])
+            await wait_until(lambda: _are(here, ride, both))
+        await wait_until(lambda: _are(here, ride, [driver.user_id]))
+        assert await _members(redis, ride, "n2", 1), "its lease has not run out; its node's has"
+        await wait_until(lambda: _lives(redis, "n1"))
+
+
+async def _are(n: Node, ride: str, users: list[str]) -> bool:
+    return await n.presence.users(f"ride:{ride}") == users
+
+
+async def test_what_redis_forgot_is_said_again(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence_module, "RENEW_S", 0.05)
+    monkeypatch.setattr(presence_module, "ROUND_S", 0.01)
+    monkeypatch.setattr(presence_module, "ROUND_MAX", 2)
+    async with two(redis, redis_url) as (here, there):
+        _, _, ride, _ = await riding(here, there)
+        others = [there.arrive("admin")[0] for _ in range(7)]
+        for admin in others:
+            assert (await there.say(admin, "join_ride", {"rideId": ride}))["ok"]
+        await wait_until(lambda: _members(redis, ride, "n2", 8))
+        await redis.delete(keys.at(S, f"ride:{ride}"), keys.nodes(S))
+        await wait_until(lambda: _members(redis, ride, "n2", 8))
+        await wait_until(lambda: _members(redis, ride, "n1", 1))
+        await wait_until(lambda: _lives(redis, "n1", "n2"))
+        for admin in others:
+            there.depart(admin)
+        await wait_until(lambda: _members(redis, ride, "n2", 1))
