@@ -66,7 +66,7 @@ class Desk:
         except Unavailable:
             raise Refusal("unavailable") from None
         except Again as first:
-            return _first_answer(first.answer, command)
+            return await self._first_answer(first.answer, command)
         except Late:
             raise Refusal("offer_gone", "The offer has expired.") from None
         except Full:
@@ -86,7 +86,7 @@ class Desk:
                 # its id is everybody's: a stranger hears no more than of any other room
                 state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
                 chat.party_job(state, command.job_id, command.kind, command.user)
-            return _first_answer(loaded.answer, command)
+            return await self._first_answer(loaded.answer, command)
         if more := follow(command, loaded.records):
             _merge(loaded, await self.log.load(more))
         state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
@@ -120,6 +120,17 @@ class Desk:
         for record in decision.put:
             if isinstance(record, Job) and record.state == "searching":
                 self.poke(record.id)
+
+    async def _first_answer(self, stored: bytes, command: c.Command) -> Answer:
+        """The remembered answer, which promises as much as it did the first time. Raises Refusal duplicate when
+        the key was used for something else, unavailable when it may still be lost."""
+        if not _is_repeat(stored, command):
+            raise Refusal("duplicate")
+        try:
+            await self.log.settled()
+        except Unavailable:
+            raise Refusal("unavailable") from None
+        return _remembered.decode(stored).answer
 
     async def near(
         self,
@@ -200,13 +211,6 @@ def _field(command: c.Command) -> str:
 def _is_line(command: c.Command) -> bool:
     """A chat line that is known by an id of its own."""
     return isinstance(command, c.SendMessage) and command.key == f"message:{command.message_id}"
-
-
-def _first_answer(stored: bytes, command: c.Command) -> Answer:
-    """The remembered answer. Raises Refusal duplicate when the key was used for something else."""
-    if not _is_repeat(stored, command):
-        raise Refusal("duplicate")
-    return _remembered.decode(stored).answer
 
 
 def _is_repeat(stored: bytes, command: c.Command) -> bool:

@@ -85,7 +85,9 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         closing.push_async_callback(database.close)
         async with database.connection() as connection:
             await check(connection)
-        shard = Shard(settings.shard, redis_url(settings), settings.redis_timeout_ms / 1000)
+        shard = Shard(
+            settings.shard, redis_url(settings), settings.redis_timeout_ms / 1000, settings.redis_replicas
+        )
         closing.push_async_callback(shard.close)
         passwords = Passwords(settings.bcrypt_cost, settings.login_queue)
         closing.callback(passwords.close)

@@ -47,8 +47,9 @@ def _sentence(error: Exception) -> str | None:
     from storage.migrate import StaleSchema
     from storage.postgis import DatabaseUnavailable
     from storage.shard import Unavailable
+    from storage.where import BadRedisUrl
 
-    if isinstance(error, BadArea | Stop | BadSetting | BadKeys | StaleSchema):
+    if isinstance(error, BadArea | BadRedisUrl | Stop | BadSetting | BadKeys | StaleSchema):
         return str(error)
     if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidCatalogNameError):
         return f"PostgreSQL refuses the connection ({error}). Look at DISPATCH_DATABASE_URL."

@@ -26,7 +26,13 @@ a secret is not in the environment: `DISPATCH_NAME_FILE` names it, and is read b
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[str, about("PostgreSQL with PostGIS, as a postgresql:// URL.")] = ""
-    redis_url: Annotated[str, about("Redis of the shard, redis:// or unix://.")] = ""
+    redis_url: Annotated[
+        str,
+        about(
+            "Redis of the shard: redis://, unix://, redis+sentinel://HOST:PORT,…/NAME or "
+            "redis+cluster://HOST:PORT,…"
+        ),
+    ] = ""
     shard: Annotated[str, about("Name of the shard (metropolis) this server works for.")] = "main"
     host: Annotated[str, about("Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, about("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8080
@@ -51,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         100
     )
     redis_timeout_ms: Annotated[int, about("A Redis call that takes longer is an outage.", ge=50)] = 1500
+    redis_replicas: Annotated[
+        int, about("Replicas of Redis that must have a command before it is acked; 0: none.", ge=0, le=5)
+    ] = 0
     database_timeout_s: Annotated[float, about("A query that takes longer is an outage.", gt=0)] = 10.0
     database_pool: Annotated[int, about("Connections to PostgreSQL of one process.", ge=1)] = 8
     commands_in_flight: Annotated[

@@ -21,16 +21,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from storage import migrate, postgis
 from storage.drainstream import CursorMoved, FactsStream, FixesStream, Stream, Tally
 from storage.sink import SQL
+from storage.where import pool_for
 
 log = logging.getLogger("dispatch.drain")
 
+CONNECTIONS_MAX = 4
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 2.0
 ROUTE_PAUSE_S = 1.0
@@ -86,12 +86,13 @@ class Drain:
         """Raises migrate.StaleSchema; meets everything else with patience. After `stop` the batches at work
         are finished, or dropped whole after LEAVE_WITHIN_S."""
         settings, stats = self._settings, self._stats
-        redis = aioredis.Redis.from_url(
+        pool = pool_for(
             settings.redis_url,
-            socket_timeout=settings.redis_timeout_ms / 1000,
-            socket_connect_timeout=settings.redis_timeout_ms / 1000,
-            retry=Retry(NoBackoff(), 0),
+            settings.shard,
+            connections_max=CONNECTIONS_MAX,
+            timeout_s=settings.redis_timeout_ms / 1000,
         )
+        redis = aioredis.Redis.from_pool(pool)
         facts = FactsStream(
             settings.shard, redis, stats.facts, settings.drain_batch, settings.facts_max_age_s
         )

@@ -10,6 +10,10 @@ def life(s: str) -> str:  # HASH run_id, epoch, token: the incarnation of this s
     return f"{{{s}}}:life"
 
 
+def settle(s: str) -> str:  # STRING written so that WAIT has something to wait for
+    return f"{{{s}}}:settle"
+
+
 def facts(s: str) -> str:  # STREAM of all facts; nodes tail it, the drain reads and trims it
     return f"{{{s}}}:facts"
 

@@ -156,7 +156,7 @@ class Log:
         for fact in facts:
             wanted += [keys.head(s, fact.room), keys.log(s, fact.room)]
             args += [*_fact_args(fact, stored), OVER_TTL_MS if fact.room in over else LIVE_TTL_MS]
-        reply = await shard.ask(shard.commit_script(wanted, args))
+        reply = await shard.kept(shard.commit_script, wanted, args)
         outcome = reply[0]
         if outcome == b"ok":
             return int(reply[1])
@@ -202,6 +202,10 @@ class Log:
         for command, key, rest in changes:
             wanted.append(key)
             args += [command, len(rest), *rest]
+
+    async def settled(self) -> None:
+        """What was committed before is there to stay. Raises Unavailable."""
+        await self._shard.settled()
 
     async def now_ms(self) -> int:
         """The shard's clock."""

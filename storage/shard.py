@@ -1,9 +1,10 @@
 """One shard's Redis: its connections, its scripts, and which life of it we are talking to.
 
-Every connection asks Redis for its run id when it is made, so a restarted Redis cannot be mistaken for the
-one before: `life_changed` is set, and the next reader names a new life (new epoch) before anything is
-committed. Every call has a timeout and is never repeated by the client library: a repeated write is a second
-write. Raises Unavailable for anything Redis does not answer in time.
+Every connection asks Redis for its run id when it is made; where that is another than before (a restart, a
+failover), the life is named on this very connection before anything else goes over it. So no commit of ours
+can reach a Redis that may have lost something, under the epoch in which that was said. Every call has a
+timeout and is never repeated by the client library: a repeated write is a second write. Raises Unavailable
+for anything Redis does not answer in time.
 """
 
 import secrets
@@ -12,12 +13,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import redis.asyncio as aioredis
-from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError
 
 from storage import keys
+from storage.where import pool_for
 
 LUA = Path(__file__).parent / "lua"
 CONNECTIONS_MAX = 64  # of commands
@@ -26,6 +26,10 @@ CONNECTIONS_APART = 2  # of the tail, and of the tick
 
 class Unavailable(Exception):
     """Redis did not answer, or not in time; what was asked may or may not have happened."""
+
+
+class Unreplicated(RedisError):
+    """Too few replicas have what was written, in the time given."""
 
 
 class Script:
@@ -41,14 +45,35 @@ class Script:
         try:
             return await call(self._script.sha, len(keys_), *keys_, *args)
         except NoScriptError:
-            await cast(Any, self._client).script_load(self._source)
+            await self._load()
             return await call(self._script.sha, len(keys_), *keys_, *args)
+
+    async def replicated(self, keys_: list[str], args: list[Any], replicas: int, wait_ms: int) -> Any:
+        """The same, and then not before so many replicas have it. Raises Unreplicated when they have not
+        within `wait_ms`: it happened, and may be lost with this Redis."""
+        for _ in range(2):
+            pipe = self._client.pipeline(transaction=False)  # one connection: WAIT waits for its writes
+            pipe.evalsha(self._script.sha, len(keys_), *keys_, *args)
+            pipe.wait(replicas, wait_ms)
+            reply, reached = await pipe.execute(raise_on_error=False)
+            if not isinstance(reply, NoScriptError):
+                break
+            await self._load()
+        for answer in (reply, reached):
+            if isinstance(answer, Exception):
+                raise answer
+        if reached < replicas:
+            raise Unreplicated(f"{reached} of {replicas} replicas have it after {wait_ms} ms")
+        return reply
+
+    async def _load(self) -> None:
+        await cast(Any, self._client).script_load(self._source)
 
 
 class Shard:
     """The Redis of one shard. The clients are for storage/ only; the floors above use Log and Fleet."""
 
-    def __init__(self, name: str, url: str, timeout_s: float = 1.5) -> None:
+    def __init__(self, name: str, url: str, timeout_s: float = 1.5, replicas: int = 0) -> None:
         self.name = name
         self.url = url
         self.token = ""
@@ -56,6 +81,7 @@ class Shard:
         self.life_changed = True
         self._run_id = ""
         self._timeout_s = timeout_s
+        self._replicas = replicas
         self.client = self._connected(CONNECTIONS_MAX)
         # commands that wait for one another must not keep a node from hearing, nor from telling where it is
         self.tail_client = self._connected(CONNECTIONS_APART)
@@ -65,17 +91,11 @@ class Shard:
         self.tick_script = Script(self._tick_client, "tick")
         self.near_script = Script(self.client, "near")
         self._life_script = Script(self.client, "life")
+        self._settle_script = Script(self.client, "settle")
 
     def _connected(self, connections_max: int) -> "aioredis.Redis":
-        pool = BlockingConnectionPool.from_url(
-            self.url,
-            max_connections=connections_max,
-            timeout=self._timeout_s,  # a burst of commands waits for a connection, but not for long
-            socket_timeout=self._timeout_s,
-            socket_connect_timeout=self._timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            redis_connect_func=self._greet,
-        )
+        pool = pool_for(self.url, self.name, connections_max=connections_max, timeout_s=self._timeout_s)
+        pool.connection_kwargs["redis_connect_func"] = self._greet
         return aioredis.Redis(connection_pool=pool)
 
     async def _greet(self, connection: AbstractConnection) -> None:
@@ -84,19 +104,24 @@ class Shard:
         info = cast(bytes, await connection.read_response())
         run_id = next(line[7:].strip() for line in info.decode().splitlines() if line.startswith("run_id:"))
         if run_id != self._run_id:
-            self._run_id = run_id
-            self.life_changed = True
+            names = [run_id, self.name, secrets.token_hex(8)]
+            life = (LUA / "life.lua").read_text()
+            await connection.send_command("EVAL", life, 1, keys.life(self.name), *names)
+            token, epoch = cast(list[bytes], await connection.read_response())
+            self._run_id, self.token, self.epoch = run_id, token.decode(), epoch.decode()
+            self.life_changed = False
 
     async def ensure_life(self) -> bool:
-        """Names the life of the Redis at the other end; True when it is not the one known so far."""
+        """Asks anew which life this is, after a sign that it is another: the token it answered with, or none.
+        True when it is not the one known so far."""
         if not self.life_changed:
             return False
+        before = self.token
         await self.ask(self.client.ping())  # a connection has been made, and its run id read
         run_id = self._run_id
         token, epoch = await self.ask(
             self._life_script([keys.life(self.name)], [run_id, self.name, secrets.token_hex(8)])
         )
-        before = self.token
         self.token, self.epoch = token.decode(), epoch.decode()
         if run_id == self._run_id:
             self.life_changed = False
@@ -108,6 +133,19 @@ class Shard:
             return await call
         except (RedisError, OSError, TimeoutError) as error:
             raise Unavailable(f"Redis of shard {self.name}: {type(error).__name__}") from error
+
+    async def kept(self, script: Script, keys_: list[str], args: list[Any]) -> Any:
+        """Runs a script whose effect is there to stay when this returns: with `replicas`, when so many have it.
+        Raises Unavailable; then it may have happened."""
+        if not self._replicas:
+            return await self.ask(script(keys_, args))
+        wait_ms = int(self._timeout_s * 600)  # within the call's own timeout
+        return await self.ask(script.replicated(keys_, args, self._replicas, wait_ms))
+
+    async def settled(self) -> None:
+        """Whatever was written before is there to stay: what a first answer that is given again promises."""
+        if self._replicas:
+            await self.kept(self._settle_script, [keys.settle(self.name)], [])
 
     async def now_ms(self) -> int:
         seconds, micros = await self.ask(self.client.time())

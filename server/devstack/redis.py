@@ -64,7 +64,10 @@ class RedisServer:
             if not self.port:
                 options |= {"unixsocket": str(self.socket_path), "unixsocketperm": "700"}
             options |= self._options
-            argv: list[str | Path] = [self._program.path, CHECKOUT / "deploy" / "redis.conf"]
+            # a copy: a Redis that a sentinel moves writes its configuration anew
+            conf = self._folder / "redis.conf"
+            shutil.copyfile(CHECKOUT / "deploy" / "redis.conf", conf)
+            argv: list[str | Path] = [self._program.path, conf]
             for name, value in options.items():
                 argv += [f"--{name}", value]
             env = {**os.environ, **self._program.env}
