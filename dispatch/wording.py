@@ -156,6 +156,12 @@ def withdrawn_fact(offer: Offer, driver: Driver | None, now_ms: int) -> Fact:
     )
 
 
+def code_for(job: Job, user: str) -> dict[str, str]:
+    """The secret code as a snapshot repeats it to its requester, who may have missed the telling; else nothing."""
+    told = job.kind == "ride" or job.state in ("picked_up", "arrived_dropoff", "failed", "returning")
+    return {"code": job.code} if job.code and told and user == job.requester_id else {}
+
+
 def code_fact(job: Job, now_ms: int) -> Fact:
     """The secret code, for the requester's eyes only."""
     parcel = job.kind == "package"

@@ -82,11 +82,10 @@ class Leases:
     def held_by(self, session: Session) -> Live:
         """The driver this session may move. Raises Refusal wrong_state or superseded."""
         live = self._lives.get(session.user_id)
-        if live is None:
+        if live is None and not session.superseded:
             metrics.FIXES.labels("offline").inc()
             raise Refusal("wrong_state", "Go online first.")
-        holder = live.session
-        if holder is not session and (holder.wire is not None or session.device != holder.device):
+        if live is None or not _is_his(live.session, session):
             metrics.FIXES.labels("superseded").inc()
             raise Refusal("superseded")
         return live
@@ -105,6 +104,7 @@ class Leases:
             live.floor = max(before.floor, before.generation)
             live.replaced = before if before.generation else before.replaced
         self._lives[session.user_id] = live
+        session.superseded = False
         live.track.judge(None, latitude, longitude, None, now_ms=self._tick.now_ms(), policy=live.policy)
         self.moved(live, latitude, longitude, None)
 
@@ -217,14 +217,18 @@ class Leases:
         if driver.generation != live.generation:
             live.indexed, live.signed_ms = False, 0
             if live.replaced is not None and live.replaced.session is not live.session:
-                self._speaker.superseded(live.replaced.session, driver.generation)
+                self._supersede(live.replaced.session, driver.generation)
             live.replaced = None
         self._adopt(live, driver)
 
     def _lose(self, live: Live, driver: Driver) -> None:
         del self._lives[driver.id]
         self._tick.updates.pop(driver.id, None)
-        self._speaker.superseded(live.session, driver.generation)
+        self._supersede(live.session, driver.generation)
+
+    def _supersede(self, session: Session, generation: int) -> None:
+        session.superseded = True
+        self._speaker.superseded(session, generation)
 
     def _adopt(self, live: Live, driver: Driver) -> None:
         live.generation, live.version = driver.generation, driver.version
@@ -243,6 +247,11 @@ class Leases:
             if waiting is not None:
                 waiting.flag = "-"
                 waiting.carries = bool(live.jobs)
+
+
+def _is_his(holder: Session, session: Session) -> bool:
+    """The same session, or over HTTP, where each request has one, the same login."""
+    return holder is session or (holder.wire is None and holder.device == session.device)
 
 
 def _bindings(driver: Driver) -> tuple[Binding, ...]:

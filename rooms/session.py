@@ -56,9 +56,12 @@ class Bucket:
 
 class Session:
     """`device` names the socket (or, over HTTP, the login); `wire` is None over HTTP; `vehicle` is the id and
-    the words of the vehicle a driver usually drives."""
+    the words of the vehicle a driver usually drives; `superseded`: a newer device drives since, until this one goes
+    online again."""
 
-    __slots__ = ("buckets", "device", "hold", "login", "name", "role", "rooms", "user_id", "vehicle", "wire")
+    __slots__ = (
+        "buckets", "device", "hold", "login", "name", "role", "rooms", "superseded", "user_id", "vehicle", "wire",
+    )  # fmt: skip
 
     def __init__(
         self, user_id: UserId, device: str, *, name: str, role: str, login: str, wire: Wire | None
@@ -73,6 +76,7 @@ class Session:
         self.rooms: set[str] = set()
         self.buckets: dict[str, Bucket] = {}
         self.hold: list[tuple[str, int, Frame]] | None = None
+        self.superseded = False
 
     def allow(self, event: str, now_s: float, rate: float, burst: float) -> bool:
         bucket = self.buckets.get(event)

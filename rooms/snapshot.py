@@ -7,7 +7,7 @@ then read the records. A fact committed in between is in the records or comes af
 from typing import Any
 
 from dispatch.commands import SYSTEM, Refusal
-from dispatch.wording import id_field, iso, job_card, offer_card, user_room
+from dispatch.wording import code_for, id_field, iso, job_card, offer_card, user_room
 from rooms.gate import House
 from rooms.session import Session
 from storage.log import Conflict
@@ -46,7 +46,7 @@ async def opening(house: House, session: Session) -> tuple[dict[str, Any], dict[
         "epoch": epoch,
         "seq": seq,
         "jobs": [
-            _standing(job, heads[job.room]) for job in jobs if _is_party(job, user) and not job.ended_ms
+            _standing(job, heads[job.room], user) for job in jobs if _is_party(job, user) and not job.ended_ms
         ],
         "offers": offers,
     }
@@ -57,8 +57,8 @@ def _is_party(job: Job, user: str) -> bool:
     return user in (job.requester_id, job.driver_id)
 
 
-def _standing(job: Job, head: tuple[str, int]) -> dict[str, Any]:
-    return {**job_card(job), "room": job.room, "epoch": head[0], "seq": head[1]}
+def _standing(job: Job, head: tuple[str, int], user: str) -> dict[str, Any]:
+    return {**job_card(job), **code_for(job, user), "room": job.room, "epoch": head[0], "seq": head[1]}
 
 
 async def _jobs(house: House, ids: list[Any]) -> list[Job]:
@@ -110,7 +110,7 @@ async def joining(house: House, session: Session, kind: str, job_id: str) -> dic
     except (Unavailable, Conflict, IndexError):
         raise Refusal("unavailable") from None
     return {
-        **_standing(job, heads[room]),
+        **_standing(job, heads[room], session.user_id),
         "success": True,
         "job": job_card(job),
         "position": position,

@@ -34,6 +34,7 @@ class Tick:
         self.fixes: list[tuple[Any, ...]] = []
         self._relayed: dict[tuple[str, str], Relayed] = {}
         self._others = 0
+        self._entering: dict[str, asyncio.Event] = {}
 
     def __bool__(self) -> bool:
         return bool(self.updates or self.fixes or self._relayed)
@@ -42,6 +43,13 @@ class Tick:
         """Something volatile for members on other nodes; beyond RELAYED_MAX keys a tick it is dropped."""
         if self._others and len(self._relayed) < RELAYED_MAX:
             self._relayed[relayed.said.room, relayed.said.key] = relayed
+
+    def expect(self, driver_id: str) -> asyncio.Event:
+        """Set when a tick that puts this driver into the index has been taken; the caller says `forget` in the end."""
+        return self._entering.setdefault(driver_id, asyncio.Event())
+
+    def forget(self, driver_id: str) -> None:
+        self._entering.pop(driver_id, None)
 
     def now_ms(self) -> int:
         """The shard's clock, as the last tick's answer set it."""
@@ -69,6 +77,8 @@ class Tick:
                     )
                 self.set_clock(ticked.now_ms)
                 self._others = ticked.others
+                if self._entering:
+                    self._tell_who_entered(updates)
                 return
             except Unavailable:
                 await asyncio.sleep(pause_s)
@@ -76,3 +86,8 @@ class Tick:
                 if (excess := len(self.fixes) - FIXES_WAITING_MAX) > 0:
                     del self.fixes[:excess]
                     metrics.SHED.inc(excess)
+
+    def _tell_who_entered(self, updates: list[Update]) -> None:
+        for update in updates:
+            if update.flag == "e" and (entering := self._entering.get(update.driver_id)) is not None:
+                entering.set()

@@ -156,7 +156,7 @@ async def test_another_node_with_the_same_login_does_not_share_the_lease(redis: 
         assert first.device == second.device
         assert (await two.say(second, "go_online", ONLINE))["generation"] == 2
         await wait_until(lambda: len(one.fixes.leases) == 0)
-        assert (await one.say(first, "location_update", HERE))["error"]["code"] == "wrong_state"
+        assert (await one.say(first, "location_update", HERE))["error"]["code"] == "superseded"
         assert (await two.say(second, "location_update", THERE))["ok"]
 
 

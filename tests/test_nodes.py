@@ -206,3 +206,28 @@ async def test_what_redis_forgot_is_said_again(
         for admin in others:
             there.depart(admin)
         await wait_until(lambda: _members(redis, ride, "n2", 1))
+
+
+async def test_who_asks_right_after_the_ack_of_going_online_finds_the_driver(
+    redis: Redis, redis_url: str
+) -> None:
+    async with two(redis, redis_url) as (here, there):
+        for _ in range(20):
+            driver, _ = here.arrive("driver")
+            assert (await here.say(driver, "go_online", ONLINE))["ok"]
+            assert await there.indexed(driver.user_id)
+            assert (await here.say(driver, "go_offline", {}))["ok"]
+
+
+async def test_an_older_device_on_another_node_is_told_why(redis: Redis, redis_url: str) -> None:
+    async with two(redis, redis_url) as (here, there):
+        old, wire = here.arrive("driver")
+        assert (await here.say(old, "go_online", ONLINE))["ok"]
+        new, _ = there.arrive("driver", old.user_id)
+        assert (await there.say(new, "go_online", ONLINE))["ok"]
+        await wait_until(lambda: wire.heard("superseded"))
+        for _ in range(2):
+            answer = await here.say(old, "location_update", HERE)
+            assert answer["error"]["code"] == "superseded"
+        assert (await here.say(old, "go_online", ONLINE))["ok"], "it takes over again"
+        await fix(here, old, 1)

@@ -63,6 +63,26 @@ async def test_whole_parcel(stack: RunningStack, transport: str) -> None:
         assert code not in str(courier.log)
 
 
+async def test_a_sender_who_was_away_at_the_pickup_gets_his_code(stack: RunningStack) -> None:
+    spot = stack.spot()
+    async with phone(stack, "courier") as courier:
+        await online(courier, spot.at(200.0), ("parcel",))
+        async with phone(stack, "passenger") as sender:
+            package_id = await send(sender, spot)
+            await accepted(courier, package_id)
+            assert "code" not in await sender.call("join_package", package_id), "not before it is on board"
+        for state in ("arrived_pickup", "picked_up"):
+            await courier.call(STEP, {"packageId": package_id, "status": state})
+        assert "code" not in await courier.call("join_package", package_id)
+        async with phone(stack, sender.person) as back:
+            (job,) = back.heard("connected")[0]["jobs"]
+            assert (await back.call("join_package", package_id))["code"] == job["code"]
+        await courier.call(STEP, {"packageId": package_id, "status": "arrived_dropoff"})
+        done = {"packageId": package_id, "status": "completed", "proof": {"code": job["code"]}}
+        assert (await courier.call(STEP, done))["state"] == "delivered"
+        assert job["code"] not in str(courier.log)
+
+
 async def test_only_the_right_code_delivers(stack: RunningStack) -> None:
     spot = stack.spot("strict")  # two wrong codes are one too many
     async with phone(stack, "courier") as courier, phone(stack, "passenger") as sender:

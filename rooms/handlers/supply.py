@@ -1,5 +1,7 @@
 """Drivers and couriers: in and out of supply, and where they are."""
 
+import asyncio
+
 from msgspec import UNSET
 
 from dispatch import commands as c
@@ -9,6 +11,8 @@ from rooms import messages as m
 from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
 from rooms.session import Session
+
+ENTERS_WITHIN_S = 0.3
 
 
 async def go_online(house: House, session: Session, message: m.GoOnline) -> Answer:
@@ -36,11 +40,21 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
     )
     # seated before the commit, so that the log's word of it finds the device here
     house.fixes.leases.seat(session, message.latitude, message.longitude)
+    entered = house.fixes.tick.expect(session.user_id)
     try:
-        return await house.desk.run(command)
+        answer = await house.desk.run(command)
+        if answer["state"] == "idle":
+            # who asks for a ride as soon as he hears of this ack shall find the driver
+            async with asyncio.timeout(ENTERS_WITHIN_S):
+                await entered.wait()
+    except TimeoutError:
+        pass  # online all the same; the index follows when Redis does
     except Refusal:
         house.fixes.leases.restore(session)
         raise
+    finally:
+        house.fixes.tick.forget(session.user_id)
+    return answer
 
 
 async def go_offline(house: House, session: Session, message: m.GoOffline) -> Answer:
