@@ -1,0 +1,181 @@
+"""Races for one offer on two nodes, each with one winner; repeats of a command, none with a second effect.
+
+RACES=1000 ./dev test tests/test_races.py    # the long run; 10 repeats for each of as many commands
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from dispatch import commands as c
+from dispatch.desk import Desk
+from dispatch.policy import Policy
+from dispatch.wording import user_room
+from storage import keys
+from storage.fleet import Fleet
+from storage.log import Log
+from storage.records import Driver, Job, JobId, Offer, OfferId, Place, Room, UserId
+from storage.shard import Shard
+from tests.deskkit import CENTRE, S, city
+
+RACES = int(os.environ.get("RACES", "150"))
+AT_ONCE = 25  # races that are run side by side
+REPEATS = 10
+PLACE = Place(*CENTRE)
+
+
+class Two:
+    """Two desks of two nodes, and what became of each command, by its outcome."""
+
+    def __init__(self, shards: list[Shard], redis: Redis) -> None:
+        self.redis = redis
+        self.logs = [Log(shard) for shard in shards]
+        self.desks = [
+            Desk(log, Fleet(shard), city(Policy())) for log, shard in zip(self.logs, shards, strict=True)
+        ]
+
+    async def ask(self, node: int, command: c.Command) -> str:
+        """The refusal's code, or `ok`; who hears `unavailable` asks again."""
+        for _ in range(20):
+            try:
+                await self.desks[node].run(command)
+            except c.Refusal as refusal:
+                if refusal.code == "unavailable":
+                    continue
+                return refusal.code
+            return "ok"
+        return "unavailable"
+
+    async def online(self, user: str) -> None:
+        await self.ask(0, go_online(user))
+
+
+def go_online(user: str) -> c.GoOnline:
+    return c.GoOnline(
+        user=UserId(user),
+        room=user_room(user),
+        name=user,
+        node="n0",
+        device="d",
+        classes=("economy",),
+        capacity=1,
+        latitude=PLACE.latitude,
+        longitude=PLACE.longitude,
+    )
+
+
+def open_job(job: str, key: str = "") -> c.OpenJob:
+    return c.OpenJob(
+        user=UserId(f"p{job}"),
+        room=Room(f"ride:{job}"),
+        key=key,
+        content="first",
+        job_id=JobId(job),
+        kind="ride",
+        name="Pat",
+        pickup=PLACE,
+        dropoff=Place(CENTRE[0] + 0.02, CENTRE[1]),
+        vehicle_class="economy",
+    )
+
+
+def make_offer(job: str, driver: str) -> c.MakeOffer:
+    return c.MakeOffer(
+        user=c.SYSTEM,
+        room=Room(f"ride:{job}"),
+        job_id=JobId(job),
+        driver_id=UserId(driver),
+        distance_m=1.0,
+        eta_s=1.0,
+    )
+
+
+@pytest_asyncio.fixture
+async def two(redis: Redis, redis_url: str) -> AsyncIterator[Two]:
+    shards = [Shard(S, redis_url, timeout_s=30.0) for _ in range(2)]
+    yield Two(shards, redis)
+    for shard in shards:
+        await shard.close()
+
+
+async def _race(two: Two, number: int) -> list[str]:
+    """Both nodes offer one job to a driver of their own; then whoever has it accepts from both at once, several
+    times, while he declines, the passenger cancels and the timer runs out. The outcomes of offering, and of all
+    that followed."""
+    r, job = Random(number), f"j{number}"
+    drivers = [f"d{number}a", f"d{number}b"]
+    await asyncio.gather(*(two.online(driver) for driver in drivers))
+    assert await two.ask(0, open_job(job)) == "ok"
+    offered = await asyncio.gather(*(two.ask(node, make_offer(job, drivers[node])) for node in (0, 1)))
+    assert sorted(offered) != ["ok", "ok"], "one job was offered to two"
+    loaded = await two.logs[0].load([(Job, job)])
+    record = loaded.records[Job, job]
+    assert isinstance(record, Job) and record.offer_id
+    driver, offer = UserId(str(record.offered_to)), OfferId(record.offer_id)
+    who = {"user": driver, "room": user_room(driver), "offer_id": offer}
+    commands: list[c.Command] = [
+        *(c.AcceptOffer(**who, key=f"a{n}", content="x", code="123456") for n in range(r.randint(2, 4))),
+        *(c.DeclineOffer(**who, key=f"d{n}", content="x") for n in range(r.randint(0, 1))),
+        *(
+            c.CancelJob(
+                user=UserId(f"p{job}"), room=Room(f"ride:{job}"), job_id=JobId(job), kind="ride", key=f"c{n}"
+            )
+            for n in range(r.randint(0, 1))
+        ),
+        c.WakeJob(user=c.SYSTEM, room=Room(f"ride:{job}"), job_id=JobId(job)),
+    ]
+    r.shuffle(commands)
+    return list(await asyncio.gather(*(two.ask(r.randrange(2), command) for command in commands)))
+
+
+async def test_every_race_for_an_offer_has_one_winner(two: Two) -> None:
+    outcomes: Counter[str] = Counter()
+    for first in range(0, RACES, AT_ONCE):
+        numbers = range(first, min(first + AT_ONCE, RACES))
+        for codes in await asyncio.gather(*(_race(two, number) for number in numbers)):
+            outcomes.update(codes)
+    assert outcomes["unavailable"] == 0
+    ends: dict[str, list[str]] = {}
+    holders: dict[str, set[str]] = {}
+    carried: dict[str, int] = {}
+    for entry in (await two.logs[0].tail.read("0-0", count=1_000_000, block_ms=1)).entries:
+        for record in entry.records():
+            if isinstance(record, Offer) and record.state != "open":
+                ends.setdefault(record.id, []).append(record.state)
+            elif isinstance(record, Job) and record.driver_id:
+                holders.setdefault(record.id, set()).add(record.driver_id)
+            elif isinstance(record, Driver):
+                carried[record.id] = len(record.load)
+                assert record.spare >= 0
+    print(f"{RACES} races: {dict(outcomes)}, {dict(Counter(states[0] for states in ends.values()))}")
+    assert len(ends) == RACES and all(len(set(states)) == 1 for states in ends.values()), (
+        "an offer ended twice"
+    )
+    assert all(len(drivers) == 1 for drivers in holders.values()), "a job had two drivers"
+    assert {states[0] for states in ends.values()} >= {"accepted", "declined"}
+    assert all(count <= 1 for count in carried.values())
+
+
+async def test_repeats_have_no_second_effect(two: Two) -> None:
+    """Each command several times on both nodes, some at once, some after: one effect and one answer."""
+    for first in range(0, RACES, AT_ONCE):
+        jobs = [f"r{number}" for number in range(first, min(first + AT_ONCE, RACES))]
+        wanted = [open_job(job, key="k") for job in jobs]
+        answers = await asyncio.gather(
+            *(two.ask(n % 2, command) for command in wanted for n in range(REPEATS - 2))
+        )
+        assert set(answers) == {"ok"}
+        length = await two.redis.xlen(keys.facts(S))
+        later = await asyncio.gather(*(two.ask(n % 2, command) for command in wanted for n in range(2)))
+        assert set(later) == {"ok"} and await two.redis.xlen(keys.facts(S)) == length
+    spoken = Counter(
+        entry.room
+        for entry in (await two.logs[0].tail.read("0-0", count=1_000_000, block_ms=1)).entries
+        if entry.room.startswith("ride:r") and entry.event
+    )
+    assert len(spoken) == RACES and set(spoken.values()) == {1}, "a repeat was spoken again"
