@@ -73,7 +73,7 @@ class Desk:
         except Late:
             raise Refusal("offer_gone", "The offer has expired.") from None
         except Full:
-            raise Refusal("rate_limited", f"A chat holds at most {LINES_MAX} lines.") from None
+            raise Refusal("rate_limited", f"You may say at most {LINES_MAX} lines in a chat.") from None
         raise Refusal("unavailable", "Too much is happening at once here; try again.")
 
     async def _once(self, command: c.Command) -> Answer:

@@ -23,6 +23,7 @@ for _name in ("engineio", "engineio.server"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # they log what clients send
 payload.Payload.max_decode_packets = 128  # a phone that was offline posts its backlog at once
 
+CONTROL_MAX = 16  # characters of a frame that is no message
 CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
 # Of one client; beyond either he is closed. A frame costs us its handling, a long one its decoding too.
 FRAMES_A_SECOND, FRAMES_AT_ONCE = 200.0, 1000.0
@@ -50,6 +51,7 @@ class Wire:
         self._latest: dict[str, Latest] = {}
 
     def tell(self, frame: Frame) -> None:
+        self._latest.clear()  # what is newer than this frame must not take a place before it
         if frame.wire is None:
             frame.wire = packet.Packet(packet.MESSAGE, data=frame.text)
         self._put(frame.wire)
@@ -106,21 +108,25 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
     async def receive(self, pkt: Any) -> None:
         if self.aborted:
             raise exceptions.SocketIsClosedError
-        now_s, size = time.monotonic(), len(pkt.data) if isinstance(pkt.data, str) else 0
-        if not (
-            self._frames.take(now_s, FRAMES_A_SECOND, FRAMES_AT_ONCE)
-            and self._bytes.take(now_s, BYTES_A_SECOND, BYTES_AT_ONCE, size)
-        ):
-            metrics.CLOSED.labels("flood").inc()
-            self.abort()
-            raise exceptions.SocketIsClosedError
+        if not self._frames.take(time.monotonic(), FRAMES_A_SECOND, FRAMES_AT_ONCE):
+            self._flooded()
         self._turn += 1
         if self._turn % FRAMES_A_TURN == 0:
             await asyncio.sleep(0)
         if pkt.packet_type == packet.MESSAGE:
             await self.server.on_message(self.sid, pkt.data)
-        else:
+        elif pkt.packet_type != packet.UPGRADE:  # which would be answered, and means nothing by now
             await super().receive(pkt)
+
+    def _afford(self, size: int) -> None:
+        """Counts what came in, before anybody decodes it. Raises SocketIsClosedError for too much."""
+        if not self._bytes.take(time.monotonic(), BYTES_A_SECOND, BYTES_AT_ONCE, size):
+            self._flooded()
+
+    def _flooded(self) -> None:
+        metrics.CLOSED.labels("flood").inc()
+        self.abort()
+        raise exceptions.SocketIsClosedError
 
     async def send(self, pkt: Any) -> None:
         if not self.aborted:  # who polls would otherwise be told, and not just dropped
@@ -132,6 +138,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         self.queue.put_nowait(None)
 
     async def handle_post_request(self, environ: dict[str, Any]) -> None:
+        self._afford(int(environ.get("CONTENT_LENGTH", 0)))
         try:
             await super().handle_post_request(environ)
         except RUBBISH as error:
@@ -148,9 +155,13 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
         reason = self.server.reason.TRANSPORT_CLOSE
         try:
             while (text := await ws.read(self.server.ping_interval + self.server.ping_timeout)) is not None:
+                self._afford(len(text) if text.isascii() else len(text.encode()))
+                if len(text) > CONTROL_MAX and text[0] != "4":
+                    raise ValueError("a control frame that long")
                 await self.receive(packet.Packet(encoded_packet=text))
         except (*RUBBISH, exceptions.EngineIOError):
-            reason = self.server.reason.TRANSPORT_ERROR  # rubbish: this client is closed, now
+            reason = self.server.reason.TRANSPORT_ERROR
+            self.abort()  # rubbish: closed now, for he might go on and never say goodbye
         except TimeoutError:
             reason = self.server.reason.PING_TIMEOUT
         finally:

@@ -20,4 +20,5 @@ COMMAND_S = Histogram(
     "A command, from hearing it to its answer.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+UNRELAYED = Counter("dispatch_unrelayed", "Volatile events for members on other nodes that were dropped.")
 SHED = Counter("dispatch_fixes_shed", "Kept fixes that were merged away because Redis did not take them.")

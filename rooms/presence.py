@@ -2,7 +2,7 @@
 
 | when | then |
 |---|---|
-| Redis does not answer | what was to be said is said when it does |
+| Redis does not answer | what was to be said is said when it does; the first failure is logged |
 | Redis lost what we said | it is said anew within RENEW_S |
 | we die | nobody counts us after NODE_LEASE_MS; our members' leases run out, mail to us expires unread |
 | somebody comes and goes while something is being said | only the last counts |
@@ -16,6 +16,7 @@ import math
 import time
 
 from rooms.registry import Registry
+from rooms.tick import Tick
 from storage.presence import Leases, Member
 from storage.shard import Unavailable
 
@@ -26,13 +27,18 @@ BEAT_S = 1.5  # so often it is said that this node lives, whatever else there is
 RENEW_S = 10.0
 ROUND_S = 0.25
 PAUSE_S = 0.5
+LEAVE_WITHIN_S = 2.0
 
 
 class Presence:
-    """Listens to the registry; a user's own room concerns no other node."""
+    """Listens to the registry; a user's own room concerns no other node. The tick is told whether there are
+    other nodes at all."""
 
-    def __init__(self, leases: Leases, registry: Registry) -> None:
+    def __init__(self, leases: Leases, registry: Registry, tick: Tick) -> None:
         self._leases = leases
+        self._tick = tick
+        self._leaving = False
+        self._left = asyncio.Event()
         self._registry = registry
         self._new: dict[Member, None] = {}
         self._gone: dict[Member, None] = {}
@@ -59,25 +65,35 @@ class Presence:
         return sorted(here | await self._leases.users(room))
 
     async def run(self) -> None:
-        """Says at once what changed, and everything again before its lease runs out."""
+        """Says at once what changed, and everything again before its lease runs out; until `leave`."""
         beat_s = -math.inf
-        while True:
+        failures = 0
+        while not self._leaving:
             now_s = time.monotonic()
             present = [*itertools.islice(self._new, ROUND_MAX), *self._due(now_s)]
             gone = list(itertools.islice(self._gone, ROUND_MAX))
             if present or gone or now_s - beat_s >= BEAT_S:
                 try:
-                    await self._leases.say(present, gone)
-                except Unavailable:
+                    self._tick.others = await self._leases.say(present, gone)
+                except Unavailable as error:
+                    if failures == 0:
+                        logger.warning("other nodes are not told who is here: %s", error)
+                    failures += 1
                     await asyncio.sleep(PAUSE_S)
                     continue
-                beat_s = now_s
+                failures, beat_s = 0, now_s
                 self._note(present, gone, now_s)
-            await self._wait(ROUND_S)
+            if len(present) < ROUND_MAX:
+                await self._wait(ROUND_S)
+        try:
+            await self._leases.end()
+        except Unavailable:
+            logger.warning("nobody was told that this node goes away; its lease runs out")
+        self._left.set()
 
     async def _wait(self, within_s: float) -> None:
         """Until somebody comes or goes, or `within_s`."""
-        if not self._new and not self._gone:
+        if not self._new and not self._gone and not self._leaving:
             self._changed.clear()
             try:
                 async with asyncio.timeout(within_s):
@@ -100,8 +116,12 @@ class Presence:
             self._gone.pop(member, None)
 
     async def leave(self) -> None:
-        """This node goes away."""
+        """This node goes away: nobody shall send it mail any more. Returns when that is said, or LEAVE_WITHIN_S
+        later; `run` ends."""
+        self._leaving = True
+        self._changed.set()
         try:
-            await self._leases.end()
-        except Unavailable:
-            logger.warning("nobody was told that this node goes away; its lease runs out")
+            async with asyncio.timeout(LEAVE_WITHIN_S):
+                await self._left.wait()
+        except TimeoutError:
+            pass  # its lease runs out

@@ -33,23 +33,32 @@ class Tick:
         self.updates: dict[str, Update] = {}
         self.fixes: list[tuple[Any, ...]] = []
         self._relayed: dict[tuple[str, str], Relayed] = {}
-        self._others = 0
-        self._entering: dict[str, asyncio.Event] = {}
+        self.others = 0  # nodes besides this one
+        self._entering: dict[str, list[asyncio.Event]] = {}
 
     def __bool__(self) -> bool:
         return bool(self.updates or self.fixes or self._relayed)
 
     def relay(self, relayed: Relayed) -> None:
-        """Something volatile for members on other nodes; beyond RELAYED_MAX keys a tick it is dropped."""
-        if self._others and len(self._relayed) < RELAYED_MAX:
-            self._relayed[relayed.said.room, relayed.said.key] = relayed
+        """Something volatile for members on other nodes; beyond RELAYED_MAX keys a tick new ones are dropped."""
+        if not self.others:
+            return
+        key = relayed.said.room, relayed.said.key
+        if len(self._relayed) < RELAYED_MAX or key in self._relayed:
+            self._relayed[key] = relayed
+        else:
+            metrics.UNRELAYED.inc()
 
     def expect(self, driver_id: str) -> asyncio.Event:
         """Set when a tick that puts this driver into the index has been taken; the caller says `forget` in the end."""
-        return self._entering.setdefault(driver_id, asyncio.Event())
+        entered = asyncio.Event()
+        self._entering.setdefault(driver_id, []).append(entered)
+        return entered
 
-    def forget(self, driver_id: str) -> None:
-        self._entering.pop(driver_id, None)
+    def forget(self, driver_id: str, entered: asyncio.Event) -> None:
+        self._entering[driver_id].remove(entered)
+        if not self._entering[driver_id]:
+            del self._entering[driver_id]
 
     def now_ms(self) -> int:
         """The shard's clock, as the last tick's answer set it."""
@@ -76,7 +85,7 @@ class Tick:
                         self.node, self._boot, number, updates, fixes, relayed=relayed
                     )
                 self.set_clock(ticked.now_ms)
-                self._others = ticked.others
+                self.others = ticked.others
                 if self._entering:
                     self._tell_who_entered(updates)
                 return
@@ -89,5 +98,6 @@ class Tick:
 
     def _tell_who_entered(self, updates: list[Update]) -> None:
         for update in updates:
-            if update.flag == "e" and (entering := self._entering.get(update.driver_id)) is not None:
-                entering.set()
+            if update.flag == "e":
+                for entered in self._entering.get(update.driver_id, ()):
+                    entered.set()

@@ -8,6 +8,7 @@ so that clients come back by themselves.
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -99,7 +100,7 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         door = Door(house, keyring, {"events": settings.room_facts, "window_s": settings.facts_max_age_s})
         await _start(tasks, house, settings, database)
         app = web.Application(client_max_size=settings.payload_kib * 1024)
-        sockets = _sockets(settings, gate, door, house.node)
+        sockets = _sockets(settings, gate, door, node_name(settings))
         sockets.attach(app)
         context = Context(
             settings=settings,
@@ -133,7 +134,8 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
 
 
 async def _house(settings: Settings, database: Database, shard: Shard, keyring: KeyRing) -> House:
-    node = node_name(settings)
+    # one start of this node: what one of the same name left behind is nobody's
+    node = f"{node_name(settings)}.{secrets.token_hex(3)}"
     log, fleet = Log(shard, settings.room_facts, node), Fleet(shard, settings.fixes_max)
     areas = await read_areas(database, settings.shard)
     registry = Registry(settings.sockets_per_user)
@@ -143,7 +145,7 @@ async def _house(settings: Settings, database: Database, shard: Shard, keyring: 
     fixes.tick.set_clock(await log.now_ms())
     secret = keyring.ring.keys[keyring.ring.current].encode()
     desk = Desk(log, fleet, areas)
-    presence = Presence(Leases(shard, node), registry)
+    presence = Presence(Leases(shard, node), registry, fixes.tick)
     return House(desk, registry, speaker, fixes, Accounts(database), Quotes(secret), presence, node)
 
 

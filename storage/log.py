@@ -63,7 +63,7 @@ class Write(msgspec.Struct, kw_only=True):
     """One decision, ready to commit. `read` are records that must be unchanged, `put` those to store (each
     with the version it was read at); `by` is who caused it; `latest_ms` refuses a commit after it. `answer` is
     kept under `field` among the room's last ANSWERS_KEPT; with a `lasting_max` for as long as the room lives, and
-    beyond so many of these nothing is committed."""
+    beyond so many of these by one user nothing is committed."""
 
     loaded_ms: int
     room: Room
@@ -133,7 +133,7 @@ class Log:
             keys.head(s, write.room),
         ]
         args: list[Any] = [shard.token, write.loaded_ms, write.latest_ms, write.field, write.answer]
-        args += ["lasting", write.lasting_max] if write.lasting_max else ["recent", ANSWERS_KEPT]
+        args += [f"lasting {write.by}", write.lasting_max] if write.lasting_max else ["recent", ANSWERS_KEPT]
         args += [write.by, f"{{{s}}}:", self._cap]
         fenced = (*write.read, *write.put)
         args.append(len(fenced))

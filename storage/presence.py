@@ -22,13 +22,14 @@ class Leases:
         self._node = node
         self._script = Script(shard.client, "present")
 
-    async def say(self, present: Collection[Member], gone: Collection[Member]) -> None:
-        """Renews the leases of `present` and of this node, ends those of `gone`. Raises Unavailable."""
+    async def say(self, present: Collection[Member], gone: Collection[Member]) -> int:
+        """Renews the leases of `present` and of this node, ends those of `gone`; how many other nodes there are.
+        Raises Unavailable."""
         s = self._shard.name
         args: list[Any] = [f"{{{s}}}:", self._node, NODE_LEASE_MS, MEMBER_LEASE_MS, len(present)]
         for member in (*present, *gone):
             args += member
-        await self._shard.ask(self._script([keys.nodes(s)], args))
+        return int(await self._shard.ask(self._script([keys.nodes(s)], args)))
 
     async def end(self) -> None:
         """This node is no more; what is left of its members runs out. Raises Unavailable."""
@@ -37,11 +38,13 @@ class Leases:
     async def users(self, room: str) -> set[str]:
         """Who stands in the room on nodes that live. Raises Unavailable."""
         s = self._shard.name
-        now_ms = await self._shard.now_ms()
         pipe = self._shard.client.pipeline(transaction=False)
-        pipe.zrangebyscore(keys.nodes(s), now_ms, "+inf")
-        pipe.zrangebyscore(keys.at(s, room), now_ms, "+inf")
-        nodes, members = await self._shard.ask(pipe.execute())
+        pipe.time()
+        pipe.zrange(keys.nodes(s), 0, -1, withscores=True)
+        pipe.zrange(keys.at(s, room), 0, -1, withscores=True)
+        (seconds, micros), *leases = await self._shard.ask(pipe.execute())
+        now_ms = seconds * 1000 + micros // 1000
+        nodes, members = ({name for name, until_ms in of if until_ms >= now_ms} for of in leases)
         return {
             user.decode() for node, user in (member.split(b" ", 1) for member in members) if node in nodes
         }

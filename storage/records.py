@@ -16,7 +16,7 @@ Room = NewType("Room", str)
 
 #: So many jobs of one requester may be open at once; all of them fit into what `connected` tells.
 OPEN_JOBS_MAX = 20
-#: So many chat lines of one job are remembered by their ids, about 200 bytes each.
+#: So many chat lines of one user in one job are remembered by their ids, about 300 bytes each.
 LINES_MAX = 2_000
 
 

@@ -76,7 +76,7 @@ class Node:
         self.desk = Desk(self.log, self.fleet, areas)
         self.clock = Clock(self.desk)
         self.fixes.leases.revive = self.revive
-        self.presence = Presence(Leases(shard, name), self.registry)
+        self.presence = Presence(Leases(shard, name), self.registry, self.fixes.tick)
         accounts, quotes = NoVehicles(), Quotes(b"x")
         parts: Any = (
             self.desk,

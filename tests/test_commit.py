@@ -217,6 +217,7 @@ async def test_lasting_answers_outlive_the_others_and_are_bounded(redis: "Redis"
     with pytest.raises(Again):
         await log.commit(await write(log, field="a:*:message:2", answer=b"x", lasting_max=3))
     assert await snapshot(redis) == before, "what is refused leaves no trace"
+    await log.commit(await write(log, field="a:*:message:5", answer=b"x", lasting_max=3, by="another"))
 
 
 async def test_a_rooms_log_is_capped(redis: "Redis", shard: Shard) -> None:

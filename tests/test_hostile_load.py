@@ -96,6 +96,8 @@ FLOODS = {
     "acks": "437[]",
     "pongs": "3",
     "rubbish": "42[",
+    "long pongs": "3[" + "1," * 20_000 + "1]",
+    "upgrades": "5",
 }
 
 

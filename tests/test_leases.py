@@ -89,8 +89,12 @@ async def test_a_revival_that_was_lost_is_asked_for_again(redis: Any, redis_url:
             return await load(wanted, *more)
 
         n.log.load = hiccup  # type: ignore[method-assign]
-        await n.say(driver, "location_update", HERE)
-        await wait_until(lambda: failures == 0)
+
+        async def asked() -> bool:  # the node may hear of the silence a moment later than we
+            await n.say(driver, "location_update", HERE)
+            return failures == 0
+
+        await wait_until(asked)
         n.log.load = load  # type: ignore[method-assign]
 
         async def back() -> bool:

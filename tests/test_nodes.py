@@ -231,3 +231,63 @@ async def test_an_older_device_on_another_node_is_told_why(redis: Redis, redis_u
             assert answer["error"]["code"] == "superseded"
         assert (await here.say(old, "go_online", ONLINE))["ok"], "it takes over again"
         await fix(here, old, 1)
+
+
+async def test_a_node_without_drivers_relays_too(redis: Redis, redis_url: str) -> None:
+    async with two(redis, redis_url) as (here, there):
+        driver, passenger, ride, _ = await riding(here, there)
+        wire: Any = driver.wire
+        await wait_until(lambda: _members(redis, ride, "n1", 1))
+        assert (await there.say(passenger, "typing_start", {"rideId": ride}))["ok"]
+        await wait_until(lambda: wire.heard("user_typing"))
+
+
+async def test_a_node_that_left_is_gone(redis: Redis, redis_url: str) -> None:
+    async with two(redis, redis_url) as (here, there):
+        _, passenger, _, _ = await riding(here, there)
+        await there.presence.leave()
+        there.depart(passenger)
+        for _ in range(3):  # whatever it would still say
+            await here.presence._leases.say([], [])
+            assert await _lives(redis, "n1")
+
+
+async def test_a_user_stands_where_any_of_his_devices_does(redis: Redis, redis_url: str) -> None:
+    async with two(redis, redis_url) as (here, there):
+        driver, passenger, ride, _ = await riding(here, there)
+        wire: Any = driver.wire
+        second, _ = there.arrive("passenger", passenger.user_id)
+        assert (await there.say(second, "join_ride", {"rideId": ride}))["ok"]
+        await wait_until(lambda: wire.heard("user_joined_ride"))
+        assert (await there.say(second, "leave_ride", {"rideId": ride}))["ok"]
+        there.depart(second)
+        assert (await there.say(passenger, "typing_start", {"rideId": ride}))["ok"]
+        await wait_until(lambda: wire.heard("user_typing"))
+        assert await _members(redis, ride, "n2", 1) and not wire.heard("user_left_ride")
+        assert (await there.say(passenger, "leave_ride", {"rideId": ride}))["ok"]
+        await wait_until(lambda: wire.heard("user_left_ride"))
+
+
+async def test_who_waits_for_a_snapshot_is_shown_nothing_of_before(redis: Redis, redis_url: str) -> None:
+    async with two(redis, redis_url) as (here, there):
+        driver, passenger, _, wire = await riding(here, there)
+        await fix(here, driver, 1)
+        await wait_until(lambda: wire.heard("driver_location"))
+        seen, passenger.hold = wire.heard("driver_location"), []
+        await fix(here, driver, 2)
+        other, watch = there.arrive("passenger", passenger.user_id)
+        there.registry.enter(next(room for room in passenger.rooms if room.startswith("ride:")), other)
+        await fix(here, driver, 3)
+        await wait_until(lambda: watch.heard("driver_location"))
+        assert wire.heard("driver_location") == seen
+
+
+async def test_mail_of_before_the_start_is_not_read(redis: Redis, redis_url: str) -> None:
+    old = Relayed(Said("ride:r", "k", '2["driver_location",{}]', "")).args()[-1]
+    await redis.xadd(keys.mail(S, "n1"), {"b": old}, id="1-0")
+    async with node(redis_url, "n1") as here:
+        passenger, wire = here.arrive("passenger")
+        here.registry.enter("ride:r", passenger)
+        await redis.xadd(keys.mail(S, "n1"), {"b": old.replace(b"driver", b"dri2er")})
+        await wait_until(lambda: wire.heard("dri2er_location"))
+        assert not wire.heard("driver_location")

@@ -53,7 +53,8 @@ def _leave(house: House, session: Session, kind: str, job_id: str) -> Answer:
     if room not in session.rooms:
         raise Refusal("not_found")
     house.registry.leave(room, session)
-    _tell_presence(house, session, f"user_left_{kind}", kind, job_id)
+    if not house.registry.stands(room, session.user_id):  # no other device of his is left
+        _tell_presence(house, session, f"user_left_{kind}", kind, job_id)
     left = {id_field(kind): job_id, "timestamp": iso(house.fixes.now_ms())}
     if session.wire is not None:
         session.wire.tell_latest(f"left:{job_id}", event_text(f"left_{kind}", left))

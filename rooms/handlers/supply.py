@@ -53,7 +53,7 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
         house.fixes.leases.restore(session)
         raise
     finally:
-        house.fixes.tick.forget(session.user_id)
+        house.fixes.tick.forget(session.user_id, entered)
     return answer
 
 

@@ -2,7 +2,7 @@
 -- KEYS  life, due, wait, facts, spot, head of the command's room; then in the order of ARGV: a key per
 --       expected version, a key per record put, a key per index change, head and log per fact
 -- ARGV  token, loaded_ms, latest_ms ('0' none), answer field ('' none), answer body, its ring in the room's head
---       (of 'recent' the oldest goes, 'lasting' is full one day), the ring's size, causer, prefix, room cap,
+--       (of 'recent' the oldest goes; any other is full one day), the ring's size, causer, prefix, room cap,
 --       n versions…, n (version, body, ttl_ms)…, n (command, argc, args…)…, n drivers leaving the index…,
 --       n (room, event, text, records, moves, ttl_ms)…
 -- Returns {'ok', now_ms} or {'life'}, {'again', answer}, {'late'}, {'full'}, {'stale'}, {'conflict', key}
@@ -19,7 +19,7 @@ if alive[1] ~= token then return { 'life' } end
 if field ~= '' then
   local first = redis.call('HGET', home, field)
   if first then return { 'again', first } end
-  if ring == 'lasting' and tonumber(redis.call('HGET', home, ring) or 0) >= ring_max then return { 'full' } end
+  if ring ~= 'recent' and tonumber(redis.call('HGET', home, ring) or 0) >= ring_max then return { 'full' } end
 end
 -- deadlines were computed from loaded_ms: an old reading would move them
 if now - loaded_ms > 2000 then return { 'stale' } end
@@ -63,8 +63,8 @@ for _ = 1, arg() do
 end
 if field ~= '' then
   local slot = ring .. redis.call('HINCRBY', home, ring, 1) % ring_max
-  redis.call('HDEL', home, redis.call('HGET', home, slot) or '')
-  redis.call('HSET', home, slot, field, field, answer)
+  if ring == 'recent' then redis.call('HDEL', home, redis.call('HGET', home, slot) or ''); redis.call('HSET', home, slot, field) end
+  redis.call('HSET', home, field, answer)
   if redis.call('PTTL', home) < 0 then redis.call('PEXPIRE', home, 604800000) end
 end
 return { 'ok', now }

@@ -1,7 +1,7 @@
 -- Says, for a while, who of a node's users stand in which rooms, and that the node lives.
 -- KEYS  nodes
 -- ARGV  prefix, node, node lease_ms, member lease_ms, n present, then (room, user) of those, then of those who left
--- Returns now_ms
+-- Returns how many other nodes live
 local nodes = KEYS[1]
 local prefix, node, node_ms, member_ms, present = unpack(ARGV, 1, 5)
 local first, width = 6, 2
@@ -19,4 +19,4 @@ for i = first, #ARGV, width do
     redis.call('ZREM', key, member)
   end
 end
-return now
+return redis.call('ZCARD', nodes) - 1
