@@ -24,6 +24,7 @@ for _name in ("engineio", "engineio.server"):
 payload.Payload.max_decode_packets = 128  # a phone that was offline posts its backlog at once
 
 CONTROL_MAX = 16  # characters of a frame that is no message
+END_S = 1.0  # for a client to take what waits for him before he is closed
 CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
 # Of one client; beyond either he is closed. A frame costs us its handling, a long one its decoding too.
 FRAMES_A_SECOND, FRAMES_AT_ONCE = 200.0, 1000.0
@@ -79,6 +80,11 @@ class Wire:
         metrics.CLOSED.labels(why).inc()
         self._socket.abort()
 
+    def end(self, why: str) -> None:
+        """Closes once everything that waits is written; what is not within END_S is lost."""
+        metrics.CLOSED.labels(why).inc()
+        self._socket.end()
+
 
 class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
     """One Engine.IO client."""
@@ -104,6 +110,11 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
             request.transport.abort()
         else:
             self.server.tasks.start(self.close(abort=True), "close")
+
+    def end(self) -> None:
+        if not self.aborted:
+            self.queue.put_nowait(None)  # the writer stops here, and closes
+            asyncio.get_running_loop().call_later(END_S, self.abort)
 
     async def receive(self, pkt: Any) -> None:
         if self.aborted:

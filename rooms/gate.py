@@ -139,10 +139,24 @@ class Gate:
         """Commands at work."""
         return self._in_flight
 
+    @property
+    def http_sessions(self) -> list[Session]:
+        """Logins that have spoken over HTTP lately."""
+        return list(self._http.values())
+
+    def forget_http(self, session: Session) -> None:
+        """This login speaks no more; the driver it moved leaves the index."""
+        if self._http.get(session.login) is session:
+            del self._http[session.login]
+        self.house.fixes.leases.unseat(session)
+
     async def hear_http(self, who: Who, event: str, body: Any) -> Answer:
         """The same ear for `POST /api/commands/{event}`; limits hold per login."""
         session = self._http.get(who.session_id)
-        if session is None or session.role != who.role:
+        if session is not None and session.role != who.role:
+            self.forget_http(session)
+            session = None
+        if session is None:
             session = session_of(who, f"http:{who.session_id}", None)
             self._http[who.session_id] = session
             if len(self._http) > HTTP_SESSIONS_MAX:

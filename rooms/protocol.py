@@ -21,6 +21,10 @@ along (DROPPED, where an event does not list them)
 are dropped silently: who you are is your token. Every command may carry a `commandId`: the same one again gets
 the first answer and has no second effect.
 
+A login that ends while its socket is open (logout, block, another role) closes it within seconds, after an
+`error` with the code `unauthenticated`: the next handshake is refused, or finds the new role. `server_draining`
+says that this server is about to close the connection: connect again, as stock clients do by themselves.
+
 Reliable events carry `room`, `epoch` and `seq`: within a room and epoch every `seq` comes once and in order.
 A job's `version` may skip, `seq` never does. Positions, typing and presence are volatile: only the newest waits
 for a slow client. Fares are whole minor units of their currency (`{"amount": 1250, "currency": "USD"}` is 12.50).

@@ -29,6 +29,7 @@ from rooms.fixes import Fixes
 from rooms.gate import Gate, House
 from rooms.handlers import HANDLERS
 from rooms.identity import KeyRing
+from rooms.logins import Logins
 from rooms.presence import Presence
 from rooms.quotes import Quotes
 from rooms.registry import Registry
@@ -99,6 +100,7 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         gate = Gate(house, HANDLERS, settings.commands_in_flight)
         door = Door(house, keyring, {"events": settings.room_facts, "window_s": settings.facts_max_age_s})
         await _start(tasks, house, settings, database)
+        tasks.start(Logins(house.accounts, house.registry, gate).watch(), "logins", essential=True)
         app = web.Application(client_max_size=settings.payload_kib * 1024)
         sockets = _sockets(settings, gate, door, node_name(settings))
         sockets.attach(app)

@@ -89,6 +89,20 @@ async def add_user(
     return password
 
 
+async def change_user(
+    settings: Settings, action: str, email: str, *, status: str | None = None, role: str | None = None
+) -> None:
+    """Blocks, unblocks or gives another role; every node closes the user's sockets within seconds."""
+    async with transaction(settings) as conn:
+        user_id = await conn.fetchval(SQL["change_standing"], email, status, role)
+        if user_id is None:
+            raise Stop(f"Nobody has the address {email}.")
+        if role == "courier":
+            await conn.execute(SQL["add_courier_profiles"], [user_id], ["bicycle"])
+        details = {"status": status} if status else {"role": role}
+        await conn.execute(SQL["audit"], action, "user", user_id, details)
+
+
 async def mint_tokens(settings: Settings, role: str, count: int, out: Path) -> None:
     """`count` new users of a role, with a token each, as JSON lines in a file for the owner alone."""
     ring = keyring(settings)

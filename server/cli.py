@@ -105,6 +105,13 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--first-name", default="New")
     add.add_argument("--last-name", default="User")
     add.add_argument("--phone", help="+ and 2 to 15 digits")
+    block = command("block", _users_block, "let somebody in no more; open sockets close in seconds", users)
+    block.add_argument("--email", required=True)
+    unblock = command("unblock", _users_unblock, "let somebody in again", users)
+    unblock.add_argument("--email", required=True)
+    role = command("role", _users_role, "give somebody another role; open sockets close and come back", users)
+    role.add_argument("--email", required=True)
+    role.add_argument("--role", required=True, choices=ROLES)
     token = command("token", _users_token, "make accounts without passwords and mint their tokens", users)
     token.add_argument("--role", required=True, choices=ROLES)
     token.add_argument("--count", type=_count, required=True, help=f"1 to {MAX_TOKENS}")
@@ -194,6 +201,27 @@ def _users_add(arguments: argparse.Namespace, settings: Settings) -> None:
         )
     )
     print(f"{arguments.email} is a new {arguments.role}. The password, shown only now: {password}")
+
+
+def _users_block(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import change_user
+
+    asyncio.run(change_user(settings, "users block", arguments.email, status="suspended"))
+    print(f"{arguments.email} is blocked.")
+
+
+def _users_unblock(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import change_user
+
+    asyncio.run(change_user(settings, "users unblock", arguments.email, status="active"))
+    print(f"{arguments.email} is active.")
+
+
+def _users_role(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import change_user
+
+    asyncio.run(change_user(settings, "users role", arguments.email, role=arguments.role))
+    print(f"{arguments.email} is a {arguments.role} now.")
 
 
 def _users_token(arguments: argparse.Namespace, settings: Settings) -> None:

@@ -9,6 +9,7 @@ he drive. The role is the account's, never a payload's. A user keeps at most SES
 import hashlib
 import re
 import secrets
+from collections.abc import Collection
 from datetime import date, datetime
 from typing import Any
 
@@ -208,6 +209,15 @@ class Accounts:
             name=row["name"],
             vehicle=vehicle,
         )
+
+    async def ended(self, logins: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of these (session id, role), which `who` would not answer so any more. One query, however many."""
+        if not logins:
+            return set()
+        ids, roles = (",".join(column) for column in zip(*logins, strict=True))
+        return {
+            (row["session_id"], row["role"]) for row in await self._database.fetch(SQL["ended"], ids, roles)
+        }
 
     async def id_taken(self, job_id: str, user_id: UserId) -> bool:
         """Whether history has a job of this id that the user cannot mean: another's, or one that is over."""

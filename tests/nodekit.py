@@ -57,6 +57,9 @@ class Kept:
     def close(self, why: str) -> None:
         self.closed = why
 
+    def end(self, why: str) -> None:
+        self.closed = why
+
     def heard(self, event: str) -> int:
         return sum(f'["{event}"' in text for text in self.told)
 

@@ -237,12 +237,7 @@ def stack(shared_stack: RunningStack) -> Iterator[RunningStack]:
 @asynccontextmanager
 async def a_node(stack: RunningStack, **more: Any) -> AsyncIterator[Node]:
     """A second server of the stack, in this process."""
-    settings = Settings(
-        database_url=stack.database_url,
-        redis_url=stack.redis_url,
-        port=0,
-        keys_file=str(stack.folder / "keys.json"),
-        **more,
-    )
+    known = {"database_url": stack.database_url, "redis_url": stack.redis_url, "port": 0}
+    settings = Settings(**known | {"keys_file": str(stack.folder / "keys.json")} | more)
     async with running(settings) as node:
         yield node

@@ -139,6 +139,31 @@ async def test_an_added_user_has_a_password_that_is_shown_once(
     assert len(await rows(shell, "select * from users")) == 1
 
 
+async def test_a_user_is_blocked_unblocked_and_given_a_role(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("users", "add", "--role", "passenger", "--email", "ann@example.org") == 0
+    for words, status, role in (
+        (["block"], "suspended", "passenger"),
+        (["unblock"], "active", "passenger"),
+        (["role", "--role", "courier"], "active", "courier"),
+        (["role", "--role", "courier"], "active", "courier"),
+    ):
+        assert run("users", *words, "--email", "Ann@Example.org") == 0
+        (user,) = await rows(shell, "select * from users")
+        assert (user["status"], user["role"]) == (status, role)
+    assert len(await rows(shell, "select * from courier_profiles")) == 1
+    noted = await rows(shell, "select action from audit_log order by at")
+    assert [row["action"] for row in noted][1:] == [
+        "users block",
+        "users unblock",
+        "users role",
+        "users role",
+    ]
+    assert run("users", "block", "--email", "nobody@example.org") == 1
+    assert "Nobody has the address" in capsys.readouterr().err
+
+
 async def test_two_thousand_tokens_in_three_seconds(shell: str, environment: Path, tmp_path: Path) -> None:
     assert run("keys", "init") == 0
     out = tmp_path / "tokens.jsonl"

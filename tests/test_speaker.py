@@ -43,6 +43,8 @@ class Kept:
 
     def close(self, why: str) -> None: ...
 
+    def end(self, why: str) -> None: ...
+
 
 class Ear:
     """A speaker, one member of a room, and how often everybody had to come anew."""
