@@ -42,6 +42,7 @@ from server.http.context import Context, Ready
 from server.http.endpoint import build_http
 from server.needs import database_url, redis_url
 from server.settings import Settings
+from server.tether import Tether
 from storage.accounts import Accounts
 from storage.fleet import Fleet
 from storage.history import History
@@ -58,6 +59,7 @@ COMMANDS_FINISH_S = 3.0
 START_S = 20.0
 RECONNECT_WITHIN_S = 10
 SEND_BUFFER_BYTES = 64 * 1024
+BACKLOG = 4096
 
 
 @dataclass
@@ -73,7 +75,8 @@ class Node:
 
 def node_name(settings: Settings) -> str:
     """Names this process; it begins every session id, for the load balancer."""
-    return settings.node or f"{socket.gethostname().split('.')[0][:20]}_{os.getpid()}".replace("-", "_")
+    name = settings.node or f"{socket.gethostname().split('.')[0][:20]}_{os.getpid()}"
+    return name.replace("-", "_")  # a session id is NODE-CHANCE
 
 
 @asynccontextmanager
@@ -120,11 +123,16 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         await runner.setup()
         closing.push_async_callback(runner.cleanup)
-        listener = _listen(settings)
-        await web.SockSite(runner, listener, backlog=4096).start()
+        listener = _listen(settings, settings.port, settings.reuse_port)
+        public = web.SockSite(runner, listener, backlog=BACKLOG)
+        await public.start()
+        if settings.own_port:
+            await web.SockSite(runner, _listen(settings, settings.own_port), backlog=BACKLOG).start()
         try:
             yield Node(listener.getsockname()[1], gate, door, house.registry, tasks.ended)
         finally:
+            if settings.reuse_port:
+                await public.stop()  # who comes now gets to the others on this port
             gate.draining = door.draining = True
             for session in sockets.sessions:
                 session.say("server_draining", {"reconnectWithin_s": RECONNECT_WITHIN_S})
@@ -213,13 +221,15 @@ def _ready(gate: Gate, shard: Shard) -> dict[str, Ready]:
     return {"redis": redis_lives, "log": log_is_read, "staying": stays}
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """The listening socket; a small send buffer, so that a client who does not read is noticed here."""
+def _listen(settings: Settings, port: int, shared: bool = False) -> socket.socket:
+    """A listening socket; a small send buffer, so that a client who does not read is noticed here."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    listener.bind((settings.host, settings.port))
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((settings.host, port))
     return listener
 
 
@@ -232,13 +242,17 @@ async def _finish(gate: Gate) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _serve(settings: Settings) -> bool:
+async def _serve(settings: Settings, tether: Tether | None) -> bool:
     """Whether it ended because it was told to."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if tether is not None:
+        tether.on_end(stop.set)
     async with running(settings) as node:
         logger.info("listening on %s:%d", settings.host, node.port)
+        if tether is not None:
+            tether.up()
         asked = stop.is_set
         watching = Tasks()
         waiting = [watching.start(event.wait(), "end") for event in (stop, node.ended)]
@@ -252,7 +266,7 @@ async def _serve(settings: Settings) -> bool:
     return asked()
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, tether: Tether | None = None) -> None:
     """Runs one node until it is told to stop; exits with 1 when it cannot go on."""
-    if not uvloop.run(_serve(settings)):
+    if not uvloop.run(_serve(settings, tether)):
         sys.exit(1)

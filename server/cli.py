@@ -13,9 +13,9 @@ from pathlib import Path
 
 from server.needs import Stop, database_url, redis_url, ring_path
 from server.settings import BadSetting, Settings, load, table
+from server.usercommands import add_user_commands
 
-ROLES = ("passenger", "driver", "courier", "admin")
-MAX_TOKENS = 100_000
+MAX_WORKERS = 64
 
 Run = Callable[[argparse.Namespace, Settings], None]
 
@@ -90,7 +90,16 @@ def parser() -> argparse.ArgumentParser:
             required=True, metavar="COMMAND"
         )
 
-    command("serve", _serve, "run one server process")
+    serving = command("serve", _serve, "run the server")
+    serving.add_argument(
+        "--workers", type=_workers, metavar="N", help=f"so many processes on one port, 1 to {MAX_WORKERS}"
+    )
+    serving.add_argument(
+        "--own-ports",
+        action="store_true",
+        help="worker number i listens on port + i as well (deploy/nginx.conf)",
+    )
+    serving.add_argument("--tethered", action="store_true", help=argparse.SUPPRESS)
     command("drain", _drain, "move facts and fixes from Redis to PostgreSQL")
     migrate = command("migrate", _migrate, "bring the database to the schema of this version")
     migrate.add_argument(
@@ -98,24 +107,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command("seed", _seed, "put demo areas, users and some history into an empty database")
 
-    users = group("users", "accounts")
-    add = command("add", _users_add, "make an account; its password is printed once", users)
-    add.add_argument("--role", required=True, choices=ROLES)
-    add.add_argument("--email", required=True)
-    add.add_argument("--first-name", default="New")
-    add.add_argument("--last-name", default="User")
-    add.add_argument("--phone", help="+ and 2 to 15 digits")
-    block = command("block", _users_block, "let somebody in no more; open sockets close in seconds", users)
-    block.add_argument("--email", required=True)
-    unblock = command("unblock", _users_unblock, "let somebody in again", users)
-    unblock.add_argument("--email", required=True)
-    role = command("role", _users_role, "give somebody another role; open sockets close and come back", users)
-    role.add_argument("--email", required=True)
-    role.add_argument("--role", required=True, choices=ROLES)
-    token = command("token", _users_token, "make accounts without passwords and mint their tokens", users)
-    token.add_argument("--role", required=True, choices=ROLES)
-    token.add_argument("--count", type=_count, required=True, help=f"1 to {MAX_TOKENS}")
-    token.add_argument("--out", type=Path, required=True, help="JSON lines, readable by you alone")
+    add_user_commands(group("users", "accounts"), command)
 
     keys = group("keys", "the key ring that signs access tokens (DISPATCH_KEYS_FILE)")
     command("init", _keys_init, "make a ring where there is none", keys)
@@ -133,10 +125,10 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _count(text: str) -> int:
+def _workers(text: str) -> int:
     number = int(text)
-    if not 1 <= number <= MAX_TOKENS:
-        raise argparse.ArgumentTypeError(f"must be from 1 to {MAX_TOKENS}")
+    if not 1 <= number <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {MAX_WORKERS}")
     return number
 
 
@@ -147,11 +139,21 @@ def _logs(settings: Settings) -> None:
     )
 
 
-def _serve(_: argparse.Namespace, settings: Settings) -> None:
-    from server.app import serve
-
+def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
     _logs(settings)
-    serve(settings)
+    if arguments.workers is not None:
+        from server.workers import supervise
+
+        supervise(settings, arguments.workers, own_ports=arguments.own_ports)
+        return
+    if arguments.own_ports:
+        raise Stop(
+            "--own-ports is for --workers; one process listens on DISPATCH_PORT, and DISPATCH_OWN_PORT."
+        )
+    from server.app import serve
+    from server.tether import Tether
+
+    serve(settings, Tether(0) if arguments.tethered else None)
 
 
 def _drain(_: argparse.Namespace, settings: Settings) -> None:
@@ -185,50 +187,6 @@ def _seed(_: argparse.Namespace, settings: Settings) -> None:
     from server.seed import seed
 
     print(asyncio.run(seed(settings)), end="")
-
-
-def _users_add(arguments: argparse.Namespace, settings: Settings) -> None:
-    from server.chores import add_user
-
-    password = asyncio.run(
-        add_user(
-            settings,
-            role=arguments.role,
-            email=arguments.email,
-            first_name=arguments.first_name,
-            last_name=arguments.last_name,
-            phone=arguments.phone,
-        )
-    )
-    print(f"{arguments.email} is a new {arguments.role}. The password, shown only now: {password}")
-
-
-def _users_block(arguments: argparse.Namespace, settings: Settings) -> None:
-    from server.chores import change_user
-
-    asyncio.run(change_user(settings, "users block", arguments.email, status="suspended"))
-    print(f"{arguments.email} is blocked.")
-
-
-def _users_unblock(arguments: argparse.Namespace, settings: Settings) -> None:
-    from server.chores import change_user
-
-    asyncio.run(change_user(settings, "users unblock", arguments.email, status="active"))
-    print(f"{arguments.email} is active.")
-
-
-def _users_role(arguments: argparse.Namespace, settings: Settings) -> None:
-    from server.chores import change_user
-
-    asyncio.run(change_user(settings, "users role", arguments.email, role=arguments.role))
-    print(f"{arguments.email} is a {arguments.role} now.")
-
-
-def _users_token(arguments: argparse.Namespace, settings: Settings) -> None:
-    from server.chores import mint_tokens
-
-    asyncio.run(mint_tokens(settings, arguments.role, arguments.count, arguments.out))
-    print(f"Wrote {arguments.count} tokens to {arguments.out}, good for {settings.access_s / 3600:g} h.")
 
 
 def _keys_init(_: argparse.Namespace, settings: Settings) -> None:

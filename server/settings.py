@@ -36,6 +36,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shard: Annotated[str, about("Name of the shard (metropolis) this server works for.")] = "main"
     host: Annotated[str, about("Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, about("Port to listen on; 0 takes a free one.", ge=0, le=65535)] = 8080
+    reuse_port: Annotated[
+        bool, about("Share `port` with other processes of this machine; `dispatch serve --workers` says it.")
+    ] = False
+    own_port: Annotated[
+        int,
+        about("Listen here as well, alone, for a balancer that knows the node; 0: nowhere.", ge=0, le=65535),
+    ] = 0
     node: Annotated[
         str,
         about(

@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,10 @@ class RunningStack:
             session.request(method, self.url + path, headers=headers, **more) as answer,
         ):
             return answer.status, await answer.text()
+
+    def at(self, port: int) -> RunningStack:
+        """The same stack, spoken to by way of another node."""
+        return replace(self, url=f"http://{HOST}:{port}")
 
     async def get(self, who: Person, path: str) -> tuple[int, dict[str, Any]]:
         """Status and body of what a person reads."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from rooms.logins import ASK_EVERY_S, ENDED
-from server.app import Node
 from tests.line import line_to
 from tests.phones import Phone, online, phone, raw
 from tests.stack import HOST, Person, RunningStack
@@ -29,11 +27,6 @@ async def closed(one: Phone) -> None:
     assert told == {"code": "unauthenticated", "message": ENDED, "retry": False, "event": ""}
 
 
-def at(stack: RunningStack, node: Node) -> RunningStack:
-    """The same stack, spoken to by way of another node."""
-    return dataclasses.replace(stack, url=f"http://{HOST}:{node.port}")
-
-
 async def set_user(stack: RunningStack, person: Person, **values: str) -> None:
     for name, value in values.items():
         await stack.database.execute(f"update users set {name} = $2 where id = $1", person.id, value)
@@ -49,9 +42,9 @@ async def test_sockets_on_both_nodes(stack: RunningStack) -> None:
     async with (
         a_node(stack) as node,
         phone(stack, person) as here,
-        phone(at(stack, node), person) as there,
-        phone(at(stack, node), person, "polling") as polling,
-        phone(at(stack, node), other) as stays,
+        phone(stack.at(node.port), person) as there,
+        phone(stack.at(node.port), person, "polling") as polling,
+        phone(stack.at(node.port), other) as stays,
     ):
         status, _ = await stack.http("POST", "/api/auth/logout", person.token)
         assert status == 200
@@ -78,7 +71,11 @@ async def test_the_stock_client_stops(stack: RunningStack) -> None:
 
 async def test_block(stack: RunningStack) -> None:
     person = await stack.person("driver")
-    async with a_node(stack) as node, phone(stack, person) as here, phone(at(stack, node), person) as there:
+    async with (
+        a_node(stack) as node,
+        phone(stack, person) as here,
+        phone(stack.at(node.port), person) as there,
+    ):
         await set_user(stack, person, status="suspended")
         await asyncio.gather(closed(here), closed(there))
     await set_user(stack, person, status="active")
@@ -137,7 +134,7 @@ async def test_http(stack: RunningStack) -> None:
     """A driver over HTTP alone: his login ends, and he is offered nothing more."""
     person = await stack.person("driver")
     async with a_node(stack) as other:
-        there, leases = at(stack, other), other.gate.house.fixes.leases
+        there, leases = stack.at(other.port), other.gate.house.fixes.leases
         body = {"classes": ["economy"], **stack.spot().at()}
         status, _ = await there.http("POST", "/api/commands/go_online", person.token, json=body)
         assert status == 200 and other.gate.http_sessions and len(leases) == 1
@@ -151,7 +148,7 @@ async def test_an_http_login_with_a_new_role(stack: RunningStack) -> None:
     """The driver that it was is moved by nobody, from the next request on."""
     person = await stack.person("driver")
     async with a_node(stack) as other:
-        there, leases = at(stack, other), other.gate.house.fixes.leases
+        there, leases = stack.at(other.port), other.gate.house.fixes.leases
         body = {"classes": ["economy"], **stack.spot().at()}
         await there.http("POST", "/api/commands/go_online", person.token, json=body)
         assert len(leases) == 1
@@ -180,8 +177,8 @@ async def test_database_paused(stack: RunningStack, how: str) -> None:
         async with (
             line_to(stack.database_url, Path(folder)) as (line, url),
             a_node(stack, database_url=url, database_timeout_s=1.0) as node,
-            phone(at(stack, node), person) as goes,
-            phone(at(stack, node), other) as stays,
+            phone(stack.at(node.port), person) as goes,
+            phone(stack.at(node.port), other) as stays,
         ):
             getattr(line, how)()
             await revoke(stack, person)

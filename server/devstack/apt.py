@@ -13,7 +13,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from server.devstack.procs import DevError, step
@@ -135,7 +135,21 @@ def link_redis(deps: Path, bin_folder: Path) -> None:
 
 
 def unpack(deps: Path) -> None:
-    """Downloads the packages with a private apt state and unpacks them; a broken attempt is begun again."""
+    """PostgreSQL with PostGIS, and Redis."""
+    _unpack(deps, lambda apt_cache: [*_postgis_packages(apt_cache), "redis-tools"], _finish)
+
+
+def unpack_nginx(deps: Path) -> None:
+    """For the test of deploy/nginx.conf; never installed, because its package starts a server."""
+    if not is_there():
+        raise DevError("nginx is needed for this test: install it.")
+    _unpack(deps, lambda _: ["nginx-light"], lambda _: None)
+
+
+def _unpack(
+    deps: Path, packages_of: Callable[[Sequence[str]], list[str]], finish: Callable[[Path], None]
+) -> None:
+    """Downloads packages with a private apt state and unpacks them; a broken attempt is begun again."""
     shutil.rmtree(deps, ignore_errors=True)
     state = ["-o", f"Dir::State={deps}/state", "-o", f"Dir::State::lists={deps}/state/lists"]
     state += ["-o", f"Dir::Cache={deps}/cache", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]
@@ -144,15 +158,15 @@ def unpack(deps: Path) -> None:
     # What the system has already need not be fetched again, so its own list of packages is read, never
     # written.
     state += ["-o", "Dir::State::status=/var/lib/dpkg/status"]
-    with step("apt-get update, into .dev/deps (no root)"):
+    with step(f"apt-get update, into .dev/{deps.name} (no root)"):
         _must(["apt-get", *state, "update"])
-    packages = [*_postgis_packages(["apt-cache", *state]), "redis-tools"]
-    with step(f"downloading {' '.join(packages)} into .dev/deps"):
+    packages = packages_of(["apt-cache", *state])
+    with step(f"downloading {' '.join(packages)} into .dev/{deps.name}"):
         _must(["apt-get", *state, "-y", "--no-install-recommends", "--download-only", "install", *packages])
     with step("unpacking"):
         for package in sorted((deps / "cache" / "archives").glob("*.deb")):
             _must(["dpkg-deb", "-x", str(package), str(unpacked_root(deps))])
-        _finish(deps)
+        finish(deps)
     shutil.rmtree(deps / "cache")
     shutil.rmtree(deps / "state")
     (deps / "complete").touch()

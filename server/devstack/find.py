@@ -21,6 +21,7 @@ from server.devstack.paths import DEV
 from server.devstack.procs import DevError
 
 DEPS = DEV / "deps"
+NGINX = DEV / "nginx"
 OLDEST_REDIS_MAJOR = 7  # sharded publish
 HELP = (
     "PostgreSQL with PostGIS and Redis 7 are needed and could not be installed: install the packages "
@@ -123,6 +124,17 @@ def find_redis() -> Program | None:
         if candidate.path.exists() and (_redis_major(candidate) or 0) >= OLDEST_REDIS_MAJOR:
             return candidate
     return None
+
+
+def find_nginx() -> Program:
+    """The system's, or Debian's unpacked below `.dev/nginx`."""
+    path = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+    if path is not None:
+        return Program(Path(path))
+    if not apt.is_unpacked(NGINX):
+        apt.unpack_nginx(NGINX)
+    root = apt.unpacked_root(NGINX)
+    return Program(root / "usr" / "sbin" / "nginx", _environment(root))
 
 
 def _redis_major(program: Program) -> int | None:

@@ -1,0 +1,86 @@
+"""`dispatch users …`: accounts made, blocked, given another role, and tokens for load clients.
+
+What a command needs is imported when it runs, as in server/cli.py.
+"""
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from server.settings import Settings
+
+ROLES = ("passenger", "driver", "courier", "admin")
+MAX_TOKENS = 100_000
+
+
+def add_user_commands(users: Any, command: Any) -> None:
+    """`users` is the group of these commands, `command` adds one: (name, run, about, group)."""
+    add = command("add", _users_add, "make an account; its password is printed once", users)
+    add.add_argument("--role", required=True, choices=ROLES)
+    add.add_argument("--email", required=True)
+    add.add_argument("--first-name", default="New")
+    add.add_argument("--last-name", default="User")
+    add.add_argument("--phone", help="+ and 2 to 15 digits")
+    block = command("block", _users_block, "let somebody in no more; open sockets close in seconds", users)
+    block.add_argument("--email", required=True)
+    unblock = command("unblock", _users_unblock, "let somebody in again", users)
+    unblock.add_argument("--email", required=True)
+    role = command("role", _users_role, "give somebody another role; open sockets close and come back", users)
+    role.add_argument("--email", required=True)
+    role.add_argument("--role", required=True, choices=ROLES)
+    token = command("token", _users_token, "make accounts without passwords and mint their tokens", users)
+    token.add_argument("--role", required=True, choices=ROLES)
+    token.add_argument("--count", type=_count, required=True, help=f"1 to {MAX_TOKENS}")
+    token.add_argument("--out", type=Path, required=True, help="JSON lines, readable by you alone")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MAX_TOKENS:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {MAX_TOKENS}")
+    return number
+
+
+def _users_add(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import add_user
+
+    password = asyncio.run(
+        add_user(
+            settings,
+            role=arguments.role,
+            email=arguments.email,
+            first_name=arguments.first_name,
+            last_name=arguments.last_name,
+            phone=arguments.phone,
+        )
+    )
+    print(f"{arguments.email} is a new {arguments.role}. The password, shown only now: {password}")
+
+
+def _users_block(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import change_user
+
+    asyncio.run(change_user(settings, "users block", arguments.email, status="suspended"))
+    print(f"{arguments.email} is blocked.")
+
+
+def _users_unblock(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import change_user
+
+    asyncio.run(change_user(settings, "users unblock", arguments.email, status="active"))
+    print(f"{arguments.email} is active.")
+
+
+def _users_role(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import change_user
+
+    asyncio.run(change_user(settings, "users role", arguments.email, role=arguments.role))
+    print(f"{arguments.email} is a {arguments.role} now.")
+
+
+def _users_token(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import mint_tokens
+
+    asyncio.run(mint_tokens(settings, arguments.role, arguments.count, arguments.out))
+    print(f"Wrote {arguments.count} tokens to {arguments.out}, good for {settings.access_s / 3600:g} h.")
