@@ -40,6 +40,7 @@ from rooms.transport import Server
 from server.areas import keep_areas, read_areas
 from server.http.context import Context, Ready
 from server.http.endpoint import build_http
+from server.leaving import leave
 from server.needs import database_url, redis_url
 from server.settings import Settings
 from server.tether import Tether
@@ -55,9 +56,8 @@ from storage.shard import Shard, Unavailable
 
 logger = logging.getLogger(__name__)
 
-COMMANDS_FINISH_S = 3.0
 START_S = 20.0
-RECONNECT_WITHIN_S = 10
+LEAVE_MOST_S = 9  # then the process is ended, whatever it waits for
 SEND_BUFFER_BYTES = 64 * 1024
 BACKLOG = 4096
 
@@ -131,15 +131,7 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         try:
             yield Node(listener.getsockname()[1], gate, door, house.registry, tasks.ended)
         finally:
-            if settings.reuse_port:
-                await public.stop()  # who comes now gets to the others on this port
-            gate.draining = door.draining = True
-            for session in sockets.sessions:
-                session.say("server_draining", {"reconnectWithin_s": RECONNECT_WITHIN_S})
-            await _finish(gate)
-            for session in sockets.sessions:
-                if session.wire is not None:
-                    session.wire.close("draining")
+            await leave(gate, door, sockets, public if settings.reuse_port else None)
             await house.presence.leave()
 
 
@@ -233,15 +225,6 @@ def _listen(settings: Settings, port: int, shared: bool = False) -> socket.socke
     return listener
 
 
-async def _finish(gate: Gate) -> None:
-    """Waits for the commands at work, and for their answers to be written, for a bounded time."""
-    await asyncio.sleep(0.1)
-    for _ in range(int(COMMANDS_FINISH_S / 0.05)):
-        if not gate.busy:
-            return
-        await asyncio.sleep(0.05)
-
-
 async def _serve(settings: Settings, tether: Tether | None) -> bool:
     """Whether it ended because it was told to."""
     stop = asyncio.Event()
@@ -263,6 +246,7 @@ async def _serve(settings: Settings, tether: Tether | None) -> bool:
                 "something this process cannot do without has ended: it ends too, to be started again"
             )
         logger.info("going away")
+        signal.alarm(LEAVE_MOST_S)
     return asked()
 
 

@@ -150,6 +150,13 @@ class RunningStack:
         """The same stack, spoken to by way of another node."""
         return replace(self, url=f"http://{HOST}:{port}")
 
+    async def ready(self) -> bool:
+        """Whether the node is there and says so."""
+        try:
+            return (await self.http("GET", "/ready"))[0] == 200
+        except (OSError, aiohttp.ClientError):
+            return False
+
     async def get(self, who: Person, path: str) -> tuple[int, dict[str, Any]]:
         """Status and body of what a person reads."""
         status, text = await self.http("GET", path, who.token)

@@ -65,15 +65,8 @@ async def balanced(stack: RunningStack) -> AsyncIterator[RunningStack]:
         await wait_until(lambda: len(made.pids()) == 2, START_S)
         async with nginx(port) as by_way:
             there = stack.at(by_way)
-            await wait_until(lambda: answers(there), START_S)
+            await wait_until(there.ready, START_S)
             yield there
-
-
-async def answers(stack: RunningStack) -> bool:
-    try:
-        return (await stack.http("GET", "/ready"))[0] == 200
-    except OSError:
-        return False
 
 
 async def test_every_session_stays_with_its_worker(stack: RunningStack) -> None:
