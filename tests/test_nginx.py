@@ -108,8 +108,10 @@ async def test_a_ride_between_two_workers(stack: RunningStack) -> None:
         passenger.assert_gapless(f"ride:{ride}")
 
 
-async def test_the_stock_client_polls(stack: RunningStack) -> None:
-    person = await stack.person("passenger")
+@pytest.mark.parametrize("transport", ["polling", "upgrade"])
+async def test_a_whole_ride_of_the_stock_client(stack: RunningStack, transport: str) -> None:
+    driver, passenger, spot = await stack.person("driver"), await stack.person("passenger"), stack.spot()
     async with balanced(stack) as there:
-        told = await javascript("patient.mjs", there.url, "polling", person.token)
-    assert told == {"userId": person.id, "errors": []}
+        place = str(spot.latitude), str(spot.longitude)
+        told = await javascript("ride.mjs", there.url, transport, driver.token, passenger.token, *place)
+    assert told["transports"] == ["polling" if transport == "polling" else "websocket"] * 2
