@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from server.proxies import BadProxies, trusted
+
 
 def about(text: str, **limits: Any) -> Meta:
     return Meta(description=text, **limits)
@@ -82,6 +84,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[
         str, about("Origins browsers may come from, comma separated; empty: same origin.")
     ] = ""
+    trusted_proxies: Annotated[
+        str,
+        about(
+            "Proxies whose X-Forwarded-For counts for the limits per address: addresses and networks, comma separated."
+        ),
+    ] = ""
     room_facts: Annotated[int, about("Facts kept per room for resume.", ge=50)] = 300
     facts_max_age_s: Annotated[
         int, about("Drained facts stay on the stream so long for slow nodes.", ge=5)
@@ -116,7 +124,11 @@ def load(environ: dict[str, str] | None = None, **overrides: Any) -> Settings:
             values[name] = env[variable]
     values.update(overrides)
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False)
+        trusted(settings.trusted_proxies)
+        return settings
+    except BadProxies as error:
+        raise BadSetting(f"DISPATCH_TRUSTED_PROXIES is wrong: {error}.") from None
     except msgspec.ValidationError as error:
         raise BadSetting(f"A setting is wrong: {error}. `dispatch settings` lists them all.") from None
 

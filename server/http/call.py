@@ -15,6 +15,7 @@ from aiohttp import web
 
 from server.http.context import Context
 from server.http.envelope import Refusal
+from server.proxies import client_of, trusted
 from storage.accounts import Who
 
 BODY_KIB = 64
@@ -41,8 +42,10 @@ class Call:
 
     @property
     def address(self) -> str:
-        """The peer of the transport; headers are not believed. An IPv6 host has a whole /64 to itself."""
-        peer = (self.request.remote or "local").partition("%")[0]
+        """The peer of the transport, or whom a trusted proxy names. An IPv6 host has a whole /64 to itself."""
+        forwarded = self.request.headers.getall("X-Forwarded-For", [])
+        proxies = trusted(self.ctx.settings.trusted_proxies)
+        peer = client_of((self.request.remote or "local").partition("%")[0], forwarded, proxies)
         try:
             address = ipaddress.ip_address(peer)
         except ValueError:
