@@ -141,7 +141,7 @@ class KeyRing:
 
     def mint(self, user_id: str, role: str, session_id: str, *, now_s: float, life_s: int) -> str:
         """An access token that lives `life_s` seconds from `now_s` (Unix seconds)."""
-        self._look()
+        kid, secret = self.signing()
         payload = _Payload(
             iss=self.issuer,
             aud=self.audience,
@@ -153,18 +153,14 @@ class KeyRing:
             iat=int(now_s),
             exp=int(now_s) + life_s,
         )
-        kid = self.ring.current
-        return _jws.encode(
-            msgspec.json.encode(payload), self._secrets[kid], algorithm=ALGORITHM, headers={"kid": kid}
-        )
+        return _jws.encode(msgspec.json.encode(payload), secret, algorithm=ALGORITHM, headers={"kid": kid})
 
     def verify(self, token: str, now_s: float) -> Claims:
         """The claims of a token that this ring signed and that lives at `now_s`; else BadToken."""
         if not token or len(token) > TOKEN_MAX_CHARS or not token.isascii():
             raise BadToken
-        self._look()
         try:
-            secret = self._secrets[_jws.get_unverified_header(token)["kid"]]
+            secret = self.secret(_jws.get_unverified_header(token)["kid"])
             payload = msgspec.json.decode(_jws.decode(token, secret, algorithms=[ALGORITHM]), type=_Payload)
         except (jwt.PyJWTError, msgspec.DecodeError, KeyError, TypeError, ValueError, RecursionError):
             raise BadToken from None
@@ -181,9 +177,20 @@ class KeyRing:
             expires_s=payload.exp,
         )
 
-    def _look(self) -> None:
-        """Takes up a changed ring file; at most one stat a second."""
-        if time.monotonic() - self._looked_s < LOOK_EVERY_S:
+    def signing(self) -> tuple[str, bytes]:
+        """The name and the secret of the current key."""
+        self._look(LOOK_EVERY_S)
+        return self.ring.current, self._secrets[self.ring.current]
+
+    def secret(self, kid: str) -> bytes:
+        """The secret of a key on the ring. Raises KeyError. A name we do not know makes us look at the file, for
+        another node may have taken up a new key before us."""
+        self._look(LOOK_EVERY_S if kid in self._secrets else 0.0)
+        return self._secrets[kid]
+
+    def _look(self, every_s: float) -> None:
+        """Takes up a changed ring file, unless it was looked at just now."""
+        if time.monotonic() - self._looked_s < every_s:
             return
         self._looked_s = time.monotonic()
         try:

@@ -145,10 +145,9 @@ async def _house(settings: Settings, database: Database, shard: Shard, keyring: 
     fixes = Fixes(fleet, speaker, node)
     fixes.leases.areas = areas
     fixes.tick.set_clock(await log.now_ms())
-    secret = keyring.ring.keys[keyring.ring.current].encode()
     desk = Desk(log, fleet, areas)
     presence = Presence(Leases(shard, node), registry, fixes.tick)
-    return House(desk, registry, speaker, fixes, Accounts(database), Quotes(secret), presence, node)
+    return House(desk, registry, speaker, fixes, Accounts(database), Quotes(keyring), presence, node)
 
 
 async def _start(tasks: Tasks, house: House, settings: Settings, database: Database) -> None:
