@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import tempfile
 import time
@@ -21,8 +22,8 @@ from server.leaving import SPREAD_S
 from storage import keys
 from tests.line import line_to
 from tests.phones import Payload, assigned_ride, new_id, phone, raw
-from tests.stack import RunningStack
-from tests.support import wait_until
+from tests.stack import RunningStack, private_stack
+from tests.support import fresh_redis, wait_until
 from tests.test_coming_back import Returning, a_node
 from tests.test_workers import START_S, Parent, parent, port_with_room
 
@@ -221,3 +222,41 @@ async def test_who_does_not_read_is_closed_too(stack: RunningStack) -> None:
                 session.say("notification", {"text": "x" * 60_000})
             async with leaving(nodes):
                 await wait_until(lambda: not node.registry.sessions, 3 * END_S)
+
+
+async def test_a_redis_that_hangs_keeps_nobody() -> None:
+    """The command at work has no answer but `unavailable`; the process is gone in time all the same."""
+    port = port_with_room(1)
+    with fresh_redis() as server:
+        pid = int(server.pid_file.read_text().split()[0])
+        async with (
+            private_stack(server.url) as stack,
+            a_process(stack, "n_1", port, port + 1) as made,
+            phone(stack.at(port), "driver") as driver,
+        ):
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                asked = {"classes": ["economy"], **stack.spot().at()}
+                working = asyncio.ensure_future(driver.ask("go_online", asked))
+                made.process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(GONE_S):
+                    await made.process.wait()
+                assert (await working)["error"]["code"] in ("unavailable", "draining")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+
+
+HANGING = """
+import asyncio, sys
+from server import app, cli
+async def hangs(*_): await asyncio.Event().wait()
+app.leave, app.LEAVE_MOST_S = hangs, 1
+sys.exit(cli.main(["serve"]))
+"""
+
+
+async def test_the_kernel_ends_a_process_that_hangs(stack: RunningStack) -> None:
+    async with parent(stack, program=("-c", HANGING)) as made:
+        await wait_until(lambda: "listening on" in made.log, START_S)
+        made.process.send_signal(signal.SIGTERM)
+        assert await made.ended() == -signal.SIGALRM

@@ -21,6 +21,7 @@ from tests.support import CHECKOUT, fresh_database, wait_until
 from tests.test_coming_back import Returning
 
 START_S, LEAVE_S, AGAIN_S = 20.0, 10.0, 20.0
+SERVE = ("-m", "server.cli", "serve")
 UP = re.compile(r"worker (\d+) is up: process (\d+)")
 
 
@@ -75,10 +76,12 @@ def taken(port: int) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def parent(stack: RunningStack, *words: str, port: int = 0, **env: str) -> AsyncIterator[Parent]:
+async def parent(
+    stack: RunningStack, *words: str, port: int = 0, program: tuple[str, ...] = SERVE, **env: str
+) -> AsyncIterator[Parent]:
     port = port or free_port()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server.cli", "serve", *words),
+        *(sys.executable, *program, *words),
         cwd=CHECKOUT,
         env={**stack.app.env, "DISPATCH_PORT": str(port), "DISPATCH_NODE": "w", **env},
         stderr=asyncio.subprocess.PIPE,
