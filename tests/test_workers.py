@@ -41,8 +41,8 @@ class Parent:
         """The newest process of each worker."""
         return {int(number): int(pid) for number, pid in UP.findall(self.log)}
 
-    async def ended(self) -> int:
-        async with asyncio.timeout(LEAVE_S):
+    async def ended(self, within_s: float = LEAVE_S) -> int:
+        async with asyncio.timeout(within_s):
             return await self.process.wait()
 
 
@@ -151,7 +151,7 @@ async def test_each_worker_has_a_port_of_its_own(stack: RunningStack) -> None:
 
 async def sentence(made: Parent) -> str:
     """The one line that it ended with."""
-    assert await made.ended() == 1
+    assert await made.ended(START_S) == 1
     await wait_until(lambda: made.log.endswith("\n"))
     assert made.log.startswith("dispatch: ") and made.log.count("\n") == 1, made.log
     assert not made.pids()
@@ -182,7 +182,7 @@ async def test_a_worker_that_cannot_start_ends_all(stack: RunningStack) -> None:
     port = port_with_room(2)
     with taken(port + 2):
         async with parent(stack, "--workers", "2", "--own-ports", port=port) as made:
-            assert await made.ended() == 1
+            assert await made.ended(START_S) == 1
             assert "worker 2 cannot run" in made.log and "Traceback" not in made.log
 
 
