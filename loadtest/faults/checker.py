@@ -1,0 +1,214 @@
+"""What a run's history and PostgreSQL's rows prove: every promise, and where it was broken.
+
+Pure functions; time is in the records. Each yields sentences about what is wrong, so that a count is never
+without an example. Promises about the order of rooms and about strangers are judged in `hearing`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from loadtest.faults import hearing
+from loadtest.faults.held import Held
+from loadtest.faults.history import NO_ANSWER, OK, Attempt, Broken, Command, History
+from loadtest.faults.timeline import doubles, stretches, timelines
+from loadtest.spoken import Spoken
+from loadtest.words import RETRY_CODES
+
+#: After a repair, phones get so long to come back and to be answered before silence counts against the server.
+GRACE_S = 3.0
+#: An acknowledgement and what was lost with it are told by two clocks of one machine.
+CLOCK_S = 0.1
+
+STATUS_EVENTS = ("ride_status_update", "package_status_update")
+
+
+@dataclass
+class Verdict:
+    """Sentences about what was broken, by promise, and the figures of the run."""
+
+    lost: list[str] = field(default_factory=list)
+    lost_in_window: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    out_of_order: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    double_assignments: list[str] = field(default_factory=list)
+    assignments: int = 0
+    acked: int = 0
+    acked_share_outside_windows: float | None = None
+    outside: Counter[str] = field(default_factory=Counter)
+    recoveries_s: dict[str, float] = field(default_factory=dict)  # the worst of each kind of fault
+    worst_recovery_s: float | None = None
+
+
+def judge(history: History, held: Held) -> Verdict:
+    """All promises of one run."""
+    heard_events = {each.said.place: each.said for each in history.heard if each.said is not None}
+    events = {each.place: each for each in held.events}
+    union = list((heard_events | events).values())
+    lines_of_time = timelines(union)
+    forgets = [(f.forgot_from_s * 1000, f.ended_s * 1000) for f in history.faults if f.forgot_from_s]
+    spans = stretches(lines_of_time, forgets)
+    verdict = Verdict(
+        duplicated=[*duplicated(history, held)],
+        out_of_order=[*hearing.out_of_order(history, held, heard_events)],
+        foreign=[*hearing.foreign(history, spans, lines_of_time)],
+        double_assignments=[*doubles(spans), *two_winners(history)],
+        assignments=sum(each.event == "driver_assigned" for each in union),
+        acked=sum(command.acked for command in history.commands),
+        outside=outside(history.attempts(), windows(history.faults)),
+    )
+    for at_s, sentence in lost(history, held):
+        excused = any(f.lost_from_s and f.lost_from_s - CLOCK_S <= at_s <= f.ended_s for f in history.faults)
+        (verdict.lost_in_window if excused else verdict.lost).append(sentence)
+    asked = sum(verdict.outside.values())
+    if asked:
+        verdict.acked_share_outside_windows = round(verdict.outside[OK] / asked, 5)
+    verdict.recoveries_s, verdict.worst_recovery_s = recoveries_s(history)
+    return verdict
+
+
+# -- what was acknowledged
+
+
+def lost(history: History, held: Held) -> Iterator[tuple[float, str]]:
+    """What somebody was told, by an acknowledgement or an event, and PostgreSQL does not hold; since when."""
+    jobs, lines = {row[0] for row in held.jobs}, {*held.lines} | held.refused_lines
+    states = {(each.job, each.state) for each in held.events if each.event in STATUS_EVENTS}
+    takes = {(each.job, each.driver) for each in held.events if each.event == "driver_assigned"}
+    outcomes = {row.id: row.state for row in held.offers}
+    drivers = {row.id: row.driver for row in held.offers}
+    for command in history.commands:
+        if not command.acked:
+            continue
+        job, event, user = command.job, command.event, command.user
+        if event.startswith("request_"):
+            kept = job in jobs
+        elif event in STATUS_EVENTS:
+            kept = (job, str(command.payload["status"])) in states
+        elif event.startswith("cancel_"):
+            kept = (job, "cancelled") in states
+        elif event == "send_message":
+            kept = (job, str(command.payload["id"])) in lines
+        elif event == "message_read":
+            kept = (job, user) in held.reads
+        elif event == "accept_offer":
+            offer = str(command.payload["offerId"])
+            kept = (job, user) in takes and outcomes.get(offer) == "accepted" and drivers[offer] == user
+        elif event == "decline_offer":
+            kept = outcomes.get(str(command.payload["offerId"])) == "declined"
+        else:
+            continue
+        if not kept:
+            yield command.acked_s, f"acked and gone: {event} of job {job or command.payload}"
+    yield from _unheld(history, held, outcomes)
+
+
+def _unheld(history: History, held: Held, offers: dict[str, str]) -> Iterator[tuple[float, str]]:
+    places = {*held.places}
+    told: set[object] = set()
+    for each in history.heard:
+        if each.said is not None and each.said.place not in places and each.said.place not in told:
+            told.add(each.said.place)
+            yield each.at_s, f"told and gone: {each.event} {each.said.place}"
+        if each.event == "offer" and each.offer not in offers and each.offer not in told:
+            told.add(each.offer)
+            yield each.at_s, f"told and gone: offer {each.offer}"
+    for room, epoch, missing in _holes(held):
+        yield 0.0, f"history of {room} has no {missing} in {epoch}"
+
+
+def _holes(held: Held) -> Iterator[tuple[str, str, int]]:
+    """Numbers that a job's room skipped in history, told or not."""
+    seqs: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for room, epoch, seq in held.places:
+        if not room.startswith("user:"):  # of these only what is about a job is kept
+            seqs[room, epoch].add(seq)
+    for (room, epoch), seen in seqs.items():
+        yield from ((room, epoch, n) for n in range(1, max(seen)) if n not in seen)
+
+
+def duplicated(history: History, held: Held) -> Iterator[str]:
+    """The same id twice, or the same thing said twice under two numbers."""
+    forgetful = any(fault.lost_from_s for fault in history.faults)
+    parts: list[tuple[str, Iterable[object]]] = [
+        ("job", [row[0] for row in held.jobs]),
+        ("chat line", held.lines),
+        ("offer", [row.id for row in held.offers]),
+        ("event", held.places),
+        ("meaning", [_meaning(each, forgetful) for each in held.events if each.meaning is not None]),
+    ]
+    for name, ids in parts:
+        yield from (f"{name} twice: {id_}" for id_, count in Counter(ids).items() if count > 1)
+
+
+def _meaning(said: Spoken, forgetful: bool) -> tuple[object, ...]:
+    """A Redis that forgot says again what it had said; one that did not may not."""
+    return (*(said.meaning or ()), said.epoch if forgetful else "")
+
+
+def two_winners(history: History) -> Iterator[str]:
+    """Offers that two drivers were told of, or were both given."""
+    told: dict[str, set[str]] = defaultdict(set)
+    won: dict[str, set[str]] = defaultdict(set)
+    for each in history.heard:
+        if each.event == "offer":
+            told[each.offer].add(each.user)
+    for command in history.commands:
+        if command.event == "accept_offer" and command.acked:
+            won[str(command.payload["offerId"])].add(command.user)
+    for name, found in (("told to", told), ("won by", won)):
+        yield from (f"offer {id_} {name} {len(users)}" for id_, users in found.items() if len(users) > 1)
+
+
+# -- how well it went on
+
+
+def windows(faults: Sequence[Broken]) -> list[tuple[float, float]]:
+    """From the beginning of each fault to GRACE_S after its repair."""
+    return [(fault.began_s, fault.ended_s + GRACE_S) for fault in faults]
+
+
+def outside(attempts: Iterable[Attempt], closed: Sequence[tuple[float, float]]) -> Counter[str]:
+    """Outcomes of commands said outside the windows. A refusal of the rules is an answer and none of these."""
+    found: Counter[str] = Counter()
+    failures = {NO_ANSWER, *RETRY_CODES}
+    for each in attempts:
+        touches = any(each.sent_s <= to_s and each.ended_s >= from_s for from_s, to_s in closed)
+        if not touches and (each.outcome == OK or each.outcome in failures):
+            found[each.outcome] += 1
+    return found
+
+
+def recoveries_s(history: History) -> tuple[dict[str, float], float | None]:
+    """From a repair to the first acknowledgement of something said after it, on the slowest node; by kind.
+
+    A repair after which another fault began at once is judged by that one.
+    """
+    by_node: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for each in history.attempts():
+        if each.outcome == OK:
+            by_node[each.node].append((each.sent_s, each.ended_s))
+    worst: dict[str, float] = {}
+    for fault in history.faults:
+        took = [_first_after(fault.ended_s, acks) for acks in by_node.values()]
+        known = [s for s in took if s is not None]
+        until_s = fault.ended_s + max(known, default=0.0)
+        disturbed = any(
+            other is not fault and other.began_s <= until_s and other.ended_s >= fault.ended_s
+            for other in history.faults
+        )
+        if known and not disturbed:
+            worst[fault.kind] = round(max(worst.get(fault.kind, 0.0), *known), 2)
+    return worst, max(worst.values(), default=None)
+
+
+def _first_after(at_s: float, acks: Sequence[tuple[float, float]]) -> float | None:
+    return min((ended_s - at_s for sent_s, ended_s in acks if sent_s >= at_s), default=None)
+
+
+def settled(command: Command) -> bool:
+    """Whether it has an outcome, was of a moment that is over, or was never said."""
+    return bool(command.outcome) or command.given_up or not command.attempts

@@ -1,0 +1,143 @@
+"""What phones heard, judged: each room's facts in one gapless order, and nobody hears what is not his.
+
+Pure. A connection knows where a room stands from the snapshot it began with, from `sync`, or from the fact by
+which it joined; from there every number comes once and in turn. A new life of Redis begins a room anew at 1.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from loadtest.faults.held import Held
+from loadtest.faults.history import Heard, History, Link, Place
+from loadtest.faults.timeline import Stretch, Timelines
+from loadtest.spoken import Spoken
+from loadtest.words import TERMINAL_STATES, UNASSIGNED_STATES
+
+#: A member who stays connected hears a fact within this, or for so long after the repair of what was broken.
+HEARS_WITHIN_S = 5.0
+
+
+def out_of_order(history: History, held: Held, heard_events: Mapping[Place, Spoken]) -> Iterator[str]:
+    by_link: dict[int, list[Heard]] = defaultdict(list)
+    for each in history.heard:
+        by_link[each.link].append(each)
+    for link, heard in by_link.items():
+        yield from _gaps(link, heard)
+    yield from _stories(history, held, heard_events)
+    yield from _unheard(history, held, by_link)
+
+
+def _gaps(link: int, heard: Sequence[Heard]) -> Iterator[str]:
+    """Numbers that one connection heard twice, backwards, or not at all."""
+    known: dict[str, tuple[str, int]] = {}
+    for each in heard:
+        for stand in each.stands:
+            room, epoch, seq = stand.place
+            before = known.get(room)
+            # a snapshot may come behind facts that it does not cover yet
+            if before is None or before[0] != epoch or before[1] < seq:
+                known[room] = epoch, seq
+        if each.place is None:
+            continue
+        room, epoch, seq = each.place
+        before = known.get(room)
+        expected = before[1] + 1 if before is not None and before[0] == epoch else 1
+        joins = before is None and each.said is not None and each.said.driver == each.user
+        if seq != expected and not joins:
+            yield f"link {link} of {each.user} heard {each.event} {each.place} where {expected} was next"
+        known[room] = epoch, max(seq, expected - 1)
+
+
+def _stories(history: History, held: Held, heard_events: Mapping[Place, Spoken]) -> Iterator[str]:
+    """Members, or members and history, were told different things under one number."""
+    for each in history.heard:
+        if each.said is not None and heard_events[each.said.place] != each.said:
+            yield f"two stories of {each.said.place}: {each.said} and {heard_events[each.said.place]}"
+    for said in held.events:
+        told = heard_events.get(said.place)
+        if told is not None and told != said:
+            yield f"history differs from what was told of {said.place}: {said} and {told}"
+
+
+def _unheard(history: History, held: Held, by_link: Mapping[int, Sequence[Heard]]) -> Iterator[str]:
+    """Facts that a job's owner never heard though he was connected when they came and long enough after."""
+    facts: dict[str, list[Spoken]] = defaultdict(list)
+    for each in held.events:
+        owner = history.owners.get(each.job)
+        if owner is not None:
+            facts[owner].append(each)
+    for link in history.links:
+        heard = by_link.get(link.number, ())
+        greeted_s = next((each.at_s for each in heard if each.event == "connected"), None)
+        if greeted_s is None:
+            continue
+        places = {each.place for each in heard}
+        covered = _covered(heard)
+        for fact in facts[link.user]:
+            if fact.place in places or covered.get((fact.room, fact.epoch), 0) >= fact.seq:
+                continue
+            if greeted_s < fact.at_ms / 1000 and _stayed(history, link, fact.at_ms / 1000):
+                yield f"link {link.number} of {link.user} never heard {fact.event} {fact.place}"
+
+
+def _covered(heard: Sequence[Heard]) -> dict[tuple[str, str], int]:
+    """How far snapshots say where a room stands."""
+    found: dict[tuple[str, str], int] = {}
+    for each in heard:
+        for stand in each.stands:
+            room, epoch, seq = stand.place
+            found[room, epoch] = max(found.get((room, epoch), 0), seq)
+    return found
+
+
+def _stayed(history: History, link: Link, at_s: float) -> bool:
+    """Whether the link lasted so long after a fact that its member should have heard it."""
+    deadline_s = at_s + HEARS_WITHIN_S
+    for fault in sorted(history.faults, key=lambda one: one.began_s):
+        if fault.began_s <= deadline_s and fault.ended_s >= at_s:
+            deadline_s = max(deadline_s, fault.ended_s + HEARS_WITHIN_S)
+    return (link.closed_s or history.ended_s) > deadline_s
+
+
+def foreign(history: History, spans: Sequence[Stretch], lines: Timelines) -> Iterator[str]:
+    """Whatever reached somebody who was no party at that point."""
+    mine: dict[tuple[str, str], list[Stretch]] = defaultdict(list)
+    for span in spans:
+        mine[span.driver, span.job].append(span)
+    for each in history.heard:
+        if each.place is not None and each.place[0].startswith("user:"):
+            if each.place[0] != f"user:{each.user}":
+                yield f"{each.user} heard {each.event} of {each.place[0]}"
+        elif each.said is not None and history.owners.get(each.job) != each.user:
+            now = lines.moment(each.said.epoch, each.said.seq)
+            party = (s.from_ <= now and (s.to is None or now <= s.to) for s in mine[each.user, each.job])
+            if not any(party):
+                yield f"{each.user} heard {each.event} {each.place}, no party of {each.job}"
+        if each.secret and history.owners.get(each.job) != each.user:
+            yield f"{each.user} was told the code of {each.job}"
+    yield from _positions(history)
+
+
+def _positions(history: History) -> Iterator[str]:
+    """Positions judged by what the same connection had heard of the job by then."""
+    carrier: dict[tuple[int, str], str | None] = {}
+    for each in history.heard:
+        for stand in each.stands:
+            if stand.job:
+                over = stand.state in UNASSIGNED_STATES | TERMINAL_STATES
+                carrier[each.link, stand.job] = None if over else stand.driver
+        if each.said is not None and each.said.state:
+            over = each.said.state in UNASSIGNED_STATES | TERMINAL_STATES
+            carrier[each.link, each.job] = None if over else each.said.driver
+        if each.event != "driver_location" or each.fix is None:
+            continue
+        driver = carrier.get((each.link, each.job))
+        if driver is None:
+            yield f"{each.user} saw a position of {each.job}, which nobody carried by what he knew"
+        elif each.user not in (driver, history.owners.get(each.job)):
+            yield f"{each.user} saw a position of {each.job}, no party of it"
+        elif not history.is_of(each.fix, driver):
+            sender = history.sent_fixes.get(each.fix, "nobody")
+            yield f"{each.user} saw a position of {each.job} that {sender} sent and not {driver}"

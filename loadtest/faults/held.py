@@ -1,0 +1,97 @@
+"""What PostgreSQL holds after a run: every row that the checker asks about, of the whole database.
+
+Reads only, past every proxy. The database belongs to the run, so nothing is filtered, and what nobody was told
+of is seen as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+
+from loadtest.faults.history import Place
+from loadtest.spoken import Spoken, spoken_of
+
+QUERY_TIMEOUT_S = 60.0
+
+JOBS = """
+  select id::text, state, driver_id::text from rides
+  union all select id::text, state, courier_id::text from packages"""
+EVENTS = """
+  select room, epoch, seq, event, payload::text from ride_events
+  union all select room, epoch, seq, event, payload::text from package_events"""
+LINES = "select job_id::text, id::text from chat_messages"
+READS = "select job_id::text, reader_id::text, message_id::text from chat_reads"
+OFFERS = "select id, state, driver_id::text, job_id::text from offers"
+LETTERS = "select target, sqlstate, content from dead_letters"
+
+
+class OfferRow(NamedTuple):
+    id: str
+    state: str
+    driver: str
+    job: str
+
+
+@dataclass
+class Held:
+    """`places` are all numbered events, those of users' rooms too; `events` those of jobs' rooms."""
+
+    jobs: list[tuple[str, str, str | None]] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    events: list[Spoken] = field(default_factory=list)
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    reads: set[tuple[str, str]] = field(default_factory=set)
+    offers: list[OfferRow] = field(default_factory=list)
+    refused_lines: set[tuple[str, str]] = field(default_factory=set)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        parts = (self.jobs, self.places, self.lines, self.reads, self.offers)
+        return sum(len(part) for part in parts)
+
+
+async def read(dsn: str) -> Held:
+    """All of it at one moment. Raises what asyncpg raises."""
+    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=QUERY_TIMEOUT_S)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            return await _read(connection)
+    finally:
+        await connection.close(timeout=5)
+
+
+async def _read(connection: Any) -> Held:
+    rows = await connection.fetch(EVENTS)
+    said = [_spoken(row) for row in rows]
+    letters = await connection.fetch(LETTERS)
+    return Held(
+        jobs=[tuple(row) for row in await connection.fetch(JOBS)],
+        places=[(row[0], row[1], row[2]) for row in rows],
+        events=[each for each in said if each is not None],
+        lines=[tuple(row) for row in await connection.fetch(LINES)],
+        reads={(row[0], row[1]) for row in await connection.fetch(READS)},
+        offers=[OfferRow(*row) for row in await connection.fetch(OFFERS)],
+        refused_lines=set(_refused_lines(letters)),
+        refused=Counter(f"{row[0]}: {row[1]}" for row in letters),
+    )
+
+
+def _spoken(row: Any) -> Spoken | None:
+    payload = msgspec.json.decode(row[4])
+    return spoken_of(row[3], {**payload, "room": row[0], "epoch": row[1], "seq": row[2]})
+
+
+def _refused_lines(letters: list[Any]) -> list[tuple[str, str]]:
+    """Chat lines that PostgreSQL would not take, kept as dead letters: not lost, and an operator's to mend."""
+    found = []
+    for target, _, content in letters:
+        if target == "chat_messages":
+            values = msgspec.json.decode(content)
+            found.append((str(values["job_id"]), str(values["id"])))
+    return found
