@@ -51,12 +51,13 @@ class Client:
         self._ws = ws
         self._silence_s = silence_s
         self._handlers: dict[str, Handler] = {}
-        self._acks: dict[int, asyncio.Future[Payload]] = {}
+        self._acks: dict[int, tuple[str, asyncio.Future[Payload]]] = {}
         self._next_ack = 0
         self._clock = asyncio.get_running_loop().time
         self.heard_at = self._clock()
         self.log: deque[tuple[float, str, Payload]] = deque(maxlen=log_length)
         self.tap: Tap | None = None
+        self.ack_tap: Tap | None = None  # sees acks in their order among the events
         self.closed = asyncio.Event()
         self.connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.reader: asyncio.Task[None] | None = None
@@ -75,7 +76,7 @@ class Client:
         self._next_ack += 1
         number = self._next_ack
         answer: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
-        self._acks[number] = answer
+        self._acks[number] = event, answer
         try:
             await self._send(f"42{number}{_encode([event, payload]).decode()}")
             async with asyncio.timeout(timeout_s):
@@ -159,14 +160,17 @@ class Client:
 
     def _ack(self, text: str) -> None:
         start = text.index("[")
-        answer = self._acks.get(int(text[:start]))
+        event, answer = self._acks.get(int(text[:start]), ("", None))
         if answer is not None and not answer.done():
             body = _decode(text[start:])
-            answer.set_result(body[0] if body and isinstance(body[0], dict) else {})
+            said = body[0] if body and isinstance(body[0], dict) else {}
+            if self.ack_tap is not None:
+                self.ack_tap(event, said)
+            answer.set_result(said)
 
     def _finish(self, why: Exception) -> None:
         self.closed.set()
-        waiting: list[asyncio.Future[Any]] = [self.connected, *self._acks.values()]
+        waiting: list[asyncio.Future[Any]] = [self.connected, *(answer for _, answer in self._acks.values())]
         for answer in waiting:
             if not answer.done():
                 answer.set_exception(why)

@@ -22,7 +22,7 @@ from typing import Any
 import uvloop
 
 from loadtest.faults import held as rows
-from loadtest.faults.checker import Verdict, judge
+from loadtest.faults.checker import judge, lost
 from loadtest.faults.cluster import Cluster, Place
 from loadtest.faults.harm import inflict
 from loadtest.faults.held import Held
@@ -93,12 +93,12 @@ async def _run(options: argparse.Namespace, place: Place, kinds: Sequence[Kind])
         await people.fall_silent()
         history.ended_s = time.time()
         await people.go()
-        held, verdict = await _compare(cluster, history)
+        held = await _drained(cluster, history)
     finally:
         await cluster.stop()
     if options.history:
         options.history.write_bytes(pickle.dumps((history, held)))
-    line = figures(options.seed, history, held, verdict, cluster.died)
+    line = figures(options.seed, history, held, judge(history, held), cluster.died)
     line["errors"] = dict(people.tally.errors.most_common(8))
     print(table(line), file=sys.stderr if options.json else sys.stdout, flush=True)
     if options.json:
@@ -124,15 +124,14 @@ async def _break(cluster: Cluster, schedule: Sequence[Fault], history: History, 
         await asyncio.gather(progress, *harms, return_exceptions=True)
 
 
-async def _compare(cluster: Cluster, history: History) -> tuple[Held, Verdict]:
+async def _drained(cluster: Cluster, history: History) -> Held:
     """Waits for the drain, for a bounded time; what is missing then is lost."""
     _say("comparing with PostGIS ...")
     deadline_s = time.monotonic() + DRAIN_BOUND_S
     while True:
         held = await rows.read(cluster.place.database_url)
-        verdict = judge(history, held)
-        if not verdict.lost or time.monotonic() > deadline_s:
-            return held, verdict
+        if time.monotonic() > deadline_s or not any(lost(history, held)):
+            return held
         await asyncio.sleep(DRAIN_POLL_S)
 
 

@@ -18,7 +18,7 @@ from loadtest.spoken import Spoken
 from loadtest.words import RETRY_CODES
 
 #: After a repair, phones get so long to come back and to be answered before silence counts against the server.
-GRACE_S = 3.0
+GRACE_S = 1.5
 #: An acknowledgement and what was lost with it are told by two clocks of one machine.
 CLOCK_S = 0.1
 

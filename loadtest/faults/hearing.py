@@ -17,6 +17,8 @@ from loadtest.words import TERMINAL_STATES, UNASSIGNED_STATES
 
 #: A member who stays connected hears a fact within this, or for so long after the repair of what was broken.
 HEARS_WITHIN_S = 5.0
+#: A room's owner can be told at least so many of its facts again: fewer than the server keeps.
+KEPT = 200
 
 
 def out_of_order(history: History, held: Held, heard_events: Mapping[Place, Spoken]) -> Iterator[str]:
@@ -25,6 +27,7 @@ def out_of_order(history: History, held: Held, heard_events: Mapping[Place, Spok
         by_link[each.link].append(each)
     for link, heard in by_link.items():
         yield from _gaps(link, heard)
+    yield from _resumes(history)
     yield from _stories(history, held, heard_events)
     yield from _unheard(history, held, by_link)
 
@@ -39,7 +42,7 @@ def _gaps(link: int, heard: Sequence[Heard]) -> Iterator[str]:
             # a snapshot may come behind facts that it does not cover yet
             if before is None or before[0] != epoch or before[1] < seq:
                 known[room] = epoch, seq
-        if each.place is None:
+        if each.place is None or each.resumed:
             continue
         room, epoch, seq = each.place
         before = known.get(room)
@@ -48,6 +51,20 @@ def _gaps(link: int, heard: Sequence[Heard]) -> Iterator[str]:
         if seq != expected and not joins:
             yield f"link {link} of {each.user} heard {each.event} {each.place} where {expected} was next"
         known[room] = epoch, max(seq, expected - 1)
+
+
+def _resumes(history: History) -> Iterator[str]:
+    """`sync` that told something else than all of what was missed, or gave up what it could have told."""
+    for each in history.resumes:
+        about = f"sync of {each.user} for {each.room} after {each.asked}: {each.epoch} {each.seq}"
+        epoch, seq = each.asked
+        if each.recovered:
+            if not each.whole or each.epoch != epoch or each.seqs != tuple(range(seq + 1, each.seq + 1)):
+                yield f"{about}, with {each.seqs}"
+            continue
+        own = each.room == f"user:{each.user}" or history.owners.get(each.room.partition(":")[2]) == each.user
+        if own and each.epoch == epoch and 0 <= each.seq - seq <= KEPT:
+            yield f"{about}, not recovered though it was kept"
 
 
 def _stories(history: History, held: Held, heard_events: Mapping[Place, Spoken]) -> Iterator[str]:
@@ -64,7 +81,10 @@ def _stories(history: History, held: Held, heard_events: Mapping[Place, Spoken])
 def _unheard(history: History, held: Held, by_link: Mapping[int, Sequence[Heard]]) -> Iterator[str]:
     """Facts that a job's owner never heard though he was connected when they came and long enough after."""
     facts: dict[str, list[Spoken]] = defaultdict(list)
+    ends_ms: dict[str, int] = {}
     for each in held.events:
+        if each.state in TERMINAL_STATES:
+            ends_ms[each.room] = each.at_ms
         owner = history.owners.get(each.job)
         if owner is not None:
             facts[owner].append(each)
@@ -76,6 +96,8 @@ def _unheard(history: History, held: Held, by_link: Mapping[int, Sequence[Heard]
         places = {each.place for each in heard}
         covered = _covered(heard)
         for fact in facts[link.user]:
+            if fact.at_ms > ends_ms.get(fact.room, fact.at_ms):
+                continue  # a room is closed by the fact that ends its job
             if fact.place in places or covered.get((fact.room, fact.epoch), 0) >= fact.seq:
                 continue
             if greeted_s < fact.at_ms / 1000 and _stayed(history, link, fact.at_ms / 1000):
@@ -128,7 +150,7 @@ def _positions(history: History) -> Iterator[str]:
             if stand.job:
                 over = stand.state in UNASSIGNED_STATES | TERMINAL_STATES
                 carrier[each.link, stand.job] = None if over else stand.driver
-        if each.said is not None and each.said.state:
+        if each.said is not None and each.said.state and not each.resumed:
             over = each.said.state in UNASSIGNED_STATES | TERMINAL_STATES
             carrier[each.link, each.job] = None if over else each.said.driver
         if each.event != "driver_location" or each.fix is None:

@@ -94,6 +94,22 @@ class Heard(NamedTuple):
     offer: str = ""
     fix: FixKey | None = None
     secret: bool = False
+    resumed: bool = False  # told by `sync`, behind its time
+
+
+class Resume(NamedTuple):
+    """What `sync` said of one room: `seqs` of the events that it gave, all of one epoch if `whole`."""
+
+    at_s: float
+    user: str
+    link: int
+    room: str
+    asked: tuple[str, int]
+    epoch: str
+    seq: int
+    recovered: bool
+    seqs: tuple[int, ...]
+    whole: bool
 
 
 @dataclass
@@ -116,6 +132,7 @@ class History:
     commands: list[Command] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
+    resumes: list[Resume] = field(default_factory=list)
     faults: list[Broken] = field(default_factory=list)
     sent_fixes: dict[FixKey, str] = field(default_factory=dict)
     stood: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
@@ -130,6 +147,30 @@ class History:
     def listen(self, link: Link, event: str, payload: dict[str, Any]) -> None:
         """An event has come over a link."""
         self.heard.append(heard_of(time.time(), link.user, link.number, event, payload))
+
+    def resumed(self, link: Link, asked: list[list[Any]], answer: dict[str, Any]) -> None:
+        """The ack of a `sync`: its events are heard, but stand in no link's own order."""
+        at_s = time.time()
+        were = {str(room): (str(epoch), int(seq)) for room, epoch, seq in asked}
+        stands = []
+        for each in answer.get("rooms", []):
+            if "error" in each:
+                continue
+            room, epoch, seq = str(each["room"]), str(each["epoch"]), int(each["seq"])
+            places = [place_of(payload) for _, payload in each["events"]]
+            seqs = tuple(place[2] for place in places if place is not None)
+            whole = all(place is not None and place[:2] == (room, epoch) for place in places)
+            recovered = bool(each["recovered"])
+            self.resumes.append(
+                Resume(at_s, link.user, link.number, room, were[room], epoch, seq, recovered, seqs, whole)
+            )
+            for event, payload in each["events"]:
+                self.heard.append(
+                    heard_of(at_s, link.user, link.number, event, payload)._replace(resumed=True)
+                )
+            job = (each.get("last") or {}).get("job") or {}
+            stands.append(_standing((room, epoch, seq), job))
+        self.heard.append(Heard(at_s, link.user, link.number, "sync", "", stands=tuple(stands)))
 
     def asked(self, user: str, event: str, payload: dict[str, Any]) -> Command:
         """A command is about to be said for the first time."""
@@ -190,6 +231,10 @@ def _standings(payload: dict[str, Any]) -> Iterator[Standing]:
     for each in [payload, *payload.get("jobs", [])]:
         place = place_of(each)
         if place is not None:
-            found = job_of(each)
-            driver = (each.get("driver") or {}).get("id")
-            yield Standing(place, found[1] if found else "", driver, str(each.get("state", "")))
+            yield _standing(place, each)
+
+
+def _standing(place: Place, card: dict[str, Any]) -> Standing:
+    found = job_of(card)
+    driver = (card.get("driver") or {}).get("id")
+    return Standing(place, found[1] if found else "", driver, str(card.get("state", "")))

@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from loadtest.carrier import Carrier
@@ -26,6 +27,7 @@ from loadtest.carrying import Habits, Motion
 from loadtest.client import CallTimeout, Client, Gone, Pool
 from loadtest.customer import Customer, Demand
 from loadtest.faults.history import NO_ANSWER, OK, Attempt, Command, History, Link
+from loadtest.faults.rooms import Rooms
 from loadtest.geo import Point
 from loadtest.pace import iso_utc, wait_event
 from loadtest.person import Account, Person, Town
@@ -36,7 +38,7 @@ READY_S = 2.0
 PAUSE_S = (0.1, 0.4)
 BACKOFF_MOST_S = 1.0
 #: Said to the device's own connection: whoever comes back says them anew, not again.
-OF_THE_MOMENT = frozenset({"go_online", "go_offline", "join_ride", "join_package"})
+OF_THE_MOMENT = frozenset({"go_online", "go_offline", "join_ride", "join_package", "sync"})
 OF_THE_MOMENT_TRIES = 3
 #: They carry an id of their own.
 NAMED = frozenset({"request_ride", "request_package", "send_message"})
@@ -59,8 +61,13 @@ class Patient(Person):
 
     lines: Lines
     home: int | None = None
-    _link: Link | None = None
-    _went: int = -1
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._rooms = Rooms()
+        self._wanted: list[list[Any]] = []
+        self._link: Link | None = None
+        self._went = -1
 
     async def ask(self, event: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Asks until answered, or until the run is over (`{}`); what is of the moment only a few times."""
@@ -102,6 +109,7 @@ class Patient(Person):
 
         def tap(event: str, payload: dict[str, Any]) -> None:
             self.lines.history.listen(link, event, payload)
+            self._rooms.hear(event, payload)
             if event == "connected" and not hello.done():
                 hello.set_result(payload)
 
@@ -110,9 +118,26 @@ class Patient(Person):
         except BaseException:
             link.closed_s = time.time()
             raise
+        client.ack_tap = partial(self._acked, link)
         self._link = link
         self._spawn(self._mark_end(client, link))
         return client
+
+    async def welcome(self, payload: dict[str, Any]) -> None:
+        """Asks for what was missed before anything else is done."""
+        if wants := self._rooms.wants():
+            self._wanted = wants
+            await self.ask("sync", {"rooms": wants})
+        await super().welcome(payload)
+
+    def _acked(self, link: Link, event: str, answer: dict[str, Any]) -> None:
+        """An ack in its order among the events: what `sync` gives is acted upon as if it came by itself."""
+        if event != "sync":
+            return
+        self.lines.history.resumed(link, self._wanted, answer)
+        for missed, payload in self._rooms.answered(answer):
+            if missed in self._handlers and missed != "offer":  # an offer of then is no offer now
+                self._handlers[missed](payload)
 
     async def _mark_end(self, client: Client, link: Link) -> None:
         try:

@@ -45,6 +45,7 @@ def figures(seed: int, history: History, held: Held, verdict: Verdict, died: lis
         "unsettled": sum(not settled(each) for each in history.commands),
         "heard": len(history.heard),
         "connections": len(history.links),
+        "resumed": dict(Counter("recovered" if each.recovered else "anew" for each in history.resumes)),
         "rows": held.rows,
         "refused_rows": dict(held.refused),
         "jobs": dict(Counter(state for _, state, _ in held.jobs)),

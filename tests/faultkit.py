@@ -1,0 +1,105 @@
+"""A small history that is sound, for the checkers of the fault bench: one ride, told and kept as it should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loadtest.faults.held import Held, OfferRow
+from loadtest.faults.history import Attempt, Command, History, heard_of
+from loadtest.geo import Point
+from loadtest.pace import iso_utc
+from loadtest.spoken import spoken_of
+
+ZERO_S = 1_800_000_000.0
+JOB, OTHER = "job-1", "job-2"
+RIDER, DRIVER, SECOND, STRANGER = "rider", "driver", "second", "stranger"
+EPOCH, LATER = "main.1.aaaaaa", "main.2.bbbbbb"
+HERE = Point(49.99, 36.23)
+
+
+def fact(seq: int, event: str, job: str = JOB, epoch: str = EPOCH, **more: Any) -> dict[str, Any]:
+    at = {"room": f"ride:{job}", "epoch": epoch, "seq": seq, "rideId": job}
+    return {"event": event, **at, "timestamp": iso_utc(round((ZERO_S + seq) * 1000)), **more}
+
+
+def story(job: str = JOB, driver: str = DRIVER) -> list[dict[str, Any]]:
+    """A ride from the request to its end, second by second, as its room tells it."""
+    steps = [
+        ("ride_status_update", "searching", None),
+        ("driver_assigned", "assigned", driver),
+        ("new_message", "", None),
+        ("ride_status_update", "arrived", driver),
+        ("ride_status_update", "in_progress", driver),
+        ("ride_status_update", "completed", driver),
+    ]
+    told = []
+    for number, (event, state, who) in enumerate(steps, 1):
+        more = {"id": f"line-{job}"} if event == "new_message" else {"state": state, "driverId": who}
+        told.append(fact(number, event, job, version=0 if event == "new_message" else number, **more))
+    return told
+
+
+def hear(history: History, user: str, link: int, said: dict[str, Any], at_s: float = 0.0) -> None:
+    payload = {key: value for key, value in said.items() if key != "event"}
+    when_s = at_s or ZERO_S + said.get("seq", 0) + 0.01
+    history.heard.append(heard_of(when_s, user, link, said["event"], payload))
+
+
+def connect(history: History, user: str, at_s: float = ZERO_S, **stands: Any) -> int:
+    link = history.opened(user, 0)
+    link.opened_s, link.closed_s = at_s, ZERO_S + 60
+    greeting = {"room": f"user:{user}", "epoch": EPOCH, "seq": 0, **stands}
+    hear(history, user, link.number, {"event": "connected", **greeting}, at_s)
+    return link.number
+
+
+def ack(history: History, user: str, event: str, at: float, **payload: Any) -> Command:
+    command = history.asked(user, event, payload)
+    command.attempts.append(Attempt(0, ZERO_S + at, ZERO_S + at + 0.01, "ok"))
+    command.outcome, command.answer = "ok", {"ok": True, "rideId": JOB}
+    return command
+
+
+def sound() -> tuple[History, Held]:
+    """One ride as it should be: what its people said and heard, and what PostgreSQL holds."""
+    history, told = History(), story()
+    rider, driver = connect(history, RIDER), connect(history, DRIVER)
+    ack(history, RIDER, "request_ride", 1, rideId=JOB)
+    offer = {"offerId": "o-1", "kind": "ride", "job": {"rideId": JOB}}
+    hear(
+        history,
+        DRIVER,
+        driver,
+        {"event": "offer", "room": f"user:{DRIVER}", "epoch": EPOCH, "seq": 1} | offer,
+    )
+    ack(history, DRIVER, "accept_offer", 2, offerId="o-1")
+    for each in told:
+        hear(history, RIDER, rider, each)
+        if each["seq"] > 1:
+            hear(history, DRIVER, driver, each)
+    ack(history, RIDER, "send_message", 3, rideId=JOB, id=f"line-{JOB}")
+    ack(history, DRIVER, "message_read", 3.5, rideId=JOB, messageId=f"line-{JOB}")
+    for seq, state in ((4, "arrived"), (5, "in_progress"), (6, "completed")):
+        ack(history, DRIVER, "ride_status_update", seq, rideId=JOB, status=state)
+    history.ended_s = ZERO_S + 60
+    events = [spoken for each in told if (spoken := spoken_of(each["event"], each)) is not None]
+    held = Held(
+        jobs=[(JOB, "completed", DRIVER)],
+        places=[each.place for each in events] + [(f"user:{DRIVER}", EPOCH, 1)],
+        events=events,
+        lines=[(JOB, f"line-{JOB}")],
+        reads={(JOB, DRIVER)},
+        offers=[OfferRow("o-1", "accepted", DRIVER, JOB)],
+    )
+    return history, held
+
+
+def position(history: History, user: str, link: int, at_s: float, sender: str | None = DRIVER) -> None:
+    stamp = iso_utc(round((ZERO_S + at_s) * 1000))
+    if sender:
+        history.fix(sender, stamp, HERE)
+    where = {"latitude": HERE.latitude, "longitude": HERE.longitude, "timestamp": stamp}
+    said = {"event": "driver_location", "rideId": JOB, **where}
+    heard = heard_of(ZERO_S + at_s, user, link, "driver_location", said)
+    before = [i for i, each in enumerate(history.heard) if each.link == link and each.at_s <= heard.at_s]
+    history.heard.insert(before[-1] + 1, heard)
