@@ -86,6 +86,9 @@ def test_the_end_of_a_job_is_the_end_of_its_room() -> None:
     rooms = heard(1, 3)
     gives(rooms, seq=3, events=[["new_message", at(2)], ["ride_status_update", at(3, state="completed")]])
     assert ROOM not in rooms.at and rooms.wants() == []
+    rooms = heard(1, 3)
+    gives(rooms, epoch="f", seq=3, recovered=False, last={"job": {"state": "cancelled"}})
+    assert ROOM not in rooms.at and rooms.wants() == []
 
 
 def test_a_server_without_sync_leaves_the_snapshot_as_the_start() -> None:

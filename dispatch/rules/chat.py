@@ -1,5 +1,7 @@
 """Chat between a job's parties: a line, and how far somebody has read. Neither changes the job."""
 
+from msgspec.structs import replace
+
 from dispatch.commands import ReadMessages, Refusal, SendMessage
 from dispatch.decision import Decision, State
 from dispatch.wording import iso, message_fact, read_fact
@@ -44,4 +46,8 @@ def decide_read(state: State, command: ReadMessages) -> Decision:
         message_id=command.message_id,
         read_ms=state.now_ms,
     )
-    return Decision(answer={"messageId": command.message_id}, read=(job,), facts=(read_fact(read),))
+    fact = read_fact(read)
+    if job.ended_ms:
+        # kept, and told to nobody: the fact that ended the job was its room's last
+        fact = replace(fact, event="", payload={})
+    return Decision(answer={"messageId": command.message_id}, read=(job,), facts=(fact,))

@@ -56,7 +56,10 @@ class Rooms:
                 place = place_of(payload)
                 if place is not None and self._fact(*place, payload):
                     yield event, payload
-            if room in self.at or not each["recovered"]:
+            over = ((each.get("last") or {}).get("job") or {}).get("state") in TERMINAL_STATES
+            if over:
+                self.at.pop(room, None)
+            elif room in self.at or not each["recovered"]:
                 self.at[room] = str(each["epoch"]), int(each["seq"])
 
     def _stands(self, payload: Payload, *, anew: bool) -> None:

@@ -50,11 +50,20 @@ def test_what_the_room_hears(kind: str, by: str) -> None:
 
 
 def test_a_read_mark() -> None:
-    world = scene("ride", "completed")
+    world = scene("ride", "in_progress")
     decision = world.decide(read("ride", "P"))
     fact = the_fact(decision, "message_read")
     assert (fact.payload["readerId"], fact.payload["messageId"]) == (PAT, "m1")
     assert decision.read == (world.job,) and decision.answer == {"messageId": "m1"}
+
+
+def test_a_read_mark_after_the_end_is_kept_and_told_to_nobody() -> None:
+    """The fact that ended the job was its room's last: whoever left must hear nothing more of it."""
+    world = scene("ride", "completed")
+    decision = world.decide(read("ride", "P"))
+    (fact,) = decision.facts
+    assert (fact.event, fact.payload, len(fact.records)) == ("", {}, 1)
+    assert decision.answer == {"messageId": "m1"}
 
 
 def test_who_gave_the_job_back_is_no_party_any_more() -> None:
