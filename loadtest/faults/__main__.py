@@ -22,7 +22,7 @@ from typing import Any
 import uvloop
 
 from loadtest.faults import held as rows
-from loadtest.faults.checker import judge, lost
+from loadtest.faults.checker import judge, losses
 from loadtest.faults.cluster import Cluster, Place
 from loadtest.faults.harm import inflict
 from loadtest.faults.held import Held
@@ -130,7 +130,7 @@ async def _drained(cluster: Cluster, history: History) -> Held:
     deadline_s = time.monotonic() + DRAIN_BOUND_S
     while True:
         held = await rows.read(cluster.place.database_url)
-        if time.monotonic() > deadline_s or not any(lost(history, held)):
+        if time.monotonic() > deadline_s or not losses(history, held)[0]:
             return held
         await asyncio.sleep(DRAIN_POLL_S)
 

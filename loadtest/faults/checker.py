@@ -60,9 +60,7 @@ def judge(history: History, held: Held) -> Verdict:
         acked=sum(command.acked for command in history.commands),
         outside=outside(history.attempts(), windows(history.faults)),
     )
-    for at_s, sentence in lost(history, held):
-        excused = any(f.lost_from_s and f.lost_from_s - CLOCK_S <= at_s <= f.ended_s for f in history.faults)
-        (verdict.lost_in_window if excused else verdict.lost).append(sentence)
+    verdict.lost, verdict.lost_in_window = losses(history, held)
     asked = sum(verdict.outside.values())
     if asked:
         verdict.acked_share_outside_windows = round(verdict.outside[OK] / asked, 5)
@@ -71,6 +69,15 @@ def judge(history: History, held: Held) -> Verdict:
 
 
 # -- what was acknowledged
+
+
+def losses(history: History, held: Held) -> tuple[list[str], list[str]]:
+    """What is lost, and what a power loss or a lost disk took in its window."""
+    taken = [(f.lost_from_s - CLOCK_S, f.ended_s) for f in history.faults if f.lost_from_s]
+    found: tuple[list[str], list[str]] = ([], [])
+    for at_s, sentence in lost(history, held):
+        found[any(from_s <= at_s <= to_s for from_s, to_s in taken)].append(sentence)
+    return found
 
 
 def lost(history: History, held: Held) -> Iterator[tuple[float, str]]:
