@@ -12,7 +12,7 @@ from rooms.identity import Ring
 from server.devstack.find import find_or_install
 from tests.support import CHECKOUT
 
-MINUTES = 0.4
+MINUTES = 0.3
 BOUND_S = 150.0
 
 

@@ -6,11 +6,12 @@ which it joined; from there every number comes once and in turn. A new life of R
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from loadtest.faults.held import Held
-from loadtest.faults.history import Heard, History, Link, Place
+from loadtest.faults.history import Broken, Heard, History, Place
 from loadtest.faults.timeline import Stretch, Timelines
 from loadtest.spoken import Spoken
 from loadtest.words import TERMINAL_STATES, UNASSIGNED_STATES
@@ -88,20 +89,29 @@ def _unheard(history: History, held: Held, by_link: Mapping[int, Sequence[Heard]
         owner = history.owners.get(each.job)
         if owner is not None:
             facts[owner].append(each)
+    for told in facts.values():
+        told.sort(key=_at_ms)
+    faults = sorted(history.faults, key=lambda one: one.began_s)
     for link in history.links:
         heard = by_link.get(link.number, ())
         greeted_s = next((each.at_s for each in heard if each.event == "connected"), None)
         if greeted_s is None:
             continue
-        places = {each.place for each in heard}
-        covered = _covered(heard)
-        for fact in facts[link.user]:
+        until_s = (link.closed_s or history.ended_s) - HEARS_WITHIN_S
+        mine = facts[link.user]
+        first = bisect_right(mine, greeted_s * 1000, key=_at_ms)
+        places, covered = {each.place for each in heard}, _covered(heard)
+        for fact in mine[first : bisect_left(mine, until_s * 1000, key=_at_ms)]:
             if fact.at_ms > ends_ms.get(fact.room, fact.at_ms):
                 continue  # a room is closed by the fact that ends its job
             if fact.place in places or covered.get((fact.room, fact.epoch), 0) >= fact.seq:
                 continue
-            if greeted_s < fact.at_ms / 1000 and _stayed(history, link, fact.at_ms / 1000):
+            if _due_s(faults, fact.at_ms / 1000) < until_s + HEARS_WITHIN_S:
                 yield f"link {link.number} of {link.user} never heard {fact.event} {fact.place}"
+
+
+def _at_ms(fact: Spoken) -> int:
+    return fact.at_ms
 
 
 def _covered(heard: Sequence[Heard]) -> dict[tuple[str, str], int]:
@@ -114,13 +124,13 @@ def _covered(heard: Sequence[Heard]) -> dict[tuple[str, str], int]:
     return found
 
 
-def _stayed(history: History, link: Link, at_s: float) -> bool:
-    """Whether the link lasted so long after a fact that its member should have heard it."""
-    deadline_s = at_s + HEARS_WITHIN_S
-    for fault in sorted(history.faults, key=lambda one: one.began_s):
-        if fault.began_s <= deadline_s and fault.ended_s >= at_s:
-            deadline_s = max(deadline_s, fault.ended_s + HEARS_WITHIN_S)
-    return (link.closed_s or history.ended_s) > deadline_s
+def _due_s(faults: Sequence[Broken], at_s: float) -> float:
+    """When a member who stays connected must have heard a fact."""
+    due_s = at_s + HEARS_WITHIN_S
+    for fault in faults:
+        if fault.began_s <= due_s and fault.ended_s >= at_s:
+            due_s = max(due_s, fault.ended_s + HEARS_WITHIN_S)
+    return due_s
 
 
 def foreign(history: History, spans: Sequence[Stretch], lines: Timelines) -> Iterator[str]:
