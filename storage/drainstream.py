@@ -1,6 +1,6 @@
 """One stream and its cursor: the round of the drain, from reading to trimming.
 
-A round reads entries and the shard's life in one MULTI, moves the cursor and writes the rows in one
+A round reads entries between two looks at the shard's life, moves the cursor and writes the rows in one
 transaction, and trims behind it. Every await in it may be the last thing this process does; see
 docs/failures-drain.md.
 """
@@ -26,7 +26,7 @@ Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
 
 class CursorMoved(Exception):
-    """Another drain has written this batch, or found another life."""
+    """Another drain has written this batch, or another life has begun."""
 
 
 class Cursor(NamedTuple):
@@ -96,11 +96,15 @@ class Stream:
         return Cursor(*await self._conn.fetchrow(SQL["cursor_read"], *where))
 
     async def _read(self, cursor: Cursor) -> Read:
-        pipe = self._redis.pipeline(transaction=True)
+        # no MULTI: a full Redis refuses even to queue a reading, and only the drain makes room again
+        pipe = self._redis.pipeline(transaction=False)
         pipe.hget(keys.life(self._shard), "token")
         pipe.time()
         pipe.xread({self.key: cursor.last_id}, count=self._count)
-        token, (seconds, micros), streams = await pipe.execute()
+        pipe.hget(keys.life(self._shard), "token")
+        token, (seconds, micros), streams, still = await pipe.execute()
+        if token != still:
+            raise CursorMoved
         entries: Entries = streams[0][1] if streams else []
         return Read((token or b"").decode(), seconds * 1000 + micros // 1000, entries)
 

@@ -89,6 +89,7 @@ class Shard:
         self.load_script = Script(self.client, "load")
         self.commit_script = Script(self.client, "commit")
         self.tick_script = Script(self._tick_client, "tick")
+        self.look_script = Script(self.tail_client, "look")
         self.near_script = Script(self.client, "near")
         self._life_script = Script(self.client, "life")
         self._settle_script = Script(self.client, "settle")

@@ -6,7 +6,7 @@ names the life of Redis, so that a wiped or replaced one is not taken for one wh
 tail has connections of its own: commands that wait cannot starve it.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
@@ -14,6 +14,8 @@ from storage import keys
 from storage.facts import Entry, entry_or_fault
 from storage.mail import Mail
 from storage.shard import Shard, Unavailable
+
+Streams = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 
 class Position(NamedTuple):
@@ -72,24 +74,20 @@ class Tail:
     async def look(self, after: str, mail: str = "0-0", count: int = 512) -> Look:
         """The same without waiting, and what tells whether we hear all of it."""
         shard = self._shard
-        pipe = shard.tail_client.pipeline(transaction=True)
-        pipe.hget(keys.life(shard.name), "token")
-        pipe.xread(self._streams(after, mail), count=count)
-        pipe.xinfo_stream(self._key)
-        token, streams, info = await shard.ask(pipe.execute(raise_on_error=False))
-        for answer in (token, streams):
-            if isinstance(answer, Exception):
-                raise Unavailable(f"Redis of shard {shard.name}: {type(answer).__name__}") from answer
+        streams = self._streams(after, mail)
+        reply = await shard.ask(
+            shard.look_script([keys.life(shard.name), *streams], [count, *streams.values()])
+        )
+        token, added, found = reply
         if (token or b"").decode() != shard.token:
             shard.life_changed = True
         await shard.ensure_life()
-        added = 0 if isinstance(info, Exception) else cast(int, info["entries-added"])
-        return Look(shard.token, self._heard(streams), added)
+        return Look(shard.token, self._heard(_parsed(found)), int(added))
 
     def _streams(self, after: str, mail: str) -> dict[Any, Any]:
         return {self._key: after, self._mail: mail} if self._mail else {self._key: after}
 
-    def _heard(self, streams: list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]) -> Heard:
+    def _heard(self, streams: Streams) -> Heard:
         heard = Heard([], [])
         for key, entries in streams:
             if key.decode() == self._mail:
@@ -97,3 +95,11 @@ class Tail:
             else:
                 heard.entries.extend(entry_or_fault(id_, fields) for id_, fields in entries)
         return heard
+
+
+def _parsed(found: Any) -> Streams:
+    """What XREAD says inside a script, as redis-py gives it outside: fields and values by turns become a dict."""
+    return [
+        (key, [(id_, dict(zip(flat[::2], flat[1::2], strict=True))) for id_, flat in entries])
+        for key, entries in found or []
+    ]

@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 import msgpack
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import OutOfMemoryError
 
 from storage import keys, postgis
 from storage.drain import run_drain
-from storage.drainstream import FactsStream, FixesStream, Stream
+from storage.drainstream import Cursor, CursorMoved, FactsStream, FixesStream, Stream, Tally
 from storage.migrate import StaleSchema
-from tests.drainkit import SHARD, Feeder, a_driver, a_job, drain_settings, feed, looking, running
+from tests.drainkit import SHARD, Feeder, a_driver, a_job, an_offer, drain_settings, feed, looking, running
 from tests.support import fresh_database, fresh_redis, run_sql, server_database_url, wait_until
 
 STEPS = ["_read_cursor", "_read", "_prepare", "_move", "_write", "_trim"]
@@ -160,6 +162,66 @@ async def test_changed_life_starts_again(database_url: str, redis_url: str, redi
         assert tuple(row) == (1, "rebuilt", "two")
         assert await kept.conn.fetchval("select state from drivers where id = $1", driver.id) == "offline"
         assert await kept.letters() == []
+
+
+async def test_a_life_that_begins_while_we_read(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries of the life before are never taken for the new one's, nor the other way round."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    await feed(feeder, 1)
+    stream, real = FactsStream(SHARD, redis, Tally(), 10, 0), Pipeline.xread
+    start = Cursor("one", "0-0")
+    assert (await stream._read(start)).life == "one"
+
+    def xread(self: Any, *args: Any, **more: Any) -> Any:
+        """Whatever the reading has to say, another life has begun behind it."""
+        asked = real(self, *args, **more)
+        script = "redis.call('HSET', KEYS[1], 'token', 'two') return redis.call('XREAD', 'STREAMS', KEYS[2], '0-0')"
+        self.command_stack.pop()
+        self.eval(script, 2, keys.life(SHARD), keys.facts(SHARD))
+        return asked
+
+    monkeypatch.setattr(Pipeline, "xread", xread)
+    with pytest.raises(CursorMoved):
+        await stream._read(start)
+    monkeypatch.undo()
+    assert (await stream._read(start)).life == "two"
+
+
+async def test_a_full_redis_is_drained(database_url: str, redis_url: str, redis: Redis) -> None:
+    """The drain is what makes room again: it must not need any."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    await feed(feeder)
+    before = (await redis.config_get("maxmemory"))["maxmemory"]
+    await redis.config_set("maxmemory", 1_000_000)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            await redis.set("t:full", "x")
+        async with running(drain_settings(database_url, redis_url)), looking(database_url) as kept:
+            await kept.exactly(feeder)
+    finally:
+        await redis.config_set("maxmemory", before)
+
+
+async def test_an_offer_that_another_life_made_anew_is_the_later_drivers(
+    database_url: str, redis_url: str, redis: Redis
+) -> None:
+    """A power loss took an offer that was drained; its number was given again, to somebody else, who took it."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    job, first, second = a_job(), a_driver(), a_driver()
+    now_ms = int(time.time() * 1000)
+    offer = an_offer(job, first, state="accepted", version=2)
+    await feeder.say(f"user:{first.id}", records=(offer,), at_ms=now_ms)
+    read = "select driver_id::text, state from offers where id = $1"
+    async with running(drain_settings(database_url, redis_url)), looking(database_url) as kept:
+        await wait_until(lambda: kept.conn.fetchrow(read, offer.id))
+        await feeder.life("two")
+        anew = an_offer(job, second, id=offer.id, state="accepted", version=1)
+        await feeder.say(f"user:{second.id}", records=(anew,), at_ms=now_ms + 5)
+        found = await wait_until(lambda: kept.conn.fetchrow(f"{read} and life = 'two'", offer.id))
+        assert tuple(found) == (second.id, "accepted")
 
 
 async def test_vanished_holder_is_ended(database_url: str, redis_url: str, redis: Redis) -> None:

@@ -13,7 +13,7 @@ from storage.log import Conflict, Log
 from storage.records import Driver, Job, Offer
 from storage.shard import Shard, Unavailable
 from tests.rules.build import DEE, JOB, an_offer
-from tests.storekit import RIDE, S, fresh, snapshot, write
+from tests.storekit import RIDE, S, fresh, snapshot, told, write
 
 
 @pytest_asyncio.fixture
@@ -64,6 +64,22 @@ async def test_a_life_is_named_once_and_anew_after_a_restart_or_a_wipe(
     await log.load([])
     assert shard.epoch.startswith("t.1.") and shard.epoch != wiped, "after a wipe the count starts again"
     await other.close()
+
+
+async def test_a_full_redis_refuses_commits_and_is_heard_all_the_same(redis: "Redis", log: Log) -> None:
+    await log.commit(await write(log, facts=(told(),)))
+    before = (await redis.config_get("maxmemory"))["maxmemory"]
+    await redis.config_set("maxmemory", 1_000_000)
+    try:
+        with pytest.raises(Unavailable):
+            await log.commit(await write(log, facts=(told(),)))
+        look = await log.tail.look("0-0")
+        assert (look.life, len(look.heard.entries), look.added) == ((await log.tail.newest()).life, 1, 1)
+        assert len((await log.tail.read("0-0", block_ms=1)).entries) == 1
+    finally:
+        await redis.config_set("maxmemory", before)
+    await log.commit(await write(log, facts=(told(),)))
+    assert (await log.tail.look("0-0")).added == 2
 
 
 async def test_scripts_come_back_after_redis_forgot_them(redis: "Redis", log: Log) -> None:

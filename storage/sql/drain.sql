@@ -70,9 +70,11 @@ select id, shard, job_id, kind, driver_id, state, from_ms(made_ms), from_ms(dead
     id text, shard text, job_id uuid, kind text, driver_id uuid, state text, made_ms bigint,
     deadline_ms bigint, seen_ms bigint, ended_ms bigint, distance_m float8, eta_s float8, reason text,
     version bigint, life text, committed_ms bigint)
+-- Another life may have forgotten an offer and made another of its number, to somebody else.
 on conflict (id) do update set
-  (state, deadline_at, seen_at, ended_at, reason, version, life, committed_at)
-  = (excluded.state, excluded.deadline_at, excluded.seen_at, excluded.ended_at, excluded.reason,
+  (driver_id, state, made_at, deadline_at, seen_at, ended_at, distance_m, eta_s, reason, version, life, committed_at)
+  = (excluded.driver_id, excluded.state, excluded.made_at, excluded.deadline_at, excluded.seen_at,
+     excluded.ended_at, excluded.distance_m, excluded.eta_s, excluded.reason,
      excluded.version, excluded.life, excluded.committed_at)
 where offers.version < excluded.version
    or (offers.life <> excluded.life and offers.committed_at < excluded.committed_at)
