@@ -21,6 +21,7 @@ from tests.faultkit import (
     RIDER,
     ZERO_S,
     connect,
+    fact,
     hear,
     position,
     sound,
@@ -83,6 +84,27 @@ def test_a_driver_whose_job_redis_forgot_may_be_given_another() -> None:
     wipe = Broken("redis_wiped", "", ZERO_S + 10, ZERO_S + 11, lost_from_s=ZERO_S + 9, forgot_from_s=1.0)
     history.faults.append(wipe)
     assert judge(history, held).double_assignments == []
+
+
+def test_a_redis_that_forgot_may_make_another_offer_of_the_same_number_and_go_on_with_a_job_that_had_ended() -> (
+    None
+):
+    history, held = sound()
+    offer = {"event": "offer", "room": "user:second", "epoch": LATER, "seq": 1, "offerId": "o-1"}
+    link = connect(history, "second")
+    hear(history, "second", link, offer | {"kind": "ride", "job": {"rideId": JOB}}, ZERO_S + 12)
+    after = fact(1, "new_message", epoch=LATER, id="line-2") | {
+        "timestamp": iso_utc(round((ZERO_S + 20) * 1000))
+    }
+    hear(history, DRIVER, 1, after, ZERO_S + 20)
+    verdict = judge(history, held)
+    assert verdict.double_assignments and verdict.foreign
+    loss = Broken(
+        "redis_cut_short", "", ZERO_S + 10, ZERO_S + 11, lost_from_s=ZERO_S + 5.5, forgot_from_s=ZERO_S + 5.5
+    )
+    history.faults.append(loss)
+    verdict = judge(history, held)
+    assert (verdict.double_assignments, verdict.foreign) == ([], [])
 
 
 def test_a_job_goes_on_in_a_new_life() -> None:

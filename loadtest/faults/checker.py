@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from loadtest.faults import hearing
 from loadtest.faults.held import Held
 from loadtest.faults.history import NO_ANSWER, OK, Attempt, Broken, Command, History
-from loadtest.faults.timeline import doubles, stretches, timelines
+from loadtest.faults.timeline import Stretch, Timelines, doubles, stretches, timelines
 from loadtest.spoken import Spoken
 from loadtest.words import RETRY_CODES
 
 #: After a repair, phones get so long to come back and to be answered before silence counts against the server.
-GRACE_S = 1.5
+GRACE_S = 2.0
 #: An acknowledgement and what was lost with it are told by two clocks of one machine.
 CLOCK_S = 0.1
 
@@ -48,13 +49,14 @@ def judge(history: History, held: Held) -> Verdict:
     heard_events = {each.said.place: each.said for each in history.heard if each.said is not None}
     events = {each.place: each for each in held.events}
     union = list((heard_events | events).values())
-    lines_of_time = timelines(union)
+    lines = timelines(union)
     forgets = [(f.forgot_from_s * 1000, f.ended_s * 1000) for f in history.faults if f.forgot_from_s]
-    spans = stretches(lines_of_time, forgets)
+    spans = stretches(lines, forgets)
+    known = [*spans, *_known_after(lines, sorted(forgets, key=lambda each: each[1]))]
     verdict = Verdict(
         duplicated=[*duplicated(history, held)],
         out_of_order=[*hearing.out_of_order(history, held, heard_events)],
-        foreign=[*hearing.foreign(history, spans, lines_of_time)],
+        foreign=[*hearing.foreign(history, known, lines)],
         double_assignments=[*doubles(spans), *two_winners(history)],
         assignments=sum(each.event == "driver_assigned" for each in union),
         acked=sum(command.acked for command in history.commands),
@@ -151,23 +153,36 @@ def duplicated(history: History, held: Held) -> Iterator[str]:
         yield from (f"{name} twice: {id_}" for id_, count in Counter(ids).items() if count > 1)
 
 
+def _known_after(lines: Timelines, forgets: Sequence[tuple[float, float]]) -> Iterator[Stretch]:
+    """Who had which job by what Redis still knew after each loss: what it forgot was true only until then."""
+    for number in range(1, len(forgets) + 1):
+        yield from stretches(lines.without(partial(_forgotten, forgets[:number])))
+
+
+def _forgotten(forgets: Sequence[tuple[float, float]], said: Spoken) -> bool:
+    return any(from_ms <= said.at_ms <= at_ms for from_ms, at_ms in forgets)
+
+
 def _meaning(said: Spoken, forgetful: bool) -> tuple[object, ...]:
     """A Redis that forgot says again what it had said; one that did not may not."""
     return (*(said.meaning or ()), said.epoch if forgetful else "")
 
 
 def two_winners(history: History) -> Iterator[str]:
-    """Offers that two drivers were told of, or were both given."""
-    told: dict[str, set[str]] = defaultdict(set)
-    won: dict[str, set[str]] = defaultdict(set)
+    """Offers that two drivers were told of, or were both given. A Redis that forgot an offer may make another of
+    its number."""
+    forgot_s = [fault.began_s for fault in history.faults if fault.forgot_from_s]
+    told: dict[tuple[str, int], set[str]] = defaultdict(set)
+    won: dict[tuple[str, int], set[str]] = defaultdict(set)
     for each in history.heard:
-        if each.event == "offer":
-            told[each.offer].add(each.user)
+        if each.event == "offer" and not each.resumed:
+            told[each.offer, sum(at_s < each.at_s for at_s in forgot_s)].add(each.user)
     for command in history.commands:
         if command.event == "accept_offer" and command.acked:
-            won[str(command.payload["offerId"])].add(command.user)
+            offer = str(command.payload["offerId"])
+            won[offer, sum(at_s < command.acked_s for at_s in forgot_s)].add(command.user)
     for name, found in (("told to", told), ("won by", won)):
-        yield from (f"offer {id_} {name} {len(users)}" for id_, users in found.items() if len(users) > 1)
+        yield from (f"offer {id_} {name} {len(users)}" for (id_, _), users in found.items() if len(users) > 1)
 
 
 # -- how well it went on

@@ -8,7 +8,7 @@ driver it does not know to be taken.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from loadtest.spoken import Spoken
@@ -33,6 +33,11 @@ class Timelines(NamedTuple):
 
     rooms: Mapping[str, Sequence[Spoken]]
     ranks: Mapping[str, int]
+
+    def without(self, forgotten: Callable[[Spoken], bool]) -> Timelines:
+        """The same moments, some events less."""
+        rooms = {room: [each for each in said if not forgotten(each)] for room, said in self.rooms.items()}
+        return Timelines(rooms, self.ranks)
 
     def moment(self, epoch: str, seq: int) -> Moment:
         return self.ranks.get(epoch, len(self.ranks)), seq
