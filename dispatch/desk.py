@@ -97,16 +97,17 @@ class Desk:
         kept = "" if decision.refusal else field
         # an answer without effect is kept too: its late repeat must not have the effect it had not
         if decision.put or decision.facts or kept:
-            await self._commit(command, decision, loaded.now_ms, kept)
+            await self._commit(command, decision, loaded, kept)
         if decision.refusal is not None:
             raise decision.refusal
         return decision.answer
 
-    async def _commit(self, command: c.Command, decision: Decision, loaded_ms: int, field: str) -> None:
+    async def _commit(self, command: c.Command, decision: Decision, loaded: Loaded, field: str) -> None:
         remembered = _json.encode(Remembered(_content(command), decision.answer)) if field else b""
         await self.log.commit(
             Write(
-                loaded_ms=loaded_ms,
+                life=loaded.life,
+                loaded_ms=loaded.now_ms,
                 room=command.room,
                 by=command.user,
                 read=decision.read,

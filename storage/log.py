@@ -51,8 +51,9 @@ class Again(Exception):
 
 class Loaded(msgspec.Struct):
     """Records and timers by (type, id): clients choose their jobs' ids, so an id alone names nothing.
-    None where there is no record; `now_ms` is Redis' clock at the reading."""
+    None where there is no record; `now_ms` is Redis' clock at the reading, `life` the token of its life."""
 
+    life: str
     now_ms: int
     answer: bytes | None
     records: dict[tuple[type, str], Stored | None]
@@ -65,6 +66,7 @@ class Write(msgspec.Struct, kw_only=True):
     kept under `field` among the room's last ANSWERS_KEPT; with a `lasting_max` for as long as the room lives, and
     beyond so many of these by one user nothing is committed."""
 
+    life: str
     loaded_ms: int
     room: Room
     by: str
@@ -118,7 +120,7 @@ class Log:
             records[want] = cast(Stored, _decoders[want[0]].decode(body)) if version else None
             if due:
                 due_ms[want] = int(float(due))
-        return Loaded(now_ms, answer, records, due_ms)
+        return Loaded(token.decode(), now_ms, answer, records, due_ms)
 
     async def commit(self, write: Write) -> int:
         """Commits and returns the moment (Redis ms). Raises Conflict, Late, Full, Again or Unavailable; after
@@ -132,7 +134,7 @@ class Log:
             keys.spot(s),
             keys.head(s, write.room),
         ]
-        args: list[Any] = [shard.token, write.loaded_ms, write.latest_ms, write.field, write.answer]
+        args: list[Any] = [write.life, write.loaded_ms, write.latest_ms, write.field, write.answer]
         args += [f"lasting {write.by}", write.lasting_max] if write.lasting_max else ["recent", ANSWERS_KEPT]
         args += [write.by, f"{{{s}}}:", self._cap]
         fenced = (*write.read, *write.put)

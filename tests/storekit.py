@@ -24,7 +24,8 @@ async def snapshot(redis: "Redis") -> dict[str, Any]:
 async def write(log: Log, *put: Any, room: str = RIDE, **more: Any) -> Write:
     """A write as of now; commands of the system, unless told otherwise."""
     loaded = await log.load([])
-    return Write(**{"loaded_ms": loaded.now_ms, "room": Room(room), "by": "system", "put": put, **more})
+    as_of = {"life": loaded.life, "loaded_ms": loaded.now_ms}
+    return Write(**{**as_of, "room": Room(room), "by": "system", "put": put, **more})
 
 
 def told(room: str = RIDE, event: str = "new_message", **payload: Any) -> Fact:

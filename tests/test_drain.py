@@ -32,7 +32,11 @@ async def test_commit_to_history(database_url: str, redis_url: str, redis: Redis
     await shard.ensure_life()
     job, now_ms = a_job(version=0, code="4711"), await shard.now_ms()
     fact = Fact(room=job.room, event="ride_status_update", payload={"rideId": job.id}, records=(job,))
-    await log.commit(Write(loaded_ms=now_ms, room=job.room, by=job.requester_id, put=(job,), facts=(fact,)))
+    await log.commit(
+        Write(
+            life=shard.token, loaded_ms=now_ms, room=job.room, by=job.requester_id, put=(job,), facts=(fact,)
+        )
+    )
     await shard.close()
     async with running(drain_settings(database_url, redis_url)), looking(database_url) as kept:
         row = await wait_until(
