@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
@@ -32,6 +33,8 @@ READY_S = 30.0
 POLL_S = 0.03
 GOES_WITHIN_S = 12.0
 AOF_SIZE_EVERY_S = 0.1
+# Where the system can do it, a bench that is killed takes its children with it.
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Process:
         out: IO[bytes] = self._log.open("ab")
         try:
             self._child = await asyncio.create_subprocess_exec(
+                *DIES_WITH_US,
                 *self._argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
