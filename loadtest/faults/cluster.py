@@ -225,10 +225,17 @@ class Cluster:
             await self.until_ready(node)
 
     async def until_ready(self, node: Node) -> None:
-        """Raises TimeoutError."""
+        """Raises TimeoutError. A node that finds no Redis or PostgreSQL when it starts says so and ends; then it is
+        started again, as its supervisor would."""
         assert self._session is not None
         session = self._session
-        await _until(lambda: node.ready(session))
+
+        async def is_well() -> bool:
+            if not node.runs:
+                await node.start()
+            return await node.ready(session)
+
+        await _until(is_well)
 
     async def stop(self) -> None:
         for task in self._tasks:
