@@ -23,7 +23,7 @@ class Door:
         self._house = house
         self._keyring = keyring
         self._resume = resume
-        self._greetings: dict[Session, tuple[dict[str, Any], dict[str, int]]] = {}
+        self._greetings: dict[Session, dict[str, Any]] = {}
         self.draining = False
 
     async def login(self, device: str, environ: dict[str, Any], auth: Any, wire: Wire) -> Session:
@@ -40,29 +40,32 @@ class Door:
         if who is None:
             raise Refusal("unauthenticated", "Authentication failed")
         session = session_of(who, device, wire)
-        session.hold = []
+        await self.enter(session)
+        metrics.SOCKETS.inc()
+        return session
+
+    async def enter(self, session: Session) -> None:
+        """Into its rooms, where it holds back what it is told. Raises Refusal unavailable."""
+        session.hold_back()
         self._house.registry.add(session)
         try:
             self._greetings[session] = await snapshot.opening(self._house, session)
         except BaseException:
             self._house.registry.remove(session)
             raise
-        metrics.SOCKETS.inc()
-        return session
 
     async def opened(self, session: Session) -> None:
         """Says where the user stands, then everything that came since."""
-        said, seen = self._greetings.pop(session)
         greeting = {
             "message": "Connected",
             "userId": session.user_id,
             "timestamp": iso(self._house.fixes.now_ms()),
             "node": self._house.node,
             "resume": self._resume,
-            **said,
+            **self._greetings.pop(session),
         }
         session.say("connected", greeting)
-        session.release(seen)
+        session.release()
 
     def closed(self, session: Session) -> None:
         """The client has gone: out of its rooms and, if this was its driver's device, out of the index."""

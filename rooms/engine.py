@@ -29,12 +29,13 @@ CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
 # Of one client; beyond either he is closed. A frame costs us its handling, a long one its decoding too.
 FRAMES_A_SECOND, FRAMES_AT_ONCE = 200.0, 1000.0
 BYTES_A_SECOND, BYTES_AT_ONCE = 128 * 1024.0, 2048 * 1024.0
+LONG_FRAME = 64 * 1024  # characters; facts are shorter, answers to `sync` may not be
 FRAMES_A_TURN = 32  # of one client, before the others get their turn
 RUBBISH = (ValueError, KeyError, IndexError, RecursionError)  # what decoding a frame can raise
 
 
 class Latest(packet.Packet):  # type: ignore[misc]
-    """A volatile frame in the queue, whose text may be replaced until it is written."""
+    """A frame in the queue that knows when it is written; until then a volatile one's text may be replaced."""
 
     written = False
 
@@ -50,12 +51,21 @@ class Wire:
         self._socket = socket
         self._frames_max = frames_max
         self._latest: dict[str, Latest] = {}
+        self._long: Latest | None = None
 
     def tell(self, frame: Frame) -> None:
         self._latest.clear()  # what is newer than this frame must not take a place before it
+        if len(frame.text) > LONG_FRAME:
+            self._long = Latest(packet.MESSAGE, data=frame.text)
+            self._put(self._long)
+            return
         if frame.wire is None:
             frame.wire = packet.Packet(packet.MESSAGE, data=frame.text)
         self._put(frame.wire)
+
+    def laden(self) -> bool:
+        """A long frame still waits: whoever asks for another must have read this one."""
+        return self._long is not None and not self._long.written
 
     def tell_latest(self, key: str, text: str) -> None:
         waiting = self._latest.get(key)

@@ -30,6 +30,7 @@ from rooms.speaker import Speaker
 from rooms.wording_errors import in_words
 from storage.accounts import Accounts, Who
 from storage.postgis import DatabaseUnavailable
+from storage.roomlog import RoomLog
 
 if TYPE_CHECKING:
     from rooms.handlers import Handler
@@ -44,6 +45,7 @@ class House(NamedTuple):
     """What the handlers work with."""
 
     desk: Desk
+    roomlog: RoomLog
     registry: Registry
     speaker: Speaker
     fixes: Fixes

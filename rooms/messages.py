@@ -23,6 +23,7 @@ Short = Annotated[str, Meta(max_length=200)]
 Note = Annotated[str, Meta(max_length=1000)]
 Class = Annotated[str, Meta(min_length=1, max_length=32)]
 CommandId = Annotated[str, Meta(min_length=1, max_length=64)]
+Count = Annotated[int, Meta(ge=0, le=10**15)]
 Timestamp = Annotated[str, Meta(max_length=40)] | int | float
 
 
@@ -153,6 +154,18 @@ class PackageStatus(Reliable, frozen=True, kw_only=True):
     status: Class
     proof: Proof = Proof()
     reason: Short = ""
+
+
+RoomSeen = tuple[Annotated[str, Meta(max_length=80)], Annotated[str, Meta(max_length=80)], Count]
+JobSeen = tuple[Annotated[str, Meta(max_length=64)], Count]
+
+
+class Sync(Message, frozen=True, kw_only=True):
+    """`rooms` are `[room, epoch, seq]` of the last fact that was heard in each; `jobs` are `[jobId, version]` of
+    the newest the client saw of each, for a server that has lost its own."""
+
+    rooms: Annotated[tuple[RoomSeen, ...], Meta(max_length=64)] = ()
+    jobs: Annotated[tuple[JobSeen, ...], Meta(max_length=64)] = ()
 
 
 class RideRef(Message, frozen=True, kw_only=True):

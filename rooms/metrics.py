@@ -7,6 +7,7 @@ EVENTS = Counter("dispatch_events", "Events heard, by name and answer.", ["event
 FACTS = Counter("dispatch_facts_tailed", "Facts read from the log.")
 UNREADABLE = Counter("dispatch_facts_unreadable", "Facts read from the log that could not be told.")
 GAPS = Counter("dispatch_log_gaps", "Times that facts were missed and all clients here sent to come anew.")
+RESUMED = Counter("dispatch_rooms_resumed", "Rooms asked for by sync, by what was answered.", ["outcome"])
 FRAMES = Counter("dispatch_frames", "Frames handed to clients.", ["kind"])
 CLOSED = Counter("dispatch_sockets_closed", "Sockets closed by the server, by reason.", ["reason"])
 SOCKETS = Gauge("dispatch_sockets", "Sockets open now.")

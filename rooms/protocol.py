@@ -29,6 +29,18 @@ Reliable events carry `room`, `epoch` and `seq`: within a room and epoch every `
 A job's `version` may skip, `seq` never does. Positions, typing and presence are volatile: only the newest waits
 for a slow client. Fares are whole minor units of their currency (`{"amount": 1250, "currency": "USD"}` is 12.50).
 The code that a delivery or a ride is proved by comes to the requester alone, as `notification`.
+
+To miss nothing, keep (epoch, seq) of the last fact per room. A fact of the same epoch with the next `seq` is
+new; one with a `seq` that is not greater is old, drop it; at anything else something is missing: drop it too, and ask
+`sync` for that room, with what you have. Ask likewise after `connected` for every room that it announces with
+another (epoch, seq) than yours, and for those that it does not announce any more. The epoch means nothing but itself.
+Per room the ack of `sync` says one of three things. `recovered: true`: `events` are all facts that follow yours
+up to `seq`, in order, each `["event", {…}]` as it would have come by itself. `recovered: false`: that cannot be
+told (more than `resume.events` facts, or `resume.window_s` after the job's end, another epoch, facts of before you
+came): forget what you had, `last` is where things stand at (epoch, seq). `error`: `not_found` if you are no party
+(any more), or `unavailable` when the answer was full: ask for that room again. What comes after the ack follows it.
+`last` of a job's room is `{job, position}`, of your own `{jobs, offers}`; an offer in `events` may be over, one in
+`last.offers` says how long it still stands.
 """
 
 #: event, what its ack says beside `ok`
@@ -44,6 +56,10 @@ ACKS = (
     ("location_update", "kept, reason? (why it was not believed)"),
     ("cancel_*, *_status_update", "rideId or packageId, status, state, version"),
     ("join_ride, join_package", "the job's fields, room, epoch, seq, job, position, members, timestamp"),
+    (
+        "sync",
+        "rooms: [{room, epoch, seq, recovered, events: [[event, payload]], last} or {room, error}]",
+    ),
     ("send_message", "id, timestamp"),
 )
 
@@ -93,6 +109,8 @@ def _type(hint: Any) -> str:
     arguments = [a for a in get_args(hint) if a not in (UnsetType, type(None))]
     if str(get_origin(hint)) == "typing.Literal":
         return " or ".join(f"`{a}`" for a in get_args(hint))
+    if get_origin(hint) is tuple and Ellipsis not in arguments:
+        return f"`[{', '.join(_type(a) for a in arguments)}]`"
     if get_origin(hint) is tuple:
         return f"list of {_type(arguments[0])}"
     if arguments:

@@ -1,7 +1,8 @@
 """One client's presence: who it is, what it may still send, and what waits to be told.
 
-A session speaks for one user on one device. `hold` collects reliable frames while a snapshot is being made,
-so that a client never sees a fact before the snapshot that it follows, and none between the two is lost.
+A session speaks for one user on one device. While a snapshot is being made and until it is told, reliable
+frames are held back: a client never sees a fact before the snapshot that it follows, and none between the two
+is lost. What a snapshot covers is not told again, however late this node reads it in the log.
 """
 
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ class Wire(Protocol):
 
     def tell(self, frame: "Frame") -> None: ...
     def tell_latest(self, key: str, text: str) -> None: ...
+    def laden(self) -> bool: ...
     def close(self, why: str) -> None: ...
     def end(self, why: str) -> None: ...
 
@@ -33,6 +35,9 @@ class Frame:
 def event_text(event: str, payload: dict[str, Any]) -> str:
     """A Socket.IO event as the transport sends it."""
     return "2" + msgspec.json.encode([event, payload]).decode()
+
+
+HELD_MAX = 1_000  # frames that wait for one snapshot; beyond it the client is closed
 
 
 class Bucket:
@@ -61,7 +66,8 @@ class Session:
     online again."""
 
     __slots__ = (
-        "buckets", "device", "hold", "login", "name", "role", "rooms", "superseded", "user_id", "vehicle", "wire",
+        "_covered", "_holds", "buckets", "device", "hold", "login", "name", "role", "rooms", "superseded", "user_id",
+        "vehicle", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +82,9 @@ class Session:
         self.vehicle: tuple[str, str] | None = None
         self.rooms: set[str] = set()
         self.buckets: dict[str, Bucket] = {}
-        self.hold: list[tuple[str, int, Frame]] | None = None
+        self.hold: list[tuple[str, str, int, Frame]] | None = None
+        self._holds = 0
+        self._covered: dict[str, tuple[str, int]] = {}
         self.superseded = False
 
     def allow(self, event: str, now_s: float, rate: float, burst: float) -> bool:
@@ -85,11 +93,18 @@ class Session:
             bucket = self.buckets[event] = Bucket(burst)
         return bucket.take(now_s, rate, burst)
 
-    def tell(self, room: str, seq: int, frame: Frame) -> None:
-        """A reliable frame; kept back while a snapshot is being made."""
+    def tell(self, room: str, epoch: str, seq: int, frame: Frame) -> None:
+        """A reliable frame; kept back while a snapshot is being made, and dropped when one covers it."""
+        if self.wire is None:
+            return
         if self.hold is not None:
-            self.hold.append((room, seq, frame))
-        elif self.wire is not None:
+            if len(self.hold) >= HELD_MAX:
+                self.wire.close("slow client")
+                return
+            self.hold.append((room, epoch, seq, frame))
+            return
+        covered = self._covered.get(room)
+        if covered is None or epoch != covered[0] or seq > covered[1]:
             self.wire.tell(frame)
 
     def say(self, event: str, payload: dict[str, Any]) -> None:
@@ -97,9 +112,26 @@ class Session:
         if self.wire is not None:
             self.wire.tell(Frame(event_text(event, payload)))
 
-    def release(self, seen: dict[str, int]) -> None:
-        """Tells what was kept back and is newer than the snapshot, whose seq per room is `seen`."""
-        held, self.hold = self.hold or [], None
-        for room, seq, frame in held:
-            if seq > seen.get(room, 0) and self.wire is not None:
-                self.wire.tell(frame)
+    def hold_back(self) -> None:
+        """A snapshot begins; each `hold_back` has its `release`, after the snapshot was told."""
+        self._holds += 1
+        if self.hold is None:
+            self.hold = []
+
+    def cover(self, room: str, epoch: str, seq: int) -> None:
+        """The client is being told all of the room up to `seq` in another way."""
+        self._covered[room] = (epoch, seq)
+
+    def forget(self, room: str) -> None:
+        """Not of this room after all: nothing of it that was held back may be told."""
+        self._covered.pop(room, None)
+        if self.hold is not None:
+            self.hold = [held for held in self.hold if held[0] != room]
+
+    def release(self) -> None:
+        """Tells what was held back and no snapshot covers, once the last of them was told."""
+        self._holds -= 1
+        if self._holds == 0:
+            held, self.hold = self.hold or [], None
+            for frame in held:
+                self.tell(*frame)

@@ -1,7 +1,7 @@
 """Where somebody stands: the snapshots that `connected` and `joined_ride` give, with the seq they end at.
 
-The order is what makes them gapless: enter the rooms (facts are held back), read each room's epoch and seq,
-then read the records. A fact committed in between is in the records or comes after them, never neither.
+The order is what makes them gapless: enter the rooms (facts are held back), read where each stands, then read
+the records. A fact committed in between is in the records or comes after them, never neither.
 """
 
 from typing import Any
@@ -11,66 +11,90 @@ from dispatch.wording import code_for, id_field, iso, job_card, offer_card, user
 from rooms.gate import House
 from rooms.session import Session
 from storage.log import Conflict
-from storage.records import Driver, Job, Offer
+from storage.records import Driver, Job, JobId, Offer
+from storage.roomlog import Asked, Standing
 from storage.shard import Unavailable
 
 JOBS_MAX = 50
 
 
-async def opening(house: House, session: Session) -> tuple[dict[str, Any], dict[str, int]]:
-    """What `connected` says of the user's active jobs and open offers, and the seqs it covers. The session is
-    in its rooms, with its facts held back, when this returns. Raises Refusal unavailable."""
-    log, user = house.desk.log, session.user_id
+async def stand(house: House, session: Session, asked: list[Asked]) -> list[Standing | None]:
+    """Where rooms stand, in which the session holds back what it hears; None where it may not be after all.
+    The caller has just seen that it may: nobody becomes a party between the two readings who was none at the
+    first, so whoever is one at the second was it all the time. Raises Conflict or Unavailable."""
+    if house.registry.has(session):
+        for each in asked:
+            house.registry.enter(each.room, session)
+    standings = await house.roomlog.stand(asked)
+    for number, (each, standing) in enumerate(zip(asked, standings, strict=True)):
+        job = standing.job if standing else None
+        if standing is None or (each.job_id is not None and not (job and may_watch(session, job))):
+            house.registry.leave(each.room, session)
+            session.forget(each.room)
+            standings[number] = None
+            continue
+        session.cover(each.room, standing.epoch, standing.seq)
+        house.registry.changed(each.room, standing.at_ms)
+        if job is not None and job.ended_ms:
+            house.registry.leave(each.room, session)  # the fact that ended it has closed its room
+    return standings
+
+
+async def opening(house: House, session: Session) -> dict[str, Any]:
+    """What `connected` says of the user's active jobs and open offers. The session is in its rooms, with its
+    facts held back, when this returns. Raises Refusal unavailable."""
+    user = session.user_id
     try:
-        ids = await log.jobs_of(user)
-        loaded = await log.load([(Driver, user)])
-        driver = loaded.records[Driver, user]
-        if isinstance(driver, Driver):
-            ids += [stop.job_id for stop in driver.plan if stop.job_id not in ids]
         # an id does not tell its kind: the first reading is for the rooms, the second is the snapshot
-        jobs = [job for job in await _jobs(house, ids[:JOBS_MAX]) if _is_party(job, user)]
-        rooms = [job.room for job in jobs]
-        for room in rooms:
-            house.registry.enter(room, session)
-        heads = await log.heads([user_room(user), *rooms])
-        jobs = await _jobs(house, [job.id for job in jobs])
-        for job in jobs:
-            if not _is_party(job, user):
-                house.registry.leave(job.room, session)
-        offers = await _offers(house, driver.id) if isinstance(driver, Driver) else []
+        jobs = await jobs_of(house, user)
+        asked = [Asked(user_room(user)), *(Asked(job.room, job.id) for job in jobs)]
+        own, *others = await stand(house, session, asked)
+        offers = await offers_of(house, user)
     except (Unavailable, Conflict):
         raise Refusal("unavailable") from None
-    epoch, seq = heads[user_room(user)]
-    said = {
+    assert own is not None
+    return {
         "room": user_room(user),
-        "epoch": epoch,
-        "seq": seq,
+        "epoch": own.epoch,
+        "seq": own.seq,
         "jobs": [
-            _standing(job, heads[job.room], user) for job in jobs if _is_party(job, user) and not job.ended_ms
+            _announced(each.job, each, user) for each in others if each and each.job and not each.job.ended_ms
         ],
         "offers": offers,
     }
-    return said, {room: head[1] for room, head in heads.items()}
 
 
-def _is_party(job: Job, user: str) -> bool:
-    return user in (job.requester_id, job.driver_id)
+async def jobs_of(house: House, user: str) -> list[Job]:
+    """The jobs that are not over to which somebody is a party. Raises Unavailable or Conflict."""
+    ids = await house.desk.log.jobs_of(user)
+    loaded = await house.desk.log.load([(Driver, user)])
+    driver = loaded.records[Driver, user]
+    if isinstance(driver, Driver):
+        ids += [stop.job_id for stop in driver.plan if stop.job_id not in ids]
+    jobs = await load_jobs(house, ids[:JOBS_MAX])
+    return [job for job in jobs if user in (job.requester_id, job.driver_id) and not job.ended_ms]
 
 
-def _standing(job: Job, head: tuple[str, int], user: str) -> dict[str, Any]:
-    return {**job_card(job), **code_for(job, user), "room": job.room, "epoch": head[0], "seq": head[1]}
+def may_watch(session: Session, job: Job) -> bool:
+    return session.role == "admin" or session.user_id in (job.requester_id, job.driver_id)
 
 
-async def _jobs(house: House, ids: list[Any]) -> list[Job]:
+def _announced(job: Job, standing: Standing, user: str) -> dict[str, Any]:
+    return {**card_for(job, user), "room": job.room, "epoch": standing.epoch, "seq": standing.seq}
+
+
+def card_for(job: Job, user: str) -> dict[str, Any]:
+    """A job as one who may watch it sees it; its requester with the code."""
+    return {**job_card(job), **code_for(job, user)}
+
+
+async def load_jobs(house: House, ids: list[Any]) -> list[Job]:
     loaded = await house.desk.log.load([(Job, id_) for id_ in ids])
-    jobs = [record for record in loaded.records.values() if isinstance(record, Job)]
-    for job in jobs:
-        house.registry.changed(job.room, loaded.now_ms)
-    return jobs
+    return [record for record in loaded.records.values() if isinstance(record, Job)]
 
 
-async def _offers(house: House, driver_id: str) -> list[dict[str, Any]]:
-    """The driver's open offer, if he has one."""
+async def offers_of(house: House, driver_id: str) -> list[dict[str, Any]]:
+    """The driver's open offer, if he has one. Raises Unavailable or Conflict."""
     loaded = await house.desk.log.load([(Driver, driver_id)])
     driver = loaded.records[Driver, driver_id]
     if not isinstance(driver, Driver) or driver.offer_id is None:
@@ -79,52 +103,36 @@ async def _offers(house: House, driver_id: str) -> list[dict[str, Any]]:
     offer = found.records[Offer, driver.offer_id]
     if not isinstance(offer, Offer) or offer.state != "open":
         return []
-    jobs = await _jobs(house, [offer.job_id])
+    jobs = await load_jobs(house, [offer.job_id])
     return [offer_card(job, offer, found.now_ms) for job in jobs]
 
 
 async def joining(house: House, session: Session, kind: str, job_id: str) -> dict[str, Any]:
     """The answer to join_ride and join_package. Raises Refusal not_found for whoever is no party of the job."""
-    room = f"{kind}:{job_id}"
     try:
-        jobs = await _jobs(house, [job_id])
-        if not jobs or jobs[0].kind != kind or not _may_watch(session, jobs[0]):
+        jobs = await load_jobs(house, [job_id])
+        if not jobs or jobs[0].kind != kind or not may_watch(session, jobs[0]):
             raise Refusal("not_found")
-        outermost = session.hold is None
-        if outermost:
-            session.hold = []
-        seen: dict[str, int] = {}
-        try:
-            if session.wire is not None:
-                house.registry.enter(room, session)
-            heads = await house.desk.log.heads([room])
-            seen = {room: heads[room][1]}
-            job = (await _jobs(house, [job_id]))[0]
-            if not _may_watch(session, job):
-                house.registry.leave(room, session)
-                raise Refusal("not_found")
-            position = await _position(house, job)
-        finally:
-            if outermost:
-                session.release(seen)
-    except (Unavailable, Conflict, IndexError):
+        room = jobs[0].room
+        (standing,) = await stand(house, session, [Asked(room, JobId(job_id))])
+        if standing is None or standing.job is None:
+            raise Refusal("not_found")
+        position = await position_of(house, standing.job)
+        members = await house.presence.users(room)
+    except (Unavailable, Conflict):
         raise Refusal("unavailable") from None
     return {
-        **_standing(job, heads[room], session.user_id),
+        **_announced(standing.job, standing, session.user_id),
         "success": True,
-        "job": job_card(job),
+        "job": job_card(standing.job),
         "position": position,
-        "members": await house.presence.users(room),
+        "members": members,
         "timestamp": iso(house.fixes.now_ms()),
     }
 
 
-def _may_watch(session: Session, job: Job) -> bool:
-    return session.role == "admin" or _is_party(job, session.user_id)
-
-
-async def _position(house: House, job: Job) -> dict[str, Any] | None:
-    """Where the job's driver was last, with its age; None before and after the trip."""
+async def position_of(house: House, job: Job) -> dict[str, Any] | None:
+    """Where the job's driver was last, with its age; None before and after the trip. Raises Unavailable."""
     if job.driver_id is None or job.ended_ms or job.driver_id == SYSTEM:
         return None
     last = house.fixes.leases.last(job.driver_id)

@@ -170,7 +170,7 @@ class Speaker:
         frame = Frame("2" + entry.text.decode())
         told = 0
         for session in members:
-            session.tell(entry.room, entry.seq, frame)
+            session.tell(entry.room, entry.epoch, entry.seq, frame)
             told += 1
         self._frames_reliable.inc(told)
 

@@ -141,8 +141,22 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
                 return
             answer = self._gate.hear(session, event, args)
             if not isinstance(answer, dict):
-                answer = await answer
+                await self._answer_later(session, ack, event, answer)
+                return
         self._answer(session, ack, event, answer)
+
+    async def _answer_later(
+        self, session: Session, ack: str, event: str, answer: Awaitable[dict[str, Any]]
+    ) -> None:
+        """The answer of a command; of one that gives a snapshot, before the facts that follow it."""
+        holds = self._gate.handlers[event].holds
+        if holds:
+            session.hold_back()
+        try:
+            self._answer(session, ack, event, await answer)
+        finally:
+            if holds:
+                session.release()
 
     def _answer(self, session: Session, ack: str, event: str, answer: dict[str, Any]) -> None:
         if session.wire is None:

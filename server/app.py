@@ -47,11 +47,12 @@ from server.tether import Tether
 from storage.accounts import Accounts
 from storage.fleet import Fleet
 from storage.history import History
-from storage.log import Log
+from storage.log import OVER_TTL_MS, Log
 from storage.migrate import check
 from storage.passwords import Passwords
 from storage.postgis import Database
 from storage.presence import Leases
+from storage.roomlog import RoomLog
 from storage.shard import Shard, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
 
         house = await _house(settings, database, shard, keyring)
         gate = Gate(house, HANDLERS, settings.commands_in_flight)
-        door = Door(house, keyring, {"events": settings.room_facts, "window_s": settings.facts_max_age_s})
+        door = Door(house, keyring, {"events": settings.room_facts, "window_s": OVER_TTL_MS // 1000})
         await _start(tasks, house, settings, database)
         tasks.start(Logins(house.accounts, house.registry, gate).watch(), "logins", essential=True)
         app = web.Application(client_max_size=settings.payload_kib * 1024)
@@ -147,7 +148,9 @@ async def _house(settings: Settings, database: Database, shard: Shard, keyring: 
     fixes.tick.set_clock(await log.now_ms())
     desk = Desk(log, fleet, areas)
     presence = Presence(Leases(shard, node), registry, fixes.tick)
-    return House(desk, registry, speaker, fixes, Accounts(database), Quotes(keyring), presence, node)
+    roomlog = RoomLog(shard, settings.room_facts)
+    accounts, quotes = Accounts(database), Quotes(keyring)
+    return House(desk, roomlog, registry, speaker, fixes, accounts, quotes, presence, node)
 
 
 async def _start(tasks: Tasks, house: House, settings: Settings, database: Database) -> None:

@@ -213,19 +213,6 @@ class Log:
         """The shard's clock."""
         return await self._shard.now_ms()
 
-    async def heads(self, rooms: list[str]) -> dict[str, tuple[str, int]]:
-        """(epoch, seq) of each room; a room nobody spoke in has the present epoch and 0."""
-        await self._shard.ensure_life()
-        pipe = self._shard.client.pipeline(transaction=False)
-        for room in rooms:
-            pipe.hmget(keys.head(self._shard.name, room), ["epoch", "seq"])
-        reply = await self._shard.ask(pipe.execute()) if rooms else []
-        present = self._shard.epoch
-        return {
-            room: (present, int(seq or 0) if epoch and epoch.decode() == present else 0)
-            for room, (epoch, seq) in zip(rooms, reply, strict=True)
-        }
-
     async def jobs_of(self, user: str) -> list[str]:
         """The requester's jobs that are not over."""
         found = await self._shard.ask(

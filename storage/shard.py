@@ -33,11 +33,11 @@ class Unreplicated(RedisError):
 
 
 class Script:
-    """A Lua file, sent by its SHA; loaded again when a restarted Redis has forgotten it."""
+    """Lua files, sent as one by its SHA; loaded again when a restarted Redis has forgotten it."""
 
-    def __init__(self, client: "aioredis.Redis", name: str) -> None:
+    def __init__(self, client: "aioredis.Redis", *names: str) -> None:
         self._client = client
-        self._source = (LUA / f"{name}.lua").read_text()
+        self._source = "".join((LUA / f"{name}.lua").read_text() for name in names)
         self._script = client.register_script(self._source)
 
     async def __call__(self, keys_: list[str], args: list[Any]) -> Any:
@@ -87,7 +87,8 @@ class Shard:
         self.tail_client = self._connected(CONNECTIONS_APART)
         self._tick_client = self._connected(CONNECTIONS_APART)
         self.load_script = Script(self.client, "load")
-        self.commit_script = Script(self.client, "commit")
+        self.commit_script = Script(self.client, "epoch", "commit")
+        self.room_script = Script(self.client, "epoch", "room")
         self.tick_script = Script(self._tick_client, "tick")
         self.look_script = Script(self.tail_client, "look")
         self.near_script = Script(self.client, "near")

@@ -101,7 +101,16 @@ def _answers(w: World) -> list[Payload]:
     return [{"offerId": w.offer}, {"offerId": f"{job}.2"}, {"offerId": f"{w.ride}.2"}]
 
 
+def _seen(w: World) -> list[Payload]:
+    """Answered per room: `not_found` for each, but for the attacker's own; an admin may follow the jobs."""
+    rooms = [f"ride:{w.ride}", f"ride:{w.waiting_ride}", f"package:{w.package}", f"ride:{w.package}"]
+    rooms += [f"user:{victim.id}" for victim in w.victims.values()]
+    jobs = [[w.ride, 1], [w.package, 0]]
+    return [{"rooms": [[room, "", seq] for room in rooms], "jobs": jobs} for seq in (0, 3)]
+
+
 EVENTS: dict[str, Attack] = {
+    "sync": attack(_seen, "ok"),
     "quote": attack(lambda w: [{"kind": "ride", **w.spot.trip}], "ok"),
     "go_online": attack(_online, "not_found"),
     "location_update": attack(_fixes, "ok superseded wrong_state"),

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from dispatch.area import Area, Areas
 from dispatch.cells import cell_of
 from dispatch.commands import Revive
@@ -19,6 +21,7 @@ from dispatch.desk import Desk
 from dispatch.policy import Policy
 from dispatch.wording import user_room
 from rooms.clock import Clock
+from rooms.door import Door
 from rooms.fixes import Fixes
 from rooms.gate import Gate, House, session_of
 from rooms.handlers import HANDLERS
@@ -33,6 +36,7 @@ from storage.fleet import Fleet
 from storage.log import Log
 from storage.presence import Leases
 from storage.records import Driver, Job, UserId
+from storage.roomlog import RoomLog
 from storage.shard import Shard
 
 HERE = {"latitude": 0.5, "longitude": 0.5}
@@ -54,6 +58,9 @@ class Kept:
     def tell_latest(self, key: str, text: str) -> None:
         self.told.append(text)
 
+    def laden(self) -> bool:
+        return False
+
     def close(self, why: str) -> None:
         self.closed = why
 
@@ -74,6 +81,9 @@ class OneKey:
         return {"one": b"x" * 32}[kid]
 
 
+NOBODY: Any = None
+
+
 class NoVehicles:
     async def vehicle(self, vehicle_id: str, user_id: str) -> None:
         return None
@@ -81,7 +91,7 @@ class NoVehicles:
 
 class Node:
     def __init__(self, shard: Shard, name: str, areas: Areas) -> None:
-        self.log, self.fleet = Log(shard, node=name), Fleet(shard)
+        self.shard, self.log, self.fleet = shard, Log(shard, node=name), Fleet(shard)
         self.registry = Registry()
         self.speaker = Speaker(self.log, self.registry)
         self.fixes = Fixes(self.fleet, self.speaker, name)
@@ -93,6 +103,7 @@ class Node:
         accounts, quotes = NoVehicles(), Quotes(OneKey())
         parts: Any = (
             self.desk,
+            RoomLog(shard),
             self.registry,
             self.speaker,
             self.fixes,
@@ -102,6 +113,7 @@ class Node:
             name,
         )
         self.gate = Gate(House(*parts), HANDLERS)
+        self.door = Door(self.gate.house, NOBODY, {})
 
     def revive(self, session: Session) -> bool:
         user = session.user_id
@@ -116,13 +128,34 @@ class Node:
         self.registry.add(session)
         return session, wire
 
+    async def connect(self, role: str, user: str) -> tuple[Session, Kept]:
+        """As a socket of a user who has proved who he is: `connected` is the first that he is told."""
+        wire = Kept()
+        who = Who(user_id=UserId(user), session_id="login", role=role, name=role.title())
+        session = session_of(who, uuid.uuid4().hex, wire)
+        await self.door.enter(session)
+        await self.door.opened(session)
+        return session, wire
+
     def depart(self, session: Session) -> None:
         self.registry.remove(session)
         self.fixes.leases.unseat(session)
 
     async def say(self, session: Session, event: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """What the transport does with an event; where it was held back, what follows the answer is told."""
         answer = self.gate.hear(session, event, [payload])
-        return answer if isinstance(answer, dict) else await answer
+        if isinstance(answer, dict):
+            return answer
+        if not HANDLERS[event].holds:
+            return await answer
+        session.hold_back()
+        try:
+            ack = await answer
+            if session.wire is not None:
+                session.wire.tell(Frame("3" + msgspec.json.encode([ack]).decode()))
+            return ack
+        finally:
+            session.release()
 
     async def driver(self, user: str) -> Driver:
         record = (await self.log.load([(Driver, user)])).records[Driver, user]

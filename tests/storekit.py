@@ -7,6 +7,8 @@ from redis.asyncio import Redis
 from storage.facts import Fact
 from storage.log import Log, Write
 from storage.records import Job, Room
+from storage.roomlog import Asked, RoomLog
+from storage.shard import Shard
 from tests.rules.build import JOB, a_job
 
 S = "t"
@@ -30,6 +32,13 @@ async def write(log: Log, *put: Any, room: str = RIDE, **more: Any) -> Write:
 
 def told(room: str = RIDE, event: str = "new_message", **payload: Any) -> Fact:
     return Fact(room=Room(room), event=event, payload={"n": 1, **payload})
+
+
+async def head(shard: Shard, room: str) -> tuple[str, int]:
+    """Where a room stands, which so is announced."""
+    (standing,) = await RoomLog(shard).stand([Asked(Room(room))])
+    assert standing is not None
+    return standing.epoch, standing.seq
 
 
 def fresh(kind: str = "ride", state: str = "searching", **more: Any) -> Job:

@@ -17,7 +17,8 @@ from storage.log import ANSWERS_KEPT, LIVE_TTL_MS, OVER_TTL_MS, Again, Conflict,
 from storage.records import Driver, Job, JobId, Offer, Room, UserId
 from storage.shard import Shard
 from tests.rules.build import DEE, JOB, a_driver, an_offer
-from tests.storekit import RIDE, S, fresh, snapshot, told, write
+from tests.storekit import RIDE, S, fresh, head, snapshot, told, write
+from tests.support import wait_until
 
 CELL = 617_700_169_958_293_503
 
@@ -97,12 +98,12 @@ async def test_a_record_that_changed_is_a_conflict_and_nothing_happens(
     assert await snapshot(redis) == before
 
 
-async def test_two_at_once_one_wins(log: Log) -> None:
+async def test_two_at_once_one_wins(log: Log, shard: Shard) -> None:
     await log.commit(await write(log, fresh()))
     attempts = [await write(log, replace(fresh(), version=1, note=str(n)), facts=(told(),)) for n in range(8)]
     done = await asyncio.gather(*map(log.commit, attempts), return_exceptions=True)
     assert [type(each) for each in done if not isinstance(each, int)] == [Conflict] * 7
-    assert (await log.heads([RIDE]))[RIDE][1] == 1
+    assert (await head(shard, RIDE))[1] == 1
 
 
 async def test_the_same_key_again_gets_the_first_answer(redis: "Redis", log: Log) -> None:
@@ -175,22 +176,49 @@ async def test_numbers_are_gapless_per_room_and_the_text_is_ready_to_send(redis:
         event, payload = msgspec.json.decode(entry.text)
         assert (event, payload["room"], payload["seq"]) == (entry.event, entry.room, entry.seq)
         ((_, kept),) = await redis.xrange(keys.log(S, entry.room), f"{entry.seq}-0", f"{entry.seq}-0")
-        assert kept == {b"p": entry.text}
+        assert kept == {b"p": entry.text, b"m": b""}
     assert seen == {room: list(range(1, 21)) for room in rooms}
 
 
-async def test_another_epoch_starts_the_room_again(redis: "Redis", log: Log, shard: Shard) -> None:
+async def test_another_life_starts_the_room_again(redis: "Redis", log: Log, shard: Shard) -> None:
     for _ in range(3):
         await log.commit(await write(log, facts=(told(),), field="a:pat:k0", answer=b"kept"))
         await redis.hdel(keys.head(S, RIDE), "a:pat:k0")
-    first = shard.epoch
-    assert await log.heads([RIDE, "ride:new"]) == {RIDE: (first, 3), "ride:new": (first, 0)}
+    first, seq = await head(shard, RIDE)
+    assert seq == 3 and first.startswith(f"{shard.epoch}.")
     await redis.hset(keys.life(S), "run_id", "another")
     shard.life_changed = True
-    assert await log.heads([RIDE]) == {RIDE: (shard.epoch, 0)} and shard.epoch != first
     await log.commit(await write(log, facts=(told(),)))
-    assert await log.heads([RIDE]) == {RIDE: (shard.epoch, 1)}
+    second, seq = await head(shard, RIDE)
+    assert seq == 1 and second.startswith(f"{shard.epoch}.") and second != first
     assert [id_ for id_, _ in await redis.xrange(keys.log(S, RIDE))] == [b"1-0"]
+
+
+@pytest.mark.parametrize("announced_first", [True, False])
+async def test_a_room_that_expired_starts_again_under_another_name(
+    redis: "Redis", log: Log, shard: Shard, announced_first: bool
+) -> None:
+    """Seven quiet days: within one life the same number may not be given twice."""
+    await log.commit(await write(log, facts=(told(), told())))
+    first, _ = await head(shard, RIDE)
+    await redis.delete(keys.head(S, RIDE), keys.log(S, RIDE))
+    await redis.hset(keys.head(S, RIDE), "a:pat:k", "an answer is no head")
+    expired_ms = await log.now_ms()
+
+    async def later() -> bool:
+        return await log.now_ms() > expired_ms
+
+    await wait_until(later)
+    if announced_first:
+        announced = await head(shard, RIDE)
+        assert announced[0] != first and announced[1] == 0
+    await log.commit(await write(log, facts=(told(),)))
+    second, seq = await head(shard, RIDE)
+    assert seq == 1 and second != first and second.startswith(f"{shard.epoch}.")
+    if announced_first:
+        assert second == announced[0], "who was told 0 hears 1 next"
+    entries = (await log.tail.read("0-0", block_ms=1)).entries
+    assert [(entry.epoch, entry.seq) for entry in entries] == [(first, 1), (first, 2), (second, 1)]
 
 
 async def test_a_room_remembers_a_bounded_number_of_answers(redis: "Redis", log: Log) -> None:

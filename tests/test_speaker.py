@@ -41,6 +41,9 @@ class Kept:
     def tell_latest(self, key: str, text: str) -> None:
         self.told.append(text)
 
+    def laden(self) -> bool:
+        return False
+
     def close(self, why: str) -> None: ...
 
     def end(self, why: str) -> None: ...

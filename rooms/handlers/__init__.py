@@ -2,7 +2,7 @@
 
 A handler builds a command from the message and from who is asking, and returns what the ack says; whatever
 others must hear of it comes from the log. `who` are the roles that may call it, `rate` and `burst` its limit
-per client, `awaits` whether it is a coroutine.
+per client, `awaits` whether it is a coroutine, `holds` whether its answer is a snapshot, which facts must follow.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ class Handler(NamedTuple):
     burst: float
     awaits: bool
     run: Callable[[House, Session, Any], Any]
+    holds: bool = False
 
 
 HANDLERS: dict[str, Handler] = {
@@ -43,9 +44,10 @@ HANDLERS: dict[str, Handler] = {
     "ride_status_update": Handler(m.RideStatus, ANY, 5, 20, True, offers.ride_status),
     "package_status_update": Handler(m.PackageStatus, ANY, 5, 20, True, offers.package_status),
     "update_package_status": Handler(m.PackageStatus, ANY, 5, 20, True, offers.package_status),
-    "join_ride": Handler(m.RideRef, ANY, 2, 20, True, chat.join_ride),
+    "sync": Handler(m.Sync, ANY, 2, 20, True, chat.sync, holds=True),
+    "join_ride": Handler(m.RideRef, ANY, 2, 20, True, chat.join_ride, holds=True),
     "leave_ride": Handler(m.RideRef, ANY, 2, 20, False, chat.leave_ride),
-    "join_package": Handler(m.PackageRef, ANY, 2, 20, True, chat.join_package),
+    "join_package": Handler(m.PackageRef, ANY, 2, 20, True, chat.join_package, holds=True),
     "leave_package": Handler(m.PackageRef, ANY, 2, 20, False, chat.leave_package),
     "send_message": Handler(m.SendMessage, ANY, 5, 20, True, chat.send_message),
     "message_read": Handler(m.MessageRead, ANY, 5, 20, True, chat.message_read),

@@ -8,7 +8,7 @@ from dispatch import commands as c
 from dispatch.commands import Refusal
 from dispatch.wording import id_field, iso
 from rooms import messages as m
-from rooms import snapshot
+from rooms import resume, snapshot
 from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
 from rooms.session import Session, event_text
@@ -25,6 +25,10 @@ async def _join(house: House, session: Session, kind: str, job_id: str) -> Answe
             session.wire.tell_latest(snap["room"], event_text("driver_location", snap["position"]))
         _tell_presence(house, session, f"user_joined_{kind}", kind, job_id)
     return snap
+
+
+async def sync(house: House, session: Session, message: m.Sync) -> Answer:
+    return {"rooms": await resume.sync(house, session, message.rooms)}
 
 
 def _tell_presence(house: House, session: Session, event: str, kind: str, job_id: str) -> None:

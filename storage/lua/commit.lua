@@ -48,18 +48,15 @@ for _ = 1, arg() do
 end
 for _ = 1, arg() do
   local head, log, room, event, text, records, moves, ttl = nextkey(), nextkey(), arg(), arg(), arg(), arg(), arg(), arg()
-  local seq = 0
+  local seq, epoch = 0, alive[2]
   if event ~= '' then
-    -- a room of an earlier life starts again at 1: its old numbers may have been given twice
-    if redis.call('HGET', head, 'epoch') ~= alive[2] then
-      redis.call('HSET', head, 'epoch', alive[2], 'seq', 0); redis.call('DEL', log)
-    end
+    epoch = standing(head, log, epoch, now)
     seq = redis.call('HINCRBY', head, 'seq', 1)
-    text = text .. ',"room":"' .. room .. '","epoch":"' .. alive[2] .. '","seq":' .. seq .. '}]'
-    redis.call('XADD', log, 'MAXLEN', '~', cap, seq .. '-0', 'p', text)
+    text = text .. ',"room":"' .. room .. '","epoch":"' .. epoch .. '","seq":' .. seq .. '}]'
+    redis.call('XADD', log, 'MAXLEN', '~', cap, seq .. '-0', 'p', text, 'm', moves)
     for _, room_key in ipairs({ head, log }) do redis.call('PEXPIRE', room_key, ttl) end
   end
-  redis.call('XADD', facts, '*', 'r', room, 'n', alive[2], 's', seq, 'e', event, 'p', text, 'd', records, 'm', moves, 't', now, 'a', causer)
+  redis.call('XADD', facts, '*', 'r', room, 'n', epoch, 's', seq, 'e', event, 'p', text, 'd', records, 'm', moves, 't', now, 'a', causer)
 end
 if field ~= '' then
   local slot = ring .. redis.call('HINCRBY', home, ring, 1) % ring_max
