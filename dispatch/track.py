@@ -20,6 +20,7 @@ account one is followed, not both in turn.
 """
 
 import math
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -28,6 +29,7 @@ from dispatch.policy import Policy
 _AHEAD_MS: Final = 5_000  # a clock this far ahead is believed: nobody sets a phone to the second
 _CLOCK_AGREES_MS: Final = 2_000  # delays on a mobile network differ by about this much
 _CLOCK_APART_MS: Final = 1_000  # fixes of a flushed buffer arrive closer together than this
+_PAST_MS: Final = 86_400_000  # what was recorded while a phone was away is taken for a day
 _TELEPORTS: Final = 3  # so many in a row that agree are believed
 _NOISE_M: Final = 100.0  # at any speed: between tall houses consecutive fixes differ by this much
 _METRES_PER_DEGREE: Final = 111_195.0  # of latitude, on the sphere of dispatch/cells.py
@@ -145,6 +147,24 @@ class Track:
         self._far_lat_deg = lat_deg
         self._far_lng_deg = lng_deg
         return None if self._fars >= _TELEPORTS else Verdict.TELEPORT
+
+
+def judge_past(
+    fixes: Iterable[tuple[int, float, float, float | None]], *, now_ms: int, policy: Policy
+) -> list[Verdict]:
+    """Fixes that a phone recorded while it was away, as (ms, latitude, longitude, accuracy) in the order of
+    their times, at valid positions: each judged as it would have been then, by those before it. Their times are
+    believed as they read, up to `_PAST_MS` ago: so late nobody can tell a wrong clock from a long way."""
+    track, verdicts = Track(), []
+    for at_ms, lat_deg, lng_deg, accuracy_m in fixes:
+        if at_ms > now_ms + _AHEAD_MS:
+            verdict = Verdict.FUTURE
+        elif at_ms < now_ms - _PAST_MS:
+            verdict = Verdict.STALE
+        else:
+            verdict = track.judge(None, lat_deg, lng_deg, accuracy_m, now_ms=at_ms, policy=policy)
+        verdicts.append(verdict)
+    return verdicts
 
 
 def _apart_m(lat1_deg: float, lng1_deg: float, lat2_deg: float, lng2_deg: float) -> float:

@@ -11,14 +11,15 @@
 """
 
 import asyncio
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from dispatch.cells import distance_m
 from dispatch.track import Verdict
 from dispatch.wording import iso
 from rooms import metrics
-from rooms.leases import Leases, Live
-from rooms.messages import LocationUpdate
+from rooms.leases import Binding, Leases, Live
+from rooms.messages import LocationUpdate, PastFix
 from rooms.session import Session, event_text
 from rooms.speaker import Speaker
 from rooms.tick import Tick
@@ -55,10 +56,27 @@ class Fixes:
         self.leases.moved(live, latitude, longitude, fix.heading)
         self._keep(live, fix)
         if live.jobs and verdict is Verdict.KEPT and self._speaker.fresh():
-            self._tell(live, fix, now_ms)
+            self._tell(live, live.jobs, fix, live.ts_ms, now_ms)
         if live.stale:
             self.leases.ask_to_revive(live)
         return {"kept": True}
+
+    def tell_past(self, session: Session, fix: PastFix, ts_ms: int, job_ids: Collection[str]) -> None:
+        """The newest fix of a batch that has been kept. It moves its driver if it would have by itself; the watchers
+        of these jobs are told, unless they were told a newer one. Raises Refusal."""
+        live = self.leases.held_by(session)
+        now_ms = self.now_ms()
+        verdict = live.track.judge(
+            ts_ms, fix.latitude, fix.longitude, fix.accuracy, now_ms=now_ms, policy=live.policy
+        )
+        if verdict > Verdict.JITTER:
+            self.leases.heard(live)
+        else:
+            self.leases.moved(live, fix.latitude, fix.longitude, fix.heading)
+            if live.stale:
+                self.leases.ask_to_revive(live)
+        if ts_ms > live.told_ms and self._speaker.fresh():
+            self._tell(live, [job for job in live.jobs if job.job_id in job_ids], fix, ts_ms, now_ms)
 
     def _keep(self, live: Live, fix: LocationUpdate) -> None:
         """A row of history: one for each job he is on, or one of nobody's."""
@@ -80,18 +98,20 @@ class Fixes:
             )
             self.tick.fixes.append(row)
 
-    def _tell(self, live: Live, fix: LocationUpdate, now_ms: int) -> None:
-        policy = live.policy
-        for job in live.jobs:
-            away_m = distance_m(live.lat, live.lng, job.target.latitude, job.target.longitude)
+    def _tell(
+        self, live: Live, jobs: Iterable[Binding], fix: LocationUpdate | PastFix, ts_ms: int, now_ms: int
+    ) -> None:
+        policy, live.told_ms = live.policy, ts_ms
+        for job in jobs:
+            away_m = distance_m(fix.latitude, fix.longitude, job.target.latitude, job.target.longitude)
             payload = {
                 job.field: job.job_id,
-                "latitude": live.lat,
-                "longitude": live.lng,
+                "latitude": fix.latitude,
+                "longitude": fix.longitude,
                 "heading": fix.heading,
                 "speed": fix.speed,
-                "timestamp": iso(live.ts_ms),
-                "ageMs": max(0, now_ms - live.ts_ms),
+                "timestamp": iso(ts_ms),
+                "ageMs": max(0, now_ms - ts_ms),
                 "etaSeconds": round(away_m * policy.detour / policy.cruise_speed_mps),
             }
             text = event_text("driver_location", payload)

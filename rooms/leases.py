@@ -61,7 +61,7 @@ class Live:
         self.cell = 0
         self.lat = self.lng = 0.0
         self.heading: float | None = None
-        self.ts_ms = self.signed_ms = self.revived_ms = 0
+        self.ts_ms = self.signed_ms = self.revived_ms = self.told_ms = 0
         self.count = 0
 
 

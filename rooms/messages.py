@@ -98,6 +98,24 @@ class LocationUpdate(Message, frozen=True, kw_only=True):
     timestamp: Timestamp | None = None
 
 
+class PastFix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As in `location_update`, with its time; one that is out of range is refused alone."""
+
+    latitude: float
+    longitude: float
+    timestamp: Timestamp
+    heading: float | None = None
+    speed: float | None = None
+    accuracy: float | None = None
+
+
+class LocationBatch(Message, frozen=True, kw_only=True):
+    """Fixes of a time without a connection. `batchId` makes a repeat harmless."""
+
+    batch_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    fixes: Annotated[tuple[PastFix, ...], Meta(min_length=1, max_length=500)]
+
+
 class RequestRide(Reliable, frozen=True, kw_only=True):
     pickup: Point
     dropoff: Point

@@ -54,6 +54,7 @@ ACKS = (
     ("decline_offer, offer_seen", "offerId, outcome: declined; offerId, expiresInMs"),
     ("go_online", "state, generation, version, areaId, jobs: [ids], staleAfterS"),
     ("location_update", "kept, reason? (why it was not believed)"),
+    ("location_batch", "batchId, kept (how many), refused: {reason: how many}"),
     ("cancel_*, *_status_update", "rideId or packageId, status, state, version"),
     ("join_ride, join_package", "the job's fields, room, epoch, seq, job, position, members, timestamp"),
     (
@@ -193,7 +194,7 @@ def page() -> str:
         by_handler.setdefault(handler, []).append(name)
     for handler, names in by_handler.items():
         lines += _event(names, handler)
-    for kind in (messages.Point, messages.Recipient, messages.Proof):
+    for kind in (messages.Point, messages.Recipient, messages.Proof, messages.PastFix):
         lines += [f"### {kind.__name__}", "", *_fields(kind), ""]
     lines += ["## Acks", "", "| event | `{ok: true, …}` |", "|---|---|"]
     lines += [f"| `{event}` | `{said}` |" for event, said in ACKS]

@@ -22,9 +22,9 @@ async def stand(house: House, session: Session, asked: list[Asked]) -> list[Stan
     """Where rooms stand, in which the session holds back what it hears; None where it may not be after all.
     The caller has just seen that it may: nobody becomes a party between the two readings who was none at the
     first, so whoever is one at the second was it all the time. Raises Conflict or Unavailable."""
-    if house.registry.has(session):
-        for each in asked:
-            house.registry.enter(each.room, session)
+    here = house.registry.has(session)  # not over HTTP, nor when it has gone meanwhile
+    for each in asked if here else ():
+        house.registry.enter(each.room, session)
     standings = await house.roomlog.stand(asked)
     for number, (each, standing) in enumerate(zip(asked, standings, strict=True)):
         job = standing.job if standing else None
@@ -33,7 +33,8 @@ async def stand(house: House, session: Session, asked: list[Asked]) -> list[Stan
             session.forget(each.room)
             standings[number] = None
             continue
-        session.cover(each.room, standing.epoch, standing.seq)
+        if here:
+            session.cover(each.room, standing.epoch, standing.seq)
         house.registry.changed(each.room, standing.at_ms)
         if job is not None and job.ended_ms:
             house.registry.leave(each.room, session)  # the fact that ended it has closed its room

@@ -24,7 +24,7 @@ import redis.asyncio as aioredis
 from redis.exceptions import RedisError
 
 from storage import migrate, postgis
-from storage.drainstream import CursorMoved, FactsStream, FixesStream, Stream, Tally
+from storage.drainstream import CursorMoved, FactsStream, FixesStream, PastStream, Stream, Tally
 from storage.sink import SQL
 from storage.where import pool_for
 
@@ -68,6 +68,7 @@ class Stats:
 
     facts: Tally = field(default_factory=Tally)
     fixes: Tally = field(default_factory=Tally)
+    past: Tally = field(default_factory=Tally)
     routes: int = 0
     outages: int = 0
 
@@ -97,9 +98,11 @@ class Drain:
             settings.shard, redis, stats.facts, settings.drain_batch, settings.facts_max_age_s
         )
         fixes = FixesStream(settings.shard, redis, stats.fixes, settings.drain_batch)
+        past = PastStream(settings.shard, redis, stats.past, settings.drain_batch)
         works = [
             asyncio.create_task(self._keep_at(lambda conn: self._drain(facts, conn, stop), stop)),
             asyncio.create_task(self._keep_at(lambda conn: self._drain(fixes, conn, stop), stop)),
+            asyncio.create_task(self._keep_at(lambda conn: self._drain(past, conn, stop), stop)),
             asyncio.create_task(self._keep_at(lambda conn: self._draw_routes(conn, stop), stop)),
             asyncio.create_task(self._report(stop)),
         ]
@@ -172,13 +175,14 @@ class Drain:
 
     async def _report(self, stop: asyncio.Event) -> None:
         """A line in the log every REPORT_EVERY_S in which something was drained."""
-        before = (0, 0)
+        before = (0, 0, 0)
         while not stop.is_set():
             await _pause(stop, REPORT_EVERY_S)
-            facts, fixes = self._stats.facts, self._stats.fixes
-            if before != (facts.entries, fixes.entries):
-                before = (facts.entries, fixes.entries)
-                log.info("drain of %s: facts %s; fixes %s", self._settings.shard, facts, fixes)
+            facts, fixes, past = self._stats.facts, self._stats.fixes, self._stats.past
+            now = (facts.entries, fixes.entries, past.entries)
+            if before != now:
+                before = now
+                log.info("drain of %s: facts %s; fixes %s; past %s", self._settings.shard, facts, fixes, past)
 
 
 async def run_drain(settings: DrainSettings, stop: asyncio.Event | None = None) -> None:

@@ -54,7 +54,7 @@ class Read(NamedTuple):
 
 
 class Stream:
-    """What both streams have in common. `use` gives it a connection and forgets the cursor."""
+    """What the streams have in common. `use` gives it a connection and forgets the cursor."""
 
     name = ""
     key = ""
@@ -210,6 +210,16 @@ class FixesStream(Stream):
     async def _write(self, sink: Sink) -> None:
         await sink.write_fixes(self._fixes)
         await sink.refuse(self._refused)
+
+
+class PastStream(FixesStream):
+    """Batches of fixes; acked, so never shed."""
+
+    name = "past"
+
+    def __init__(self, shard: str, redis: Any, tally: Tally, batch: int) -> None:
+        super().__init__(shard, redis, tally, batch)
+        self.key = keys.past(shard)
 
 
 def _ms(stream_id: bytes) -> int:

@@ -19,6 +19,8 @@ from storage.shard import Shard
 # lat and lng in 1e-7 degrees (1 cm), fix time in ms, heading in degrees (65535: unknown)
 _POSITION = struct.Struct("<iiqH")
 NO_HEADING = 65_535
+BATCHES_MAX = 5_000  # that wait for the drain, 150 MB; live fixes are thinned then, these are not taken
+BATCH_TTL_MS = 86_400_000  # so long the same batch again gets its first answer
 INDEX_TTL_MS = 600_000  # a cell nobody writes to any more goes by itself
 
 
@@ -43,6 +45,18 @@ class Update(msgspec.Struct):
     position: bytes
     stale_ms: int
     carries: bool
+
+
+class Batch(msgspec.Struct):
+    """Fixes that were recorded while a phone was away; `generation` is the lease it has now, `content` a digest
+    of what was sent, `answer` what it is answered, the first time and every other."""
+
+    driver_id: str
+    id: str
+    generation: int
+    content: str
+    answer: bytes
+    fixes: list[tuple[Any, ...]]
 
 
 def pack(lat_deg: float, lng_deg: float, ts_ms: int, heading_deg: float | None) -> bytes:
@@ -95,6 +109,19 @@ class Fleet:
             args += event.args()
         wanted = [keys.tick(s, node), keys.spot(s), keys.due(s), keys.fixes(s), keys.nodes(s)]
         return Ticked(*await self._shard.ask(self._shard.tick_script(wanted, args)))
+
+    async def keep(self, batch: Batch, node: str) -> tuple[str, bytes]:
+        """Keeps a batch of fixes, once, and returns what became of it and the answer: `kept` or `again`, with
+        the first answer, `duplicate`, `superseded`, or `full` when too many wait for the drain. After
+        Unavailable a repeat finds out."""
+        s = self._shard.name
+        wanted = [keys.batch(s, batch.driver_id, batch.id), keys.driver(s, batch.driver_id), keys.past(s)]
+        packed = msgpack.packb(batch.fixes) if batch.fixes else b""
+        args = [batch.generation, batch.content, batch.answer, packed, BATCHES_MAX, BATCH_TTL_MS, node]
+        outcome, *first = await self._shard.kept(self._shard.batch_script, wanted, args)
+        if outcome == b"again":
+            await self._shard.settled()
+        return outcome.decode(), first[0] if first else batch.answer
 
     async def read(self, vehicle_class: str, cells: list[int]) -> list[Position]:
         """All entries of these cells, one call; the caller looks at their age."""

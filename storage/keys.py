@@ -1,6 +1,6 @@
 """Every Redis key of a shard, one line each; all share the shard's hash tag, so that one script may touch them.
 
-Permanent (never expire): life, due, wait, facts, fixes, spot, nodes. All others carry a TTL.
+Permanent (never expire): life, due, wait, facts, fixes, past, spot, nodes. All others carry a TTL.
 """
 
 from storage.records import JobId, OfferId, UserId
@@ -20,6 +20,10 @@ def facts(s: str) -> str:  # STREAM of all facts; nodes tail it, the drain reads
 
 def fixes(s: str) -> str:  # STREAM of ticks: all fixes of one node's tick, msgpack
     return f"{{{s}}}:fixes"
+
+
+def past(s: str) -> str:  # STREAM of batches of fixes, msgpack; acked, so never shed; the drain trims it
+    return f"{{{s}}}:past"
 
 
 def due(s: str) -> str:  # ZSET "job:<id>" or "driver:<id>" -> Redis ms at which somebody must look at it
@@ -52,6 +56,10 @@ def mail(s: str, node: str) -> str:  # STREAM of volatile events for members on 
 
 def pos(s: str, user: str) -> str:  # STRING packed last fix of a driver who carries a job
     return f"{{{s}}}:pos:{user}"
+
+
+def batch(s: str, user: str, batch_id: str) -> str:  # HASH content, answer: fixes that were kept already
+    return f"{{{s}}}:batch:{user}:{batch_id}"
 
 
 def index(s: str, vehicle_class: str, cell: int | str) -> str:  # HASH driver -> packed position

@@ -91,6 +91,7 @@ class Shard:
         self.room_script = Script(self.client, "epoch", "room")
         self.tick_script = Script(self._tick_client, "tick")
         self.look_script = Script(self.tail_client, "look")
+        self.batch_script = Script(self.client, "batch")
         self.near_script = Script(self.client, "near")
         self._life_script = Script(self.client, "life")
         self._settle_script = Script(self.client, "settle")

@@ -7,6 +7,7 @@ what he may see, and `admin` says what that is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -69,6 +70,13 @@ def _fixes(w: World) -> list[Payload]:
     return [{**w.spot.at(50.0), "rideId": w.ride}, {**w.spot.at(60.0), "packageId": w.package}]
 
 
+def _past(w: World) -> list[Payload]:
+    """His own batches, of a place that nobody may take for theirs."""
+    now_ms = int(time.time() * 1000)
+    fixes = [{**w.spot.at(50.0 + n), "timestamp": now_ms - 9_000 + 1_000 * n} for n in range(9)]
+    return [{"batchId": w.message, "fixes": fixes}]
+
+
 def _rides(w: World) -> list[Payload]:
     trip = w.spot.trip
     return [{"rideId": w.ride, **trip}, {"rideId": w.waiting_ride, **trip}, {"rideId": w.ride.upper(), **trip},
@@ -114,6 +122,7 @@ EVENTS: dict[str, Attack] = {
     "quote": attack(lambda w: [{"kind": "ride", **w.spot.trip}], "ok"),
     "go_online": attack(_online, "not_found"),
     "location_update": attack(_fixes, "ok superseded wrong_state"),
+    "location_batch": attack(_past, "ok superseded wrong_state"),
     "driver_location_update": attack(_fixes, "ok superseded wrong_state"),
     "request_ride": attack(_rides, "duplicate bad_request"),
     "request_package": attack(_parcels, "duplicate bad_request"),

@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+import msgpack
 from redis.asyncio import Redis
 
 from storage import keys
@@ -159,6 +160,21 @@ async def test_fixes_become_locations(database_url: str, redis_url: str, redis: 
         assert second[4:] == (None, None, None, None)
 
 
+async def test_fixes_of_the_past_are_drained_as_well(database_url: str, redis_url: str, redis: Redis) -> None:
+    """Batches that were acked: nobody sheds them, and one that comes twice is there once."""
+    await Feeder(redis).life("one")
+    driver, now_ms = new_id(), int(time.time() * 1000)
+    fixes = [(driver, now_ms - n, 1 << 62 | n, 37.7, -122.4, None, None, None, None) for n in range(500)]
+    async with running(drain_settings(database_url, redis_url)) as drain, looking(database_url) as kept:
+        for read in (1, 2):
+            await redis.xadd(keys.past(SHARD), {"b": msgpack.packb(fixes)})
+            await wait_until(lambda n=read: drain.stats()["past"]["entries"] == n)
+            await wait_until(lambda: _is(redis, keys.past(SHARD), 0))
+            query = "select count(*) from locations where driver_id = $1"
+            assert await kept.conn.fetchval(query, driver) == 500
+        assert await kept.conn.fetchval("select count(*) from dead_letters") == 0
+
+
 async def test_trims_only_what_is_drained(database_url: str, redis_url: str, redis: Redis) -> None:
     """Fixes go at once; facts stay for slow nodes, and go once they are old; what is not drained stays."""
     feeder = Feeder(redis)
@@ -239,7 +255,7 @@ async def test_lag_and_counters_are_in_postgres(database_url: str, redis_url: st
 async def test_no_life_is_waited_for(database_url: str, redis_url: str, redis: Redis) -> None:
     feeder = Feeder(redis)
     async with running(drain_settings(database_url, redis_url)) as drain, looking(database_url) as kept:
-        await wait_until(lambda: kept.conn.fetchval("select count(*) = 2 from drain_cursors"))
+        await wait_until(lambda: kept.conn.fetchval("select count(*) = 3 from drain_cursors"))
         await feeder.life("one")
         await feeder.say(a_job().room, "ride_status_update")
         await kept.exactly(feeder)

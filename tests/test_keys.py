@@ -27,10 +27,19 @@ def permanent() -> set[str]:
 
 def known() -> re.Pattern[str]:
     """Every key that storage/keys.py can make."""
-    one = [keys.life(S), keys.facts(S), keys.fixes(S), keys.due(S), keys.wait(S), keys.spot(S), keys.nodes(S)]
+    one = [
+        keys.life(S),
+        keys.facts(S),
+        keys.fixes(S),
+        keys.past(S),
+        keys.due(S),
+        keys.wait(S),
+        keys.spot(S),
+        keys.nodes(S),
+    ]
     of = [keys.tick, keys.pos, keys.driver, keys.job, keys.offer, keys.mine, keys.head, keys.log]
     of += [keys.at, keys.mail]
-    made = [*one, *(function(S, "*") for function in of), keys.index(S, "*", "*")]
+    made = [*one, *(function(S, "*") for function in of), keys.index(S, "*", "*"), keys.batch(S, "*", "*")]
     return re.compile("|".join(re.escape(key).replace(r"\*", ".+") for key in made))
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dispatch.cells import distance_m
 from dispatch.policy import Policy
-from dispatch.track import Track, Verdict
+from dispatch.track import Track, Verdict, judge_past
 from tests.support import shared_data
 
 POLICY = Policy(stale_fix_s=30.0, top_speed_mps=50.0, jitter_m=3.0, jitter_s=10.0, worst_accuracy_m=200.0)
@@ -232,3 +232,15 @@ def test_real_traces_of_two_cabs_under_one_id() -> None:
         assert set(verdicts) == {KEPT, JITTER, TELEPORT}
         assert 0.3 * len(fixes) < verdicts[TELEPORT] < 0.5 * len(fixes)
         assert impossible < 0.01 * len(fixes)
+
+
+def test_fixes_of_the_past_are_judged_as_they_would_have_been_then() -> None:
+    now_ms, day_ms = 1_800_000_000_000, 86_400_000
+    policy = Policy()
+    times = [now_ms - day_ms - 1, now_ms - day_ms, now_ms - 1_000, now_ms - 1_000, now_ms, now_ms + 5_000]
+    asked = [(ms, 50.0 + n * 1e-6, 36.0, None) for n, ms in enumerate([*times, now_ms + 5_001])]
+    names = [verdict.name for verdict in judge_past(asked, now_ms=now_ms, policy=policy)]
+    assert names == ["STALE", "KEPT", "KEPT", "LATE", "JITTER", "JITTER", "FUTURE"]
+    far = [(now_ms + ms, lat, 36.0, None) for ms, lat in ((0, 50.0), (10, 51.0), (20, 50.0), (30, 51.0))]
+    names = [verdict.name for verdict in judge_past(far, now_ms=now_ms, policy=policy)]
+    assert names == ["KEPT", "TELEPORT", "JITTER", "TELEPORT"]

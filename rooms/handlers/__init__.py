@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rooms import messages as m
 from rooms.gate import House
-from rooms.handlers import chat, demand, offers, supply
+from rooms.handlers import backlog, chat, demand, offers, supply
 from rooms.session import Session
 
 ANY = frozenset({"passenger", "driver", "courier", "admin"})
@@ -34,6 +34,7 @@ HANDLERS: dict[str, Handler] = {
     "go_offline": Handler(m.GoOffline, CARRIERS, 2, 10, True, supply.go_offline),
     "location_update": Handler(m.LocationUpdate, CARRIERS, 10, 40, False, supply.location_update),
     "driver_location_update": Handler(m.LocationUpdate, CARRIERS, 10, 40, False, supply.location_update),
+    "location_batch": Handler(m.LocationBatch, CARRIERS, 0.5, 16, True, backlog.location_batch),
     "request_ride": Handler(m.RequestRide, REQUESTERS, 2, 10, True, demand.request_ride),
     "request_package": Handler(m.RequestPackage, REQUESTERS, 2, 10, True, demand.request_package),
     "cancel_ride": Handler(m.CancelRide, ANY, 2, 10, True, demand.cancel_ride),

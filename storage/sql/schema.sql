@@ -252,7 +252,7 @@ table drain_cursors
   updated_at timestamp with time zone not null default now()
   constraint drain_cursors_last_id CHECK ((last_id ~ '^[0-9]+-[0-9]+$'::text))
   constraint drain_cursors_pkey PRIMARY KEY (shard, stream)
-  constraint drain_cursors_stream CHECK ((stream = ANY (ARRAY['facts'::text, 'fixes'::text])))
+  constraint drain_cursors_stream CHECK ((stream = ANY (ARRAY['facts'::text, 'fixes'::text, 'past'::text])))
 table drivers
   id uuid not null
   shard text not null
