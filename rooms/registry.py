@@ -77,6 +77,9 @@ class Registry:
         """What was said elsewhere up to this moment may be of somebody who is not on the job any more."""
         return self._since_ms.get(room, 0)
 
+    def count(self, room: str) -> int:
+        return len(self._rooms.get(room, ()))
+
     def of_user(self, user: str) -> Iterable[Session]:
         return tuple(self._users.get(user, ()))
 

@@ -16,6 +16,7 @@ from storage.roomlog import Asked, Standing
 from storage.shard import Unavailable
 
 JOBS_MAX = 50
+MEMBERS_MAX = 200  # sessions of a room on one node; only admins can be so many
 
 
 async def stand(house: House, session: Session, asked: list[Asked]) -> list[Standing | None]:
@@ -115,6 +116,8 @@ async def joining(house: House, session: Session, kind: str, job_id: str) -> dic
         if not jobs or jobs[0].kind != kind or not may_watch(session, jobs[0]):
             raise Refusal("not_found")
         room = jobs[0].room
+        if room not in session.rooms and house.registry.count(room) >= MEMBERS_MAX:
+            raise Refusal("rate_limited", "Too many watch this job.")
         (standing,) = await stand(house, session, [Asked(room, JobId(job_id))])
         if standing is None or standing.job is None:
             raise Refusal("not_found")
@@ -139,8 +142,8 @@ async def position_of(house: House, job: Job) -> dict[str, Any] | None:
     last = house.fixes.leases.last(job.driver_id)
     if last is None:
         found = await house.desk.fleet.last_position(job.driver_id)
-        if found is None:
-            return None
+        if found is None or found.ts_ms < job.assigned_ms:
+            return None  # what is kept may be of the trip before: nobody's business here
         last = (found.lat_deg, found.lng_deg, found.ts_ms, found.heading_deg)
     latitude, longitude, ts_ms, heading = last
     return {

@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from rooms import presence as presence_module
+from rooms import snapshot
 from storage import keys
 from storage import presence as leases_module
 from storage.mail import Relayed, Said
@@ -291,3 +292,37 @@ async def test_mail_of_before_the_start_is_not_read(redis: Redis, redis_url: str
         await redis.xadd(keys.mail(S, "n1"), {"b": old.replace(b"driver", b"dri2er")})
         await wait_until(lambda: wire.heard("dri2er_location"))
         assert not wire.heard("driver_location")
+
+
+async def test_nobody_is_shown_where_the_trip_before_was(redis: Redis, redis_url: str) -> None:
+    async with two(redis, redis_url) as (here, there):
+        driver, passenger, ride, wire = await riding(here, there)
+        end: Any = driver.wire
+        await fix(here, driver, 50)
+        await wait_until(lambda: wire.heard("driver_location"))
+        assert (await there.say(passenger, "cancel_ride", {"rideId": ride}))["ok"]
+        await wait_until(lambda: f"ride:{ride}" not in driver.rooms)
+        await fix(here, driver, 101)
+        other, watch = there.arrive("passenger")
+        second = (await there.say(other, "request_ride", {"pickup": HERE, "dropoff": THERE}))["rideId"]
+        await wait_until(lambda: end.heard("offer") == 2)
+        assert (await here.say(driver, "accept_offer", {"offerId": f"{second}.1"}))["ok"]
+        await wait_until(lambda: watch.heard("driver_assigned"))
+        assert (await there.say(other, "join_ride", {"rideId": second}))["position"] is None
+        await fix(here, driver, 102)
+        await wait_until(lambda: watch.heard("driver_location"))
+        assert (await there.say(other, "join_ride", {"rideId": second}))["position"]["latitude"] > 0.51
+
+
+async def test_a_job_has_a_bounded_number_of_watchers(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "MEMBERS_MAX", 4)
+    async with node(redis_url, "n1") as here:
+        driver, passenger, ride, _ = await riding(here, here)
+        assert (await here.say(here.arrive("admin")[0], "join_ride", {"rideId": ride}))["ok"]
+        assert (await here.say(here.arrive("admin")[0], "join_ride", {"rideId": ride}))["ok"]
+        answer = await here.say(here.arrive("admin")[0], "join_ride", {"rideId": ride})
+        assert answer["error"]["code"] == "rate_limited"
+        for party in (driver, passenger):
+            assert (await here.say(party, "join_ride", {"rideId": ride}))["ok"]
