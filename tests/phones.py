@@ -6,6 +6,7 @@ A `Phone` keeps all that it hears in order. `hears` waits for an event, `heard` 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -182,15 +183,16 @@ class Raw:
 
     async def frame(self, timeout_s: float = CALL_S) -> str | None:
         """The next frame that is no ping; None when the server has closed."""
-        while True:
-            message = await self.ws.receive(timeout_s)
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                return None
-            if message.data == "2":
-                await self.ws.send_str("3")
-                continue
-            self.frames.append(message.data)
-            return str(message.data)
+        async with asyncio.timeout(timeout_s):  # pings would keep it waiting for ever
+            while True:
+                message = await self.ws.receive()
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    return None
+                if message.data == "2":
+                    await self.ws.send_str("3")
+                    continue
+                self.frames.append(message.data)
+                return str(message.data)
 
     async def until(self, start: str) -> str | None:
         """The next frame that begins so; None when the server closes first."""

@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from storage.facts import Fact
-from storage.log import Log, Write
+from storage.log import Log
 from storage.records import Room
 from storage.shard import Shard
 from tests.follower import Follower
 from tests.phones import Phone, assigned_ride, phone
 from tests.stack import Person, RunningStack, Spot
+from tests.storekit import write
 
 SHARD = "main"
 
@@ -63,8 +64,7 @@ async def the_log(stack: RunningStack) -> AsyncIterator[Callable[..., Any]]:
                 Fact(room=Room(room), event="new_message", payload={"message": str(n), **payload})
                 for n in range(first, min(count, first + 50))
             )
-            now_ms = (await log.load([])).now_ms
-            await log.commit(Write(loaded_ms=now_ms, room=Room(room), by="system", facts=facts))
+            await log.commit(await write(log, room=room, facts=facts))
 
     try:
         yield say_many

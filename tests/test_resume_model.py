@@ -69,7 +69,7 @@ async def _say_something(ride: Ride, random: Random) -> None:
         Fact(room=Room(random.choice(rooms)), event="new_message", payload={"n": random.random()})
         for _ in range(random.choice((1, 1, 1, 2, 9)))
     )
-    write = Write(loaded_ms=loaded.now_ms, room=Room(ride.room), by="system", facts=facts)
+    write = Write(life=loaded.life, loaded_ms=loaded.now_ms, room=Room(ride.room), by="system", facts=facts)
     await random.choice((ride.one, ride.two)).log.commit(write)
 
 
