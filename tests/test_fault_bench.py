@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from loadtest.faults.report import MUST_BE_ZERO
 from rooms.identity import Ring
 from server.devstack.find import find_or_install
 from tests.support import CHECKOUT
@@ -39,8 +40,11 @@ async def test_a_short_run_loses_nothing(database_url: str, tmp_path: Path) -> N
         if bench.returncode is None:
             bench.terminate()
             await bench.wait()
-    assert bench.returncode == 0, errors.decode()
+    assert bench.returncode in (0, 1), errors.decode()
     line = json.loads(said)
+    assert not any(line[name] for name in MUST_BE_ZERO), errors.decode()
+    # one late answer of some hundred is more than the bench allows among its tens of thousands
+    assert line["acked_share_outside_windows"] >= 0.99, errors.decode()
     assert list(line)[:12] == [
         *("seed", "faults", "acked", "assignments", "lost", "duplicated", "out_of_order", "foreign"),
         *("double_assignments", "lost_in_window", "worst_recovery_s", "acked_share_outside_windows"),

@@ -28,13 +28,16 @@ FULL_BYTES = 1_000_000
 TORN = b"*3\r\n$3\r\nSET\r\n$4\r\ntorn\r\n$9\r\nhal"
 LOCKED = ("rides", "chat_messages", "drain_cursors", "sessions")
 #: Rows of one in four chat lines are refused, as a constraint of a later schema might.
-REFUSE_ROWS = """
+REFUSE_FUNCTION = """
   create or replace function fault_refuses() returns trigger language plpgsql as $$
-  begin raise exception 'a fault refuses this row' using errcode = '23514'; end $$;
+  begin raise exception 'a fault refuses this row' using errcode = '23514'; end $$"""
+REFUSE_ROWS = """
   create or replace trigger fault_refuses before insert on chat_messages for each row
   when (new.id::text ~ '[0-3]$') execute function fault_refuses()"""
 TAKE_ROWS = "drop trigger if exists fault_refuses on chat_messages"
 OTHERS = "datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+
+POSTGRES_GONE = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 Harm = Callable[[Cluster, Fault, Broken], Awaitable[None]]
 
@@ -45,7 +48,7 @@ async def inflict(cluster: Cluster, fault: Fault, history: History) -> None:
     history.faults.append(broken)
     try:
         await HARMS[fault.kind](cluster, fault, broken)
-    except (TimeoutError, OSError, asyncpg.PostgresError, aioredis.RedisError) as error:
+    except (*POSTGRES_GONE, aioredis.RedisError) as error:
         broken.note = f"not repaired: {type(error).__name__} {error}"
     finally:
         broken.ended_s = time.time()
@@ -221,11 +224,16 @@ async def _postgres_crashed(cluster: Cluster, fault: Fault, broken: Broken) -> N
         return
     with suppress(ProcessLookupError):
         os.kill(rows[fault.victim % len(rows)][0], signal.SIGKILL)
+    await asyncio.sleep(fault.hold_s)
+    await _sql_at_last(cluster, "select 1")
+
+
+async def _sql_at_last(cluster: Cluster, statement: str) -> None:
+    """As soon as PostgreSQL takes it: another fault may have it just now. Raises TimeoutError."""
     async with asyncio.timeout(READY_S):
-        await asyncio.sleep(fault.hold_s)
         while True:
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError):
-                await cluster.sql("select 1")
+            with suppress(*POSTGRES_GONE):
+                await cluster.sql(statement)
                 return
             await asyncio.sleep(POLL_S)
 
@@ -253,23 +261,23 @@ async def _postgres_slow(cluster: Cluster, fault: Fault, broken: Broken) -> None
 
 async def _postgres_locked(cluster: Cluster, fault: Fault, broken: Broken) -> None:
     broken.victim = LOCKED[fault.victim % len(LOCKED)]
-    connection = await asyncpg.connect(cluster.place.database_url, timeout=10, command_timeout=30)
-    try:
-        async with connection.transaction():
-            await connection.execute(f"lock table {broken.victim} in access exclusive mode")
-            await asyncio.sleep(fault.hold_s)
-    finally:
-        await connection.close(timeout=5)
+    with suppress(*POSTGRES_GONE):  # a lock that another fault ends early is ended
+        connection = await asyncpg.connect(cluster.place.database_url, timeout=10, command_timeout=30)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"lock table {broken.victim} in access exclusive mode")
+                await asyncio.sleep(fault.hold_s)
+        finally:
+            await connection.close(timeout=5)
 
 
 async def _postgres_refuses_rows(cluster: Cluster, fault: Fault, broken: Broken) -> None:
-    connection = await asyncpg.connect(cluster.place.database_url, timeout=10, command_timeout=30)
     try:
-        await connection.execute(REFUSE_ROWS)
+        await _sql_at_last(cluster, REFUSE_FUNCTION)
+        await _sql_at_last(cluster, REFUSE_ROWS)
         await asyncio.sleep(fault.hold_s)
     finally:
-        await connection.execute(TAKE_ROWS)
-        await connection.close(timeout=5)
+        await _sql_at_last(cluster, TAKE_ROWS)
 
 
 # -- links
