@@ -135,6 +135,8 @@ class Customer(Person):
         if self.job is None or found is None or found[1] != self.job.id:
             return
         self.job.state = str(payload.get("state", self.job.state))
+        if isinstance(code := payload.get("code"), str):
+            self._code = code  # it was told while this phone was away
         if self.job.state in TERMINAL_STATES:
             self._over.set()
         self._pass_code_on()
