@@ -85,7 +85,7 @@ class Speaker:
     async def _step(self, at: Position) -> Position:
         """Hears what comes next; where that leaves us."""
         now_s = time.monotonic()
-        if now_s - self._looked_s < LOOK_S:
+        if now_s - self._looked_s < LOOK_S and at.life == self._tail.life:
             heard = await self._tail.read(at.id, at.mail, BATCH)
             number = at.number + len(heard.entries)
         else:

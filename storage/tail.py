@@ -51,6 +51,11 @@ class Tail:
         self._key = keys.facts(shard.name)
         self._mail = keys.mail(shard.name, node) if node else ""
 
+    @property
+    def life(self) -> str:
+        """The life that the node's newest connection found."""
+        return self._shard.token
+
     async def newest(self) -> Position:
         """The log's end as it is now; mail from before is nobody's news."""
         shard = self._shard
