@@ -157,12 +157,14 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
 
 
 def _drain(_: argparse.Namespace, settings: Settings) -> None:
+    import uvloop
+
     from storage.drain import run_drain
 
     database_url(settings)
     redis_url(settings)
     _logs(settings)
-    asyncio.run(run_drain(settings))
+    uvloop.run(run_drain(settings))
 
 
 def _migrate(arguments: argparse.Namespace, settings: Settings) -> None:

@@ -23,7 +23,7 @@ from server.settings import Settings
 from storage.accounts import SQL
 from storage.areas import AreaRow, put_area
 from storage.enrol import Newcomer, enrol
-from storage.fixrows import Packer, days_of
+from storage.fixrows import Packed, Packer, dates_of
 from storage.passwords import hash_now
 from storage.projection import merge, project
 from storage.sink import SQL as DRAIN_SQL
@@ -121,12 +121,13 @@ async def _write(conn: Any, shard: str, past: Past) -> None:
     facts = Sink(conn, shard, "facts", LIFE)
     await facts.write_rows(merge(rows))
     tick = (b"0-1", {b"b": msgpack.packb(past.fixes)})
-    fixes, unfit = Packer().pack([tick], int(time.time() * 1000))
-    days = days_of(fixes)
+    packed = Packed([], [], set())
+    Packer().pack([tick], int(time.time() * 1000), packed)
+    days = dates_of(packed.days)
     await conn.execute(DRAIN_SQL["partitions"], days[0], days[-1])
     track = Sink(conn, shard, "fixes", LIFE)
-    await track.write_fixes(fixes)
-    if facts.refused or track.refused or unfit:
+    await track.write_fixes(packed.fixes)
+    if facts.refused or track.refused or packed.refused:
         raise Stop("The database refused a part of the demo history. This is a fault of the seed.")
 
 

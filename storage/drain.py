@@ -24,7 +24,9 @@ import redis.asyncio as aioredis
 from redis.exceptions import RedisError
 
 from storage import migrate, postgis
-from storage.drainstream import CursorMoved, FactsStream, FixesStream, PastStream, Stream, Tally
+from storage.drainfacts import FactsStream
+from storage.drainfixes import FixesStream, PastStream
+from storage.drainstream import CursorMoved, Stream, Tally
 from storage.sink import SQL
 from storage.where import pool_for
 

@@ -1,26 +1,27 @@
 """One stream and its cursor: the round of the drain, from reading to trimming.
 
-A round reads entries between two looks at the shard's life, moves the cursor and writes the rows in one
-transaction, and trims behind it. Every await in it may be the last thing this process does; see
+A round takes entries between two looks at the shard's life, moves the cursor and writes the rows in one
+transaction, and trims behind it. While PostgreSQL writes, the next entries are taken already; they are
+forgotten with the session if the commit fails. Every await here may be the last thing this process does; see
 docs/failures-drain.md.
 """
 
+import asyncio
+import logging
 import time
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from storage import keys
-from storage.fixrows import Fix, Packer, days_of
-from storage.owners import jobs_of, owners_of
-from storage.projection import Refused, Row, merge, project
 from storage.sink import SQL, Sink
+
+log = logging.getLogger("dispatch.drain")
 
 LUA_TRIM = (Path(__file__).parent / "lua" / "trim.lua").read_text()
 START = "0-0"
+UNKNOWN = -1
 HEARTBEAT_S = 1.0
-FIXES_A_BATCH = 20_000
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -30,8 +31,11 @@ class CursorMoved(Exception):
 
 
 class Cursor(NamedTuple):
+    """How far a stream has been drained. `number`: how many fixes had ever been put on it up to there."""
+
     life: str
     last_id: str
+    number: int
 
 
 @dataclass
@@ -39,18 +43,40 @@ class Tally:
     entries: int = 0
     rows: int = 0
     refused: int = 0
+    thinned: int = 0
     lag_ms: int = 0
 
     def __str__(self) -> str:
-        return f"{self.entries} entries, {self.rows} rows, {self.refused} refused, lag {self.lag_ms} ms"
+        said = f"{self.entries} entries, {self.rows} rows, {self.refused} refused, lag {self.lag_ms} ms"
+        return f"{said}, {self.thinned} thinned" if self.thinned else said
 
 
 class Read(NamedTuple):
-    """Entries after the cursor, and the life and the time of the Redis they were read from."""
+    """Entries after the cursor, and the life and the time of the Redis they were read from. `fixed`: how many
+    fixes had ever been put on its stream; `more`: whether there are probably more entries."""
 
     life: str
     now_ms: int
+    fixed: int
     entries: Entries
+    more: bool
+
+
+class Progress(NamedTuple):
+    """What a moved cursor says beside its place; `entries` and `thinned` are added to what it said before."""
+
+    reached_ms: int = 0
+    lag_ms: int = 0
+    entries: int = 0
+    thinned: int = 0
+
+
+class Batch(NamedTuple):
+    """A reading, and what its entries come to; `began_s` is this process' clock before it."""
+
+    read: Read
+    content: Any
+    began_s: float
 
 
 class Stream:
@@ -71,66 +97,97 @@ class Stream:
     def use(self, conn: Any) -> None:
         self._conn = conn
         self._cursor: Cursor | None = None
+        self._ahead: Batch | None = None
 
     async def round(self) -> bool:
         """One batch. Whether there is probably more."""
         cursor = self._cursor = self._cursor or await self._read_cursor()
-        read = await self._read(cursor)
+        batch, self._ahead = self._ahead or await self._take(cursor), None
+        read = batch.read
         if not read.life:
             return False  # nobody has committed anything in this Redis yet
         if read.life != cursor.life:
-            await self._move(cursor, Cursor(read.life, START), 0, 0, 0)
+            # one that has put less than we have seen counts anew; what it thinned before this look, nobody knows
+            number = cursor.number if read.fixed >= cursor.number else UNKNOWN
+            await self._move(cursor, Cursor(read.life, START, number), Progress())
             return True
-        more = len(read.entries) >= self._count
         if read.entries:
-            await self._carry(cursor, read, more)
+            await self._carry(cursor, batch)
         elif time.monotonic() - self._heard_s > HEARTBEAT_S:
-            await self._move(cursor, cursor, read.now_ms, 0, 0)
+            await self._move(cursor, cursor, Progress(read.now_ms))
             self._tally.lag_ms = 0
             await self._trim(cursor, read.now_ms)
-        return more
+        return read.more
 
     async def _read_cursor(self) -> Cursor:
         where = (self._shard, self.name)
         await self._conn.execute(SQL["cursor_make"], *where)
         return Cursor(*await self._conn.fetchrow(SQL["cursor_read"], *where))
 
+    async def _take(self, cursor: Cursor) -> Batch:
+        began_s = time.monotonic()
+        read = await self._read(cursor)
+        return Batch(read, await self._prepare(read), began_s)
+
     async def _read(self, cursor: Cursor) -> Read:
         # no MULTI: a full Redis refuses even to queue a reading, and only the drain makes room again
         pipe = self._redis.pipeline(transaction=False)
         pipe.hget(keys.life(self._shard), "token")
         pipe.time()
+        pipe.get(keys.fixed(self._shard))
         pipe.xread({self.key: cursor.last_id}, count=self._count)
         pipe.hget(keys.life(self._shard), "token")
-        token, (seconds, micros), streams, still = await pipe.execute()
+        token, (seconds, micros), fixed, streams, still = await pipe.execute()
         if token != still:
             raise CursorMoved
         entries: Entries = streams[0][1] if streams else []
-        return Read((token or b"").decode(), seconds * 1000 + micros // 1000, entries)
+        now_ms = seconds * 1000 + micros // 1000
+        return Read((token or b"").decode(), now_ms, int(fixed or 0), entries, len(entries) >= self._count)
 
-    async def _carry(self, cursor: Cursor, read: Read, more: bool) -> None:
-        began_s = time.monotonic()
-        first_ms, last_id = _ms(read.entries[0][0]), read.entries[-1][0].decode()
-        await self._prepare(read)
-        lag_ms = read.now_ms - first_ms + int((time.monotonic() - began_s) * 1000)
-        reached_ms = _ms(read.entries[-1][0]) if more else read.now_ms
+    async def _carry(self, cursor: Cursor, batch: Batch) -> None:
+        """Commits the batch; meanwhile the next one is taken, if there is one."""
+        read = batch.read
+        number, thinned = self._missed(cursor.number, batch)
+        moved = Cursor(cursor.life, read.entries[-1][0].decode(), number)
+        await self._make_room(batch)
+        ahead = [self._take(moved)] if read.more else []
+        sink, *taken = await asyncio.gather(
+            self._commit(cursor, moved, batch, thinned), *ahead, return_exceptions=True
+        )
+        if isinstance(sink, BaseException):
+            raise sink
+        self._count_in(sink, read, thinned)
+        await self._trim(moved, read.now_ms)
+        for next_one in taken:
+            if isinstance(next_one, BaseException):
+                raise next_one
+            self._ahead = next_one
+
+    async def _commit(self, cursor: Cursor, moved: Cursor, batch: Batch, thinned: int) -> Sink:
+        read = batch.read
+        waited = int((time.monotonic() - batch.began_s) * 1000)
+        self._tally.lag_ms = lag_ms = max(0, read.now_ms - ms_of(read.entries[0][0]) + waited)
+        reached_ms = ms_of(read.entries[-1][0]) if read.more else read.now_ms
         async with self._conn.transaction():
-            moved = Cursor(cursor.life, last_id)
-            await self._move(cursor, moved, reached_ms, max(0, lag_ms), len(read.entries))
+            await self._move(cursor, moved, Progress(reached_ms, lag_ms, len(read.entries), thinned))
             sink = Sink(self._conn, self._shard, self.name, cursor.life)
-            await self._write(sink)
+            await self._write(sink, batch)
             await self._conn.execute(SQL["cursor_count"], self._shard, self.name, sink.rows, sink.refused)
+        return sink
+
+    def _count_in(self, sink: Sink, read: Read, thinned: int) -> None:
         self._tally.entries += len(read.entries)
         self._tally.rows += sink.rows
         self._tally.refused += sink.refused
-        self._tally.lag_ms = max(0, lag_ms)
-        await self._trim(moved, read.now_ms)
+        self._tally.thinned += thinned
+        if thinned:
+            text = "%s of %s: %d were thinned before they could be drained"
+            log.warning(text, self.name, self._shard, thinned)
 
-    async def _move(self, seen: Cursor, to: Cursor, reached_ms: int, lag_ms: int, entries: int) -> None:
+    async def _move(self, seen: Cursor, to: Cursor, progress: Progress) -> None:
         """Compare-and-set. Raises CursorMoved."""
-        moved = await self._conn.fetchval(
-            SQL["cursor_move"], self._shard, self.name, *seen, *to, reached_ms, lag_ms, entries
-        )
+        where = (self._shard, self.name, seen.life, seen.last_id)
+        moved = await self._conn.fetchval(SQL["cursor_move"], *where, *to, *progress)
         if not moved:
             raise CursorMoved
         self._cursor = to  # if the transaction fails, so does the session that holds this
@@ -146,81 +203,21 @@ class Stream:
         ms, _, n = cursor.last_id.partition("-")
         return f"{ms}-{int(n) + 1}"
 
-    async def _prepare(self, read: Read) -> None:
-        """Turns entries into rows, and makes what the transaction must find."""
+    def _missed(self, number: int, batch: Batch) -> tuple[int, int]:
+        """The number that the batch ends at, and how many between `number` and there are on no stream."""
+        return number, 0
+
+    async def _prepare(self, read: Read) -> Any:
+        """What the entries come to. The connection is not to be used: it may be writing."""
         raise NotImplementedError
 
-    async def _write(self, sink: Sink) -> None:
+    async def _make_room(self, batch: Batch) -> None:
+        """Makes what the transaction must find."""
+
+    async def _write(self, sink: Sink, batch: Batch) -> None:
         raise NotImplementedError
 
 
-class FactsStream(Stream):
-    name = "facts"
-
-    def __init__(self, shard: str, redis: Any, tally: Tally, batch: int, max_age_s: int) -> None:
-        super().__init__(shard, redis, tally, batch)
-        self.key = keys.facts(shard)
-        self._max_age_ms = max_age_s * 1000
-        self._rows: list[Row] = []
-        self._refused: list[Refused] = []
-
-    async def _prepare(self, read: Read) -> None:
-        self._rows, self._refused = [], []
-        for stream_id, fields in read.entries:
-            good, bad = project(stream_id, fields, self._shard, read.life)
-            self._rows += good
-            self._refused += bad
-
-    async def _write(self, sink: Sink) -> None:
-        # asked behind the cursor's lock, so that what the batch before wrote is seen
-        owners = owners_of(await self._conn.fetch(SQL["owners"], jobs_of(self._rows)))
-        rows, foreign = owners.sort(self._rows)
-        await sink.write_rows(merge(rows))
-        await sink.refuse([*self._refused, *foreign])
-
-    def _keep_from(self, cursor: Cursor, now_ms: int) -> str:
-        """Drained facts stay for nodes that are slow to read them."""
-        old_enough_ms = now_ms - self._max_age_ms
-        drained = super()._keep_from(cursor, now_ms)
-        return drained if _ms(drained.encode()) < old_enough_ms else f"{old_enough_ms}-0"
-
-
-class FixesStream(Stream):
-    name = "fixes"
-
-    def __init__(self, shard: str, redis: Any, tally: Tally, batch: int) -> None:
-        super().__init__(shard, redis, tally, batch)
-        self.key = keys.fixes(shard)
-        self._packer = Packer()
-        self._days: set[date] = set()
-        self._fixes: list[Fix] = []
-        self._refused: list[Refused] = []
-        self._count = min(batch, 100)
-
-    async def _prepare(self, read: Read) -> None:
-        self._fixes, self._refused = self._packer.pack(read.entries, read.now_ms)
-        for day in days_of(self._fixes):
-            if day not in self._days:
-                await self._conn.fetchval(SQL["partitions"], day, day)
-                self._days.add(day)
-        # a tick holds from one to thousands of fixes: read as many ticks as make a batch of rows
-        per_entry = max(1, len(self._fixes) // len(read.entries))
-        self._count = max(1, min(self._batch, FIXES_A_BATCH // per_entry))
-
-    async def _write(self, sink: Sink) -> None:
-        await sink.write_fixes(self._fixes)
-        await sink.refuse(self._refused)
-
-
-class PastStream(FixesStream):
-    """Batches of fixes; acked, so never shed."""
-
-    name = "past"
-
-    def __init__(self, shard: str, redis: Any, tally: Tally, batch: int) -> None:
-        super().__init__(shard, redis, tally, batch)
-        self.key = keys.past(shard)
-
-
-def _ms(stream_id: bytes) -> int:
+def ms_of(stream_id: bytes) -> int:
+    """The moment in a stream id."""
     return int(stream_id.partition(b"-")[0])

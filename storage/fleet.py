@@ -100,14 +100,15 @@ class Fleet:
         sends it again unchanged."""
         s = self._shard.name
         packed = msgpack.packb(fixes) if fixes else b""
-        args: list[Any] = [f"{{{s}}}:", node, boot, tick, packed, self._fixes_max, INDEX_TTL_MS]
-        args += [MAIL_MAX, MAIL_TTL_MS, len(updates)]
+        args: list[Any] = [f"{{{s}}}:", node, boot, tick, packed, len(fixes), self._fixes_max]
+        args += [INDEX_TTL_MS, MAIL_MAX, MAIL_TTL_MS, len(updates)]
         for u in updates:
             args += (u.driver_id, u.flag, u.generation, u.version, u.cell, u.classes or "-", u.position)
             args += (u.stale_ms or "", "1" if u.carries else "")
         for event in relayed:
             args += event.args()
-        wanted = [keys.tick(s, node), keys.spot(s), keys.due(s), keys.fixes(s), keys.nodes(s)]
+        wanted = [keys.tick(s, node), keys.spot(s), keys.due(s), keys.fixes(s)]
+        wanted += [keys.fixed(s), keys.nodes(s)]
         return Ticked(*await self._shard.ask(self._shard.tick_script(wanted, args)))
 
     async def keep(self, batch: Batch, node: str) -> tuple[str, bytes]:

@@ -1,6 +1,6 @@
 """Every Redis key of a shard, one line each; all share the shard's hash tag, so that one script may touch them.
 
-Permanent (never expire): life, due, wait, facts, fixes, past, spot, nodes. All others carry a TTL.
+Permanent (never expire): life, due, wait, facts, fixes, fixed, past, spot, nodes. All others carry a TTL.
 """
 
 from storage.records import JobId, OfferId, UserId
@@ -20,6 +20,10 @@ def facts(s: str) -> str:  # STREAM of all facts; nodes tail it, the drain reads
 
 def fixes(s: str) -> str:  # STREAM of ticks: all fixes of one node's tick, msgpack
     return f"{{{s}}}:fixes"
+
+
+def fixed(s: str) -> str:  # STRING how many fixes were ever put on that stream
+    return f"{{{s}}}:fixed"
 
 
 def past(s: str) -> str:  # STREAM of batches of fixes, msgpack; acked, so never shed; the drain trims it

@@ -40,8 +40,9 @@ class Sink:
         for table in TABLES:
             statement = SQL[table]
 
-            async def put(rows: list[Row], statement: str = statement) -> None:
+            async def put(rows: list[Row], statement: str = statement) -> int:
                 await self._conn.execute(statement, [row.values for row in rows])
+                return len(rows)
 
             await self._write(tables.get(table, []), put)
 
@@ -75,20 +76,22 @@ class Sink:
         source = io.BytesIO(copy_bytes(fixes))
         await self._conn.copy_to_table(table, source=source, columns=COLUMNS, format="binary")
 
-    async def _insert_new(self, fixes: list[Fix]) -> None:
+    async def _insert_new(self, fixes: list[Fix]) -> int:
         await self._conn.execute(SQL["fixes_staging"])
         await self._copy("fixes_staging", fixes)
-        await self._conn.execute(SQL["fixes_from_staging"])
+        tag = await self._conn.execute(SQL["fixes_from_staging"])
+        return int(tag.split()[-1])
 
-    async def _write(self, rows: list[T], put: Callable[[list[T]], Awaitable[None]]) -> None:
-        """Puts all rows, each try in a savepoint, halving what is refused: about 2 log2(n) tries a bad row."""
+    async def _write(self, rows: list[T], put: Callable[[list[T]], Awaitable[int]]) -> None:
+        """Puts all rows, each try in a savepoint, halving what is refused: about 2 log2(n) tries a bad row. `put`
+        answers how many it wrote."""
         parts = [rows] if rows else []
         while parts:
             part = parts.pop()
             try:
                 async with self._conn.transaction():
-                    await put(part)
-                self.rows += len(part)
+                    written = await put(part)
+                self.rows += written
             except asyncpg.PostgresError as error:
                 if not is_rows_fault(error):
                     raise
@@ -103,9 +106,12 @@ class Sink:
 
 
 def _letter(row: Row | Fix, error: asyncpg.PostgresError) -> Refused:
-    target, content = (row.table, row.values) if isinstance(row, Row) else ("locations", describe(row))
+    if isinstance(row, Row):
+        entry_id, item, target, content = row.entry_id, row.item, row.table, row.values
+    else:
+        entry_id, item, target, content = row[0], row[1], "locations", describe(row)
     # the error's detail would quote the row, and with it what people said
-    return Refused(row.entry_id, row.item, target, error.sqlstate or "", str(error.args[0]), shown(content))
+    return Refused(entry_id, item, target, error.sqlstate or "", str(error.args[0]), shown(content))
 
 
 def _storable(text: str) -> str:

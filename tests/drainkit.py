@@ -125,12 +125,12 @@ class Feeder:
             fix |= changed
             tick.append([driver, start_ms + i * 100, self._fix_seq, *fix.values(), job])
             self.fixed.add((driver, self._fix_seq))
-        await self.raw_fixes(msgpack.packb(tick))
+        await self.raw_fixes(msgpack.packb(tick), count)
 
-    async def raw_fixes(self, packed: bytes) -> None:
-        await self._redis.xadd(
-            keys.fixes(SHARD), {"node": "n1", "boot": "b1", "tick": self._fix_seq, "b": packed}
-        )
+    async def raw_fixes(self, packed: bytes, count: int = 1) -> None:
+        number = await self._redis.incrby(keys.fixed(SHARD), count)
+        entry = {"node": "n1", "boot": "b1", "tick": self._fix_seq, "count": count, "number": number}
+        await self._redis.xadd(keys.fixes(SHARD), {**entry, "b": packed})
 
 
 async def feed(feeder: Feeder, count: int = 20) -> None:

@@ -244,6 +244,7 @@ async def test_lag_and_counters_are_in_postgres(database_url: str, redis_url: st
             "entries": 1,
             "rows": 3,
             "refused": 0,
+            "thinned": 0,
             "lag_ms": drain.stats()["fixes"]["lag_ms"],
         }
         # the heartbeat says that an idle drain lives, and how far history is certain

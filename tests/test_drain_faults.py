@@ -18,7 +18,9 @@ from redis.exceptions import OutOfMemoryError
 
 from storage import keys, postgis
 from storage.drain import run_drain
-from storage.drainstream import Cursor, CursorMoved, FactsStream, FixesStream, Stream, Tally
+from storage.drainfacts import FactsStream
+from storage.drainfixes import FixesStream
+from storage.drainstream import Cursor, CursorMoved, Stream, Tally
 from storage.migrate import StaleSchema
 from tests.drainkit import SHARD, Feeder, a_driver, a_job, an_offer, drain_settings, feed, looking, running
 from tests.support import fresh_database, fresh_redis, run_sql, server_database_url, wait_until

@@ -31,6 +31,7 @@ def known() -> re.Pattern[str]:
         keys.life(S),
         keys.facts(S),
         keys.fixes(S),
+        keys.fixed(S),
         keys.past(S),
         keys.due(S),
         keys.wait(S),

@@ -250,6 +250,8 @@ table drain_cursors
   rows bigint not null default 0
   refused bigint not null default 0
   updated_at timestamp with time zone not null default now()
+  number bigint not null default 0
+  thinned bigint not null default 0
   constraint drain_cursors_last_id CHECK ((last_id ~ '^[0-9]+-[0-9]+$'::text))
   constraint drain_cursors_pkey PRIMARY KEY (shard, stream)
   constraint drain_cursors_stream CHECK ((stream = ANY (ARRAY['facts'::text, 'fixes'::text, 'past'::text])))
@@ -624,6 +626,7 @@ view drain_lag as
     c.entries,
     c.rows,
     c.refused,
+    c.thinned,
     (EXTRACT(epoch FROM (clock_timestamp() - c.updated_at)))::double precision AS silent_s
    FROM drain_cursors c;
 view job_events as
