@@ -7,6 +7,7 @@ to be told goes along, the latest of each; where there are no other nodes it cos
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from typing import Any
@@ -15,6 +16,8 @@ from rooms import metrics
 from storage.fleet import Fleet, Update
 from storage.mail import Relayed
 from storage.shard import Unavailable
+
+logger = logging.getLogger(__name__)
 
 FIXES_WAITING_MAX = 50_000
 RELAYED_MAX = 20_000
@@ -77,7 +80,7 @@ class Tick:
         updates, self.updates = list(self.updates.values()), {}
         fixes, self.fixes = self.fixes, []
         relayed, self._relayed = list(self._relayed.values()), {}
-        pause_s = 0.05
+        pause_s, shed = 0.05, 0
         while True:
             try:
                 with metrics.TICK_S.time():
@@ -86,6 +89,8 @@ class Tick:
                     )
                 self.set_clock(ticked.now_ms)
                 self.others = ticked.others
+                if shed:
+                    logger.warning("%d fixes were shed while Redis did not take them", shed)
                 if self._entering:
                     self._tell_who_entered(updates)
                 return
@@ -95,6 +100,7 @@ class Tick:
                 if (excess := len(self.fixes) - FIXES_WAITING_MAX) > 0:
                     del self.fixes[:excess]
                     metrics.SHED.inc(excess)
+                    shed += excess
 
     def _tell_who_entered(self, updates: list[Update]) -> None:
         for update in updates:

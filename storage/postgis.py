@@ -101,7 +101,7 @@ def _translated(error: Exception) -> Exception:
 
 
 class Database:
-    """A pool with bounded waits. Open it with `Database.open`, close it with `close`."""
+    """A pool with bounded waits. Open it with `Database.open` (the first query connects), close it with `close`."""
 
     def __init__(self, pool: Any, timeout_s: float) -> None:
         self._pool = pool
@@ -112,7 +112,7 @@ class Database:
         try:
             pool = await asyncpg.create_pool(
                 database_url,
-                min_size=1,
+                min_size=0,  # else it logs a traceback every second of an outage, to have one again
                 max_size=size,
                 timeout=CONNECT_S,
                 command_timeout=timeout_s,

@@ -207,13 +207,15 @@ def _processes(folder: Path, redis_url: str, database_url: str, settings: dict[s
 
 
 @asynccontextmanager
-async def private_stack(redis_url: str = "", **settings: str) -> AsyncIterator[RunningStack]:
-    """A stack of the caller's own; with a `redis_url` on a Redis that he may kill."""
+async def private_stack(
+    redis_url: str = "", database_url: str = "", **settings: str
+) -> AsyncIterator[RunningStack]:
+    """A stack of the caller's own; with a `redis_url` or `database_url` on servers that he may kill."""
     defaults = {"DISPATCH_BCRYPT_COST": "4", "DISPATCH_DRAIN_IDLE_MS": "20", "DISPATCH_ROUTE_SETTLE_S": "0.2"}
     with ExitStack() as parts:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="aryv-e2e-")))
         url = redis_url or parts.enter_context(fresh_redis()).url
-        database_url = parts.enter_context(fresh_database())
+        database_url = database_url or parts.enter_context(fresh_database())
         database = await Database.open(database_url, size=4, timeout_s=SQL_TIMEOUT_S)
         try:
             await _put_areas(database)

@@ -1,5 +1,6 @@
 """tick.lua on a real Redis: once each, the lease and the version decide who stands in the index, and where."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from itertools import count
 from typing import Any
@@ -10,6 +11,8 @@ import pytest_asyncio
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
+from rooms import metrics
+from rooms.tick import FIXES_WAITING_MAX, Tick
 from storage import keys
 from storage.fleet import INDEX_TTL_MS, Fleet, Update, pack, unpack
 from storage.log import Log
@@ -17,6 +20,7 @@ from storage.records import Driver
 from storage.shard import Shard
 from tests.rules.build import DEE, a_driver
 from tests.storekit import S, snapshot, write
+from tests.support import fresh_redis, wait_until
 
 HERE, THERE = 617_700_169_958_293_503, 617_700_169_961_177_087
 DRIVER = a_driver(version=0)  # generation 4, classes economy and parcel
@@ -185,6 +189,30 @@ async def test_the_stream_of_fixes_is_bounded(bench: Bench, shard: Shard) -> Non
     for number in range(1, 601):
         await fleet.tick("n1", "boot", number, [], [("d", number)])
     assert 200 <= await bench.redis.xlen(keys.fixes(S)) <= 200 + 100
+
+
+async def test_what_is_shed_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """Redis is away: the newest fixes wait, and metric and log say how many older ones went."""
+    before = metrics.SHED._value.get()
+    with fresh_redis(appendonly="yes", appendfsync="always") as server:
+        shard = Shard(S, server.url, timeout_s=0.5)
+        tick = Tick(Fleet(shard), "n1")
+        tick.fixes = [("d", 0)]
+        server.kill()
+        delivery = asyncio.ensure_future(tick.deliver(1))
+        await wait_until(lambda: not tick.fixes)
+        tick.fixes = [("d", number) for number in range(FIXES_WAITING_MAX + 700)]
+        await wait_until(lambda: len(tick.fixes) == FIXES_WAITING_MAX)
+        server.start()
+        await delivery
+        await tick.deliver(2)
+        ((_, first), (_, second)) = await shard.client.xrange(keys.fixes(S))
+        await shard.close()
+    assert msgpack.unpackb(first[b"b"]) == [["d", 0]]
+    assert msgpack.unpackb(second[b"b"])[0] == ["d", 700]
+    assert (second[b"count"], second[b"number"]) == (b"50000", b"50001")
+    assert metrics.SHED._value.get() - before == 700
+    assert "700 fixes were shed" in caplog.text
 
 
 async def test_many_in_one_tick(bench: Bench) -> None:

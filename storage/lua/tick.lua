@@ -10,19 +10,16 @@ local last, spot, due, fixes, fixed, nodes = unpack(KEYS)
 local prefix, node, boot, tick, packed, count, cap, ttl_ms, mail_cap, mail_ttl_ms, drivers = unpack(ARGV, 1, 11)
 local first_driver, width = 12, 9
 local first_relayed = first_driver + drivers * width
-local memory_share = 0.8 -- of maxmemory; what is above is for facts and live records
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local last_boot, last_tick = (redis.call('GET', last) or ''):match('^(%S+) (%S+)$')
 local others = redis.call('ZCARD', nodes) - (redis.call('ZSCORE', nodes, node) and 1 or 0)
 if last_boot == boot and tonumber(last_tick) >= tonumber(tick) then return { now, others } end
 
--- Undrained fixes give way when memory gets short. It is the first write: once a script has written, Redis
--- lets it go on although memory is full (a tick replaces more than it adds), which it would refuse otherwise.
+-- Undrained fixes give way above 80 % of the memory: the rest is for facts and live records. It is the first write:
+-- once a script has written, Redis lets it go on although memory is full, which it would refuse otherwise.
 local used, most = redis.call('INFO', 'memory'):match('used_memory:(%d+).-\nmaxmemory:(%d+)')
-if tonumber(most) > 0 and used / most > memory_share then
-  redis.call('XTRIM', fixes, 'MAXLEN', math.floor(redis.call('XLEN', fixes) * 7 / 8))
-end
+if tonumber(most) > 0 and used / most > 0.8 then redis.call('XTRIM', fixes, 'MAXLEN', math.floor(redis.call('XLEN', fixes) * 7 / 8)) end
 redis.call('SET', last, boot .. ' ' .. tick, 'PX', 3600000)
 
 local function index(class, cell) return prefix .. 'idx:' .. class .. ':' .. cell end
@@ -56,11 +53,9 @@ for i = first_driver, first_relayed - 1, width do
   -- XX: only a driver who is online has this timer; a late fix must not bring it back, nor an older device renew it
   if stale_ms ~= '' and leased(driver, generation) then redis.call('ZADD', due, 'XX', now + stale_ms, 'driver:' .. driver) end
 end
-if packed ~= '' then
-  -- numbered, so that the drain can tell how many were thinned away before it came
-  local number = redis.call('INCRBY', fixed, count)
-  redis.call('XADD', fixes, 'MAXLEN', '~', cap, '*', 'node', node, 'boot', boot, 'tick', tick, 'count', count, 'number', number, 'b', packed)
-end
+-- numbered, so that the drain can tell how many were thinned away before it came
+local number = packed ~= '' and redis.call('INCRBY', fixed, count)
+if number then redis.call('XADD', fixes, 'MAXLEN', '~', cap, '*', 'node', node, 'boot', boot, 'tick', tick, 'count', count, 'number', number, 'b', packed) end
 local boxes = {}
 for i = first_relayed, #ARGV, 4 do
   local room, driver, version, event = unpack(ARGV, i, i + 3)

@@ -1,0 +1,92 @@
+"""PostgreSQL is away, or does not answer: what needs it says so within a bounded time, and live work goes on."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from tests.phones import Phone, assigned_ride, drive, phone, raw
+from tests.postgreskit import OwnPostgres, own_postgres
+from tests.stack import ERROR, RunningStack, private_stack
+from tests.support import wait_until
+
+QUERY_S = 1.0
+AT_ONCE_S = 1.5  # a refused connection
+BOUND_S = QUERY_S * 3 + 1.0
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[OwnPostgres]:
+    with own_postgres() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module")
+async def stack(postgres: OwnPostgres) -> AsyncIterator[RunningStack]:
+    async with private_stack(database_url=postgres.url, DISPATCH_DATABASE_TIMEOUT_S=str(QUERY_S)) as running:
+        yield running
+        assert not ERROR.search(running.log_since({"serve": 0, "drain": 0}))
+
+
+async def login(stack: RunningStack) -> int:
+    body = {"email": "nobody@load.invalid", "password": "wrong"}
+    return (await stack.http("POST", "/api/auth/login", json=body))[0]
+
+
+async def are_503(stack: RunningStack, who: Phone, within_s: float) -> None:
+    """Login, history and readiness say that they cannot, and how soon to ask again."""
+    token = who.person.token
+    asked = [
+        ("POST", "/api/auth/login", "", {"json": {"email": "a@load.invalid", "password": "x"}}),
+        ("POST", "/api/auth/refresh", "", {"json": {"refreshToken": "x" * 43}}),
+        ("GET", "/api/rides", token, {}),
+        ("GET", "/ready", "", {}),
+    ]
+    for method, path, said, more in asked:
+        began_s = time.monotonic()
+        status, text = await stack.http(method, path, said, **more)
+        assert (status, '"success":false' in text) == (503, True), f"{path}: {status} {text}"
+        assert time.monotonic() - began_s < within_s, f"{path} took {time.monotonic() - began_s:.1f} s"
+
+
+async def ride_on(driver: Phone, passenger: Phone, ride: str, place: dict[str, float]) -> None:
+    """A fix, a chat line and a step of the ride, each told to the other."""
+    await drive(driver, passenger, ride, place)
+    await passenger.call("send_message", {"rideId": ride, "message": "still here", "type": "text"})
+    await driver.hears("new_message", rideId=ride, message="still here")
+    await driver.call("ride_status_update", {"rideId": ride, "status": "arrived"})
+    await passenger.status("arrived")
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how: str) -> None:
+    spot, within_s = stack.spot(), AT_ONCE_S if how == "killed" else BOUND_S
+    async with phone(stack, "driver") as driver, phone(stack, "passenger") as passenger:
+        ride = await assigned_ride(passenger, driver, spot)
+        assert await login(stack) == 401
+        postgres.kill() if how == "killed" else postgres.freeze()
+        try:
+            await are_503(stack, passenger, within_s)
+            await ride_on(driver, passenger, ride, spot.at(200.0))
+            # who comes anew is not refused for good: his client tries again
+            async with raw(stack.url) as late:
+                await late.ws.send_str("40" + json.dumps({"token": passenger.person.token}))
+                assert await late.frame() is None
+        finally:
+            postgres.start() if how == "killed" else postgres.thaw()
+        await wait_until(lambda: is_401(stack), 10.0)
+        async with raw(stack.url, passenger.person.token):
+            pass
+        for status in ("in_progress", "completed"):
+            await driver.call("ride_status_update", {"rideId": ride, "status": status})
+        sql = "select state from rides where id = $1 and state = 'completed'"
+        assert await stack.drained(sql, ride)
+        said = await stack.rows("select text from chat_messages where job_id = $1", ride)
+        assert [row["text"] for row in said] == ["still here"]
+        passenger.assert_gapless(f"ride:{ride}")
+
+
+async def is_401(stack: RunningStack) -> bool:
+    return await login(stack) == 401
