@@ -1,9 +1,9 @@
 """Measures the drain: fixes a second from the stream into PostGIS, against raw binary COPY into the same table.
 
-Three things are measured in turn, for some rounds, and the medians are told: a COPY of packed rows by one
-connection into `locations`, its partitions and indexes as they are; the drain with as many fixes on the stream,
-alone; and the same while the node serves drivers who stream their positions. The ratio is of each round's two. The backlog is put on the stream
-at one blow, in ticks as nodes send them, and the clock runs until PostgreSQL has counted it whole.
+Three things are measured in turn, for some rounds: a COPY of packed rows by one connection into `locations`, its
+partitions and indexes as they are; the drain with as many fixes on the stream, alone; and the same while the node
+serves drivers who stream their positions. Medians are told, the ratio's is over the rounds. The backlog is put on
+the stream at one blow, in ticks as nodes send them, and the clock runs until PostgreSQL has counted it whole.
 """
 
 from __future__ import annotations
