@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.phones import Phone, assigned_ride, drive, phone, raw
+from tests.phones import Phone, assigned_ride, drive, new_id, phone, raw
 from tests.postgreskit import OwnPostgres, own_postgres
 from tests.stack import ERROR, RunningStack, private_stack
 from tests.support import wait_until
@@ -70,6 +70,8 @@ async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how
         try:
             await are_503(stack, passenger, within_s)
             await ride_on(driver, passenger, ride, spot.at(200.0))
+            asked = {"rideId": new_id(), "class": "economy", **spot.trip}
+            assert await passenger.refused("request_ride", asked) == "unavailable"
             # who comes anew is not refused for good: his client tries again
             async with raw(stack.url) as late:
                 await late.ws.send_str("40" + json.dumps({"token": passenger.person.token}))

@@ -1,5 +1,6 @@
-"""`./dev bench NAME`: one measurement of loadtest/ against a server and a drain on a stack that begins empty.
+"""`./dev bench NAME`: one measurement against a server and a drain on a stack that begins empty.
 
+Measurements stand in loadtest/, which speaks only over sockets; what calls the code itself is server/bench_NAME.py.
 The measurement gets the addresses, and the pids to account processor time by, through the environment. Before
 anything is started it is asked with `--check` whether it has all that it reads; it says what is missing. A
 package of loadtest/ brings servers, drains and a Redis of its own, to break them: it gets a database with the
@@ -13,6 +14,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from server.devstack import procs
 from server.devstack.app import App, pids_as_json, python
@@ -22,50 +24,56 @@ from server.devstack.redis import free_port
 from server.devstack.run import HOST
 from server.devstack.stack import Stack, Urls
 
-LOADTEST = CHECKOUT / "loadtest"
+LOADTEST, SERVER = CHECKOUT / "loadtest", CHECKOUT / "server"
+BENCHES = ((LOADTEST, "*.py", ""), (LOADTEST, "*/__main__.py", ""), (SERVER, "bench_*.py", "bench_"))
 NOT_A_BENCH = {"demo", "__main__"}
 WATCH_S = 0.2
 
 
-def benches() -> Iterator[tuple[str, str]]:
-    """Name and first sentence of every module and package that can be run."""
-    files = {file.stem: file for file in LOADTEST.glob("*.py")}
-    files |= {file.parent.name: file for file in LOADTEST.glob("*/__main__.py")}
-    for name, file in sorted(files.items()):
-        text = file.read_text()
-        if name not in NOT_A_BENCH and '__name__ == "__main__"' in text:
-            about = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
-            yield name, about.partition(". ")[0].removesuffix(".")
+class Bench(NamedTuple):
+    """`is_package`: it starts and breaks servers itself."""
+
+    name: str
+    module: str
+    about: str
+    is_package: bool
 
 
-def brings_its_own(name: str) -> bool:
-    """Whether a bench starts and breaks servers itself."""
-    return (LOADTEST / name / "__main__.py").exists()
+def benches() -> Iterator[Bench]:
+    """Every module and package that can be run, and its first sentence."""
+    for folder, pattern, prefix in BENCHES:
+        for file in sorted(folder.glob(pattern)):
+            is_package = file.parent != folder
+            stem, text = file.parent.name if is_package else file.stem, file.read_text()
+            if stem not in NOT_A_BENCH and '__name__ == "__main__"' in text:
+                about = " ".join((ast.get_docstring(ast.parse(text)) or "").split()).partition(". ")[0]
+                module = f"{folder.name}.{stem}"
+                yield Bench(stem.removeprefix(prefix), module, about.removesuffix("."), is_package)
 
 
 def bench(arguments: Sequence[str]) -> int:
-    known = dict(benches())
+    known = {each.name: each for each in benches()}
     if not arguments or arguments[0] not in known:
         if arguments:
             procs.say(f"There is no bench {arguments[0]!r}.")
-        for name, about in known.items():
-            print(f"./dev bench {name:12} {about}")
+        for each in known.values():
+            print(f"./dev bench {each.name:12} {each.about}")
         return 2 if arguments else 0
-    name, rest = arguments[0], list(arguments[1:])
+    chosen, rest = known[arguments[0]], list(arguments[1:])
     asks_for_help = not {"-h", "--help"}.isdisjoint(rest)
-    checked = subprocess.run(python(f"loadtest.{name}", "--check", *rest), cwd=CHECKOUT, check=False)
+    checked = subprocess.run(python(chosen.module, "--check", *rest), cwd=CHECKOUT, check=False)
     if asks_for_help or checked.returncode != 0:
         return checked.returncode
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as started:
-            run = _bench_of_its_own if brings_its_own(name) else _bench
-            return run(started, name, rest)
+            run = _bench_of_its_own if chosen.is_package else _bench
+            return run(started, chosen, rest)
     except KeyboardInterrupt:
         return 130
 
 
-def _bench(started: ExitStack, name: str, rest: list[str]) -> int:
+def _bench(started: ExitStack, chosen: Bench, rest: list[str]) -> int:
     procs.say("Starting:")
     stack = Stack.first_free("bench", "bench")
     started.callback(stack.stop)
@@ -74,13 +82,13 @@ def _bench(started: ExitStack, name: str, rest: list[str]) -> int:
     app.prepare()
     app.start()
     app.env = {**app.env, "DISPATCH_PIDS": pids_as_json(app, stack.pids())}
-    measurement = app.spawn(name, python(f"loadtest.{name}", *rest), None)
+    measurement = app.spawn(chosen.name, python(chosen.module, *rest), None)
     while not procs.wait_for(lambda: measurement.poll() is not None, WATCH_S):
         app.check()
     return measurement.returncode
 
 
-def _bench_of_its_own(started: ExitStack, name: str, rest: list[str]) -> int:
+def _bench_of_its_own(started: ExitStack, chosen: Bench, rest: list[str]) -> int:
     procs.say("Starting:")
     stack = Stack.first_free("bench", "bench")
     started.callback(stack.stop)
@@ -88,6 +96,6 @@ def _bench_of_its_own(started: ExitStack, name: str, rest: list[str]) -> int:
     started.callback(app.stop)
     app.prepare()
     redis = find_or_install(postgres=False).redis
-    logs = private_folder(stack.folder / name)
+    logs = private_folder(stack.folder / chosen.name)
     app.env = {**app.env, **redis.env, "DISPATCH_REDIS_PROGRAM": str(redis.path), "DISPATCH_LOGS": str(logs)}
-    return app.spawn(name, python(f"loadtest.{name}", *rest), None).wait()
+    return app.spawn(chosen.name, python(chosen.module, *rest), None).wait()
