@@ -43,8 +43,8 @@ HOST = "127.0.0.1"
 class Pair:
     """A job and its driver, whose versions go up with each commit; one at a time."""
 
-    def __init__(self, log: Log, user: str, number: int) -> None:
-        self._log, self._one = log, asyncio.Lock()
+    def __init__(self, shard: Shard, log: Log, user: str, number: int) -> None:
+        self._shard, self._log, self._one = shard, log, asyncio.Lock()
         driver_id, job_id = UserId(_uuid(user, number)), JobId(_uuid(user, number + 1))
         place = Place(40.1, 20.1, "1 First St")
         self.driver = Driver(
@@ -73,8 +73,8 @@ class Pair:
         payload = {"rideId": job.id, "status": "confirmed", "state": "arrived", "driverId": driver.id, **told}
         fact = Fact(room=Room(room), event="ride_status_update", payload=payload, records=(job, driver))
         write = Write(
-            loaded_ms=time.time_ns() // 1_000_000, room=Room(room), by=driver.id, put=(job, driver),
-            facts=(fact,), field=f"c{job.version}", answer=b'{"state":"arrived"}',
+            life=self._shard.token, loaded_ms=time.time_ns() // 1_000_000, room=Room(room), by=driver.id,
+            put=(job, driver), facts=(fact,), field=f"c{job.version}", answer=b'{"state":"arrived"}',
         )  # fmt: skip
         await self._log.commit(write)
         self.job = replace(job, version=job.version + 1)
@@ -114,7 +114,7 @@ async def cost_us(commits: int) -> list[float]:
         shard = Shard("bench", server.url)
         await shard.ensure_life()
         log, user = Log(shard), "018f0000-0000-7000-8000-000000000000"
-        pairs = [Pair(log, user, 2 * i) for i in range(PAIRS)]
+        pairs = [Pair(shard, log, user, 2 * i) for i in range(PAIRS)]
 
         async def some(pair: Pair) -> None:
             for n in range(commits // PAIRS):
@@ -185,7 +185,7 @@ async def latencies(settings: Settings, url: str, rate: float, seconds: float, m
         log, pairs = Log(shard), list[tuple[str, Pair]]()
         for number, (user, token) in enumerate(await _people(settings, members)):
             await opened.enter_async_context(member(http, urls[number % 2], token, heard))
-            pairs.append((f"user:{user}", Pair(log, user, 2 * number)))
+            pairs.append((f"user:{user}", Pair(shard, log, user, 2 * number)))
         async with asyncio.TaskGroup() as commits:
             began_s = time.perf_counter()
             for n in range(int(rate * seconds)):

@@ -181,8 +181,14 @@ async def test_memory_full_of_facts(database_url: str, small: Redis, small_url: 
                 return False
             return True
 
+        # whatever moved meanwhile, it is full when the drain comes
+        await small.config_set("maxmemory", await used(small) // 2)
+        look = await log.tail.look("0-0", count=facts + 1)
+        assert len(look.heard.entries) == look.added == facts, "nodes hear all the same"
         async with running(drain_settings(database_url, small_url)):
             await wait_until(lambda: balances(kept, node.sent), timeout_s=30)
+            await wait_until(lambda: _count(kept, facts), timeout_s=30)
+            await small.config_set("maxmemory", MAXMEMORY)
             await wait_until(taken, timeout_s=15)  # drained facts stay 5 s for slow nodes
             await wait_until(lambda: _count(kept, facts + 1))
 
