@@ -23,7 +23,7 @@ from server.settings import Settings
 from storage.accounts import SQL
 from storage.areas import AreaRow, put_area
 from storage.enrol import Newcomer, enrol
-from storage.fixrows import Packed, Packer, dates_of
+from storage.fixrows import Packer, dates_of
 from storage.passwords import hash_now
 from storage.projection import merge, project
 from storage.sink import SQL as DRAIN_SQL
@@ -121,8 +121,7 @@ async def _write(conn: Any, shard: str, past: Past) -> None:
     facts = Sink(conn, shard, "facts", LIFE)
     await facts.write_rows(merge(rows))
     tick = (b"0-1", {b"b": msgpack.packb(past.fixes)})
-    packed = Packed([], [], set())
-    Packer().pack([tick], int(time.time() * 1000), packed)
+    packed = Packer().pack([tick], int(time.time() * 1000))
     days = dates_of(packed.days)
     await conn.execute(DRAIN_SQL["partitions"], days[0], days[-1])
     track = Sink(conn, shard, "fixes", LIFE)

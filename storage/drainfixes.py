@@ -30,7 +30,10 @@ class FixesStream(Stream):
     async def _prepare(self, read: Read) -> Packed:
         packed, step = Packed([], [], set()), self._entries_of(FIXES_AT_ONCE)
         for i in range(0, len(read.entries), step):
-            self._packer.pack(read.entries[i : i + step], read.now_ms, packed)
+            part = self._packer.pack(read.entries[i : i + step], read.now_ms)
+            packed.fixes.extend(part.fixes)
+            packed.refused.extend(part.refused)
+            packed.days.update(part.days)
             await asyncio.sleep(0)  # a COPY may be under way, and wants to be fed
         if read.entries:
             self._per_entry = max(1, len(packed.fixes) // len(read.entries))

@@ -54,8 +54,9 @@ class Packer:
     def __init__(self) -> None:
         self._ids: dict[str, bytes] = {}
 
-    def pack(self, entries: Iterable[tuple[bytes, dict[bytes, bytes]]], now_ms: int, packed: Packed) -> None:
-        """Adds the fixes of stream entries, and what is none."""
+    def pack(self, entries: Iterable[tuple[bytes, dict[bytes, bytes]]], now_ms: int) -> Packed:
+        """The fixes of stream entries, and what is none."""
+        packed = Packed([], [], set())
         for stream_id, fields in entries:
             entry_id = stream_id.decode()
             try:
@@ -67,6 +68,7 @@ class Packer:
                 packed.refused.append(Refused(entry_id, 0, "locations", "", reason, fields.get(b"b", b"")))
                 continue
             self._tick(entry_id, tick, now_ms, packed)
+        return packed
 
     def _tick(self, entry_id: str, tick: list[Any], now_ms: int, packed: Packed) -> None:
         """The hottest loop of the drain: nothing in it is called that need not be."""

@@ -68,8 +68,8 @@ async def test_kept_in_order_and_once_whoever_is_asked(redis: Redis, redis_url: 
         assert [row[1] for row in kept] == [fix["timestamp"] for fix in fixes]
         assert [row[3:] for row in kept[:1]] == [(0.5, 0.5, 90, 8.5, 12.5, None)]
         assert len({row[2] for row in kept}) == 300 and {row[0] for row in kept} == {driver.user_id}
-        packed, refused = Packer().pack(await redis.xrange(keys.past(S)), now_ms)
-        assert len(packed) == 300 and not refused, "the drain takes them"
+        packed = Packer().pack(await redis.xrange(keys.past(S)), now_ms)
+        assert len(packed.fixes) == 300 and not packed.refused, "the drain takes them"
         # the reply was lost: again, here and on another node, whatever moved meanwhile
         assert await one.say(driver, "location_batch", batch) == first
         one.depart(driver)

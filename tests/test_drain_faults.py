@@ -172,7 +172,7 @@ async def test_a_life_that_begins_while_we_read(redis: Redis, monkeypatch: pytes
     await feeder.life("one")
     await feed(feeder, 1)
     stream, real = FactsStream(SHARD, redis, Tally(), 10, 0), Pipeline.xread
-    start = Cursor("one", "0-0")
+    start = Cursor("one", "0-0", 0)
     assert (await stream._read(start)).life == "one"
 
     def xread(self: Any, *args: Any, **more: Any) -> Any:
