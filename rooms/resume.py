@@ -12,6 +12,7 @@
 | he is no party any more when we have read | `not_found`, and what was held back of that room is dropped |
 | the rooms together were too much | `unavailable` for those that did not fit: they are asked for again |
 | Redis began another life, or does not answer | `unavailable` for all |
+| too many admins watch a job already | `not_found`, as `join_ride` refuses one more |
 | the client does not read his answers | a second long one is refused until the first was written |
 """
 
@@ -55,7 +56,9 @@ async def _allowed(house: House, session: Session, rooms: tuple[Seen, ...]) -> d
     ids = dict.fromkeys(id_ for kind, id_ in named.values() if kind in KINDS)
     jobs = await snapshot.load_jobs(house, list(ids)) if ids else []
     jobs_by_room: dict[str, JobId | None] = {
-        job.room: job.id for job in jobs if snapshot.may_watch(session, job)
+        job.room: job.id
+        for job in jobs
+        if snapshot.may_watch(session, job) and not snapshot.crowded(house, session, job.room)
     }
     jobs_by_room[own] = None
     return {

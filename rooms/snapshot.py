@@ -90,6 +90,11 @@ def card_for(job: Job, user: str) -> dict[str, Any]:
     return {**job_card(job), **code_for(job, user)}
 
 
+def crowded(house: House, session: Session, room: str) -> bool:
+    """Whether so many watch already that no more can."""
+    return room not in session.rooms and house.registry.count(room) >= MEMBERS_MAX
+
+
 async def load_jobs(house: House, ids: list[Any]) -> list[Job]:
     loaded = await house.desk.log.load([(Job, id_) for id_ in ids])
     return [record for record in loaded.records.values() if isinstance(record, Job)]
@@ -116,7 +121,7 @@ async def joining(house: House, session: Session, kind: str, job_id: str) -> dic
         if not jobs or jobs[0].kind != kind or not may_watch(session, jobs[0]):
             raise Refusal("not_found")
         room = jobs[0].room
-        if room not in session.rooms and house.registry.count(room) >= MEMBERS_MAX:
+        if crowded(house, session, room):
             raise Refusal("rate_limited", "Too many watch this job.")
         (standing,) = await stand(house, session, [Asked(room, JobId(job_id))])
         if standing is None or standing.job is None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from rooms import snapshot
 from storage import keys
 from tests.nodekit import node
 from tests.resumekit import riding, sync, told
@@ -113,6 +114,19 @@ async def test_an_admin_may_hear_any_job_and_nobodys_own_room(redis: Redis, redi
         assert own["error"]["code"] == "not_found"
         await ride.chat(1)
         await wait_until(lambda: wire.heard("new_message"))
+
+
+async def test_a_room_that_is_full_of_watchers_takes_no_more(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with riding(redis_url) as ride:
+        epoch, seq = await ride.place()
+        monkeypatch.setattr(snapshot, "MEMBERS_MAX", 2)
+        admin, _ = await ride.one.connect("admin", str(uuid.uuid4()))
+        (refused,) = await sync(ride.one, admin, [ride.room, epoch, seq])
+        assert refused["error"]["code"] == "not_found" and ride.room not in admin.rooms
+        (member,) = await sync(ride.one, ride.passenger, [ride.room, epoch, seq])
+        assert member["recovered"]
 
 
 async def test_over_http_it_is_read_and_nobody_listens(redis: Redis, redis_url: str) -> None:
