@@ -203,7 +203,8 @@ async def test_one_more_redis_with_options_of_its_own() -> None:
 def bare(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A machine without the programs, with apt; what is asked of it is written down."""
     asked: list[str] = []
-    monkeypatch.setattr(find, "_find", lambda postgres, redis: None)
+    monkeypatch.setattr(find, "find_postgres", lambda: None)
+    monkeypatch.setattr(find, "find_redis", lambda: None)
     monkeypatch.setattr(apt, "is_there", lambda: True)
     monkeypatch.setattr(apt, "can_install", lambda: False)
     monkeypatch.setattr(apt, "install", lambda deps, **parts: asked.append(f"install {parts}"))
@@ -225,6 +226,30 @@ def test_with_root_only_what_is_missing_is_installed(
     with pytest.raises(find.NotFound):
         find.find_or_install(redis=False)
     assert bare == ["install {'postgres': True, 'redis': False}"]
+
+
+def test_what_is_there_is_not_installed_again(bare: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apt, "can_install", lambda: True)
+    monkeypatch.setattr(find, "find_postgres", lambda: find.Program(Path("theirs")))
+    with pytest.raises(find.NotFound):
+        find.find_or_install()
+    assert bare == ["install {'postgres': False, 'redis': True}"]
+
+
+def test_after_a_clean_the_installed_redis_is_found_without_apt(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "DEPS", root / "deps")
+    monkeypatch.setattr(find, "SYSTEM_BIN", root / "bin")
+    monkeypatch.setenv("PATH", str(root))
+    assert find.find_redis() is None
+    assert not (root / "deps").exists()
+    program = root / "bin" / "redis-check-rdb"  # what redis-tools brings
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho Redis server v=7.0.15 sha=0\n")
+    program.chmod(0o755)
+    found = find.find_redis()
+    assert found is not None and found.path.resolve() == program
 
 
 def test_where_nothing_helps_one_sentence_names_the_packages(

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -87,6 +88,7 @@ async def test_run_stops_all_of_it_and_starts_again_with_its_data(tmp_path: Path
         assert stat.S_IMODE(logins.stat().st_mode) == 0o600
         passwords = re.findall(r"\S+@\S+ +(\S+)", logins.read_text())
         assert len(passwords) >= 4 and all(password in "".join(lines) for password in passwords)
+        assert "shown only now" not in "".join(lines) + logins.read_text(), "they stand in the file as well"
         running = children(tmp_path)
         assert {"serve", "drain", "redis"} <= set(running)
         began_s = time.monotonic()
@@ -95,7 +97,7 @@ async def test_run_stops_all_of_it_and_starts_again_with_its_data(tmp_path: Path
         assert time.monotonic() - began_s < STOP_MOST_S
         assert not any(map(procs.is_alive, running.values()))
     async with dev_run(tmp_path, "--no-demo", "--port", port) as (process, lines):
-        assert str(logins) in "".join(lines)
+        assert f"Logins:  {logins}\n" in lines
         assert not any(password in "".join(lines) for password in passwords), "they are shown once"
         assert passwords == re.findall(r"\S+@\S+ +(\S+)", logins.read_text())
 
@@ -122,6 +124,9 @@ async def test_a_running_city_is_neither_started_twice_nor_cleaned_away(tmp_path
         assert (await asyncio.to_thread(dev, tmp_path, "clean", "--force"))[0] == 0
         assert not any(map(procs.is_alive, running.values()))
         assert await asyncio.wait_for(process.wait(), STOP_MOST_S) == 1
+    heard = "".join(lines)
+    assert "./dev clean --force has ended it and removes its data" in heard
+    assert "is kept" not in heard and "its log ends" not in heard
     shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
 
@@ -134,6 +139,26 @@ async def test_a_part_that_dies_ends_the_run_with_the_end_of_its_log(tmp_path: P
         await wait_until(lambda: "its last words" in "".join(lines))
         assert "`dispatch drain` ended with code -9" in "".join(lines)
         assert not any(map(procs.is_alive, running.values()))
+
+
+def test_a_port_that_was_asked_for_and_is_taken_starts_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = dev(tmp_path, "run", "--no-demo", "--port", str(port))
+    assert code == 1 and said.count("\n") == 1
+    assert f"Port {port} is taken" in said and "--port" in said
+    assert dev(tmp_path, "run", "--port", "eighty")[0] == 2
+    assert dev(tmp_path, "run", "--port", "65536")[0] == 2
+
+
+def test_a_database_that_is_not_there_is_named_as_it_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    code, said = dev(tmp_path, "run", "--no-demo")
+    assert code == 1
+    assert "DATABASE_URL" in said and "DISPATCH_DATABASE_URL" not in said
 
 
 @pytest.mark.parametrize(

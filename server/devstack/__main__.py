@@ -9,9 +9,7 @@ from collections.abc import Sequence
 
 from server.devstack import bench, check, procs, run
 from server.devstack.paths import DEV, shown
-from server.devstack.stack import Busy, end_leftovers
-
-DEFAULT_PORT = 8080
+from server.devstack.stack import CLEANED, Busy, end_leftovers
 
 
 def clean(*, force: bool) -> int:
@@ -21,15 +19,24 @@ def clean(*, force: bool) -> int:
     # Held until the end, so that nobody begins there meanwhile.
     claims = {folder: procs.Claim(folder) for folder in folders}
     for folder, claim in claims.items():
-        if not claim.take() and not force:
+        if claim.take():
+            continue
+        if not force:
             text = f"Process {claim.owner} runs the stack in {shown(folder)}"
             raise Busy(f"{text}; stop it with Ctrl-C first, or ./dev clean --force.")
+        (folder / CLEANED).touch()
     for folder in folders:
         end_leftovers(folder)
     if DEV.exists():
         shutil.rmtree(DEV)
     procs.say("Clean: nothing of ./dev runs, .dev/ is gone.")
     return 0
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a whole number from 1 to 65535")
+    return int(text)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -40,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         return bench.bench(rest)
     parser = argparse.ArgumentParser(prog=f"./dev {command}")
     if command == "run":
-        parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="the first port to try")
+        parser.add_argument("--port", type=_port, help="serve here; without it on the first free from 8080")
         parser.add_argument("--no-demo", action="store_true", help="only serve")
     if command == "clean":
         parser.add_argument("--force", action="store_true", help="also under a command that still runs")

@@ -65,7 +65,7 @@ class App:
         )
         if done.returncode != 0:
             said = (done.stdout + done.stderr)[-3000:]
-            raise procs.DevError(f"`dispatch {' '.join(words)}` failed:\n{said}")
+            raise procs.DevError(_as_set(f"`dispatch {' '.join(words)}` failed:\n{said}"))
         return done.stdout
 
     def prepare(self) -> None:
@@ -110,7 +110,9 @@ class App:
             child = self._children.get(name)
             if child is not None and child.poll() is not None:
                 log = procs.tail(self._folder / f"{name}.log")
-                raise ChildDied(f"`dispatch {name}` ended with code {child.returncode}; its log ends:\n{log}")
+                ended = f"`dispatch {name}` ended with code {child.returncode}"
+                text = f"{ended}; its log ends:\n{log}" if log else f"{ended} and logged nothing."
+                raise ChildDied(_as_set(text))
 
     def pids(self) -> dict[str, list[int]]:
         return {"server": [self._children["serve"].pid], "drain": [self._children["drain"].pid]}
@@ -121,6 +123,14 @@ class App:
             procs.stop(self._folder / f"{name}.pid", patience_s=STOP_PATIENCE_S)
             child.wait()
         self._children.clear()
+
+
+def _as_set(text: str) -> str:
+    """The text with the names of the variables that the person has set, instead of those made of them here."""
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        if os.environ.get(name):
+            text = text.replace(f"DISPATCH_{name}", name)
+    return text
 
 
 def pids_as_json(app: App, stack_pids: Mapping[str, list[int]]) -> str:

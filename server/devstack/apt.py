@@ -126,10 +126,10 @@ def redis_link(deps: Path) -> Path:
 def link_redis(deps: Path, bin_folder: Path) -> None:
     """redis-check-rdb IS the server: what it does is decided by the name it is called by."""
     link = redis_link(deps)
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
     for name in ("redis-check-rdb", "valkey-check-rdb"):
         if (bin_folder / name).exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
             link.symlink_to(bin_folder / name)
             return
 

@@ -22,6 +22,7 @@ from server.devstack.procs import DevError
 
 DEPS = DEV / "deps"
 NGINX = DEV / "nginx"
+SYSTEM_BIN = Path("/usr/bin")
 OLDEST_REDIS_MAJOR = 7  # sharded publish
 HELP = (
     "PostgreSQL with PostGIS and Redis 7 are needed and could not be installed: install the packages "
@@ -55,7 +56,12 @@ def find_or_install(*, postgres: bool = True, redis: bool = True) -> Programs:
     found = _find(postgres, redis)
     if found is None and apt.is_there():
         if apt.can_install():
-            apt.install(DEPS, postgres=postgres, redis=redis)
+            # only what is missing: the rest may be the system's own, of another version than apt's
+            apt.install(
+                DEPS,
+                postgres=postgres and find_postgres() is None,
+                redis=redis and find_redis() is None,
+            )
         else:
             apt.unpack(DEPS)
         found = _find(postgres, redis)
@@ -117,7 +123,10 @@ def _environment(root: Path) -> dict[str, str]:
 def find_redis() -> Program | None:
     names = ["redis-server", "valkey-server"]
     candidates = [Program(Path(path)) for name in names if (path := shutil.which(name))]
-    # Our own name for the program inside redis-tools, installed or unpacked.
+    # Our own name for the program inside redis-tools, installed or unpacked. `./dev clean` removes the name, but
+    # not what is installed.
+    if not apt.redis_link(DEPS).exists():
+        apt.link_redis(DEPS, SYSTEM_BIN)
     unpacked = _environment(apt.unpacked_root(DEPS)) if apt.is_unpacked(DEPS) else {}
     candidates += [Program(apt.redis_link(DEPS), unpacked)]
     for candidate in candidates:

@@ -16,21 +16,24 @@ from types import FrameType
 from typing import NoReturn
 
 from server.devstack import procs
-from server.devstack.app import App, python
+from server.devstack.app import App, ChildDied, python
 from server.devstack.paths import shown
 from server.devstack.stack import Stack
 
 HOST = "127.0.0.1"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DEFAULT_PORT = 8080
 PORTS_TRIED = 50
 WATCH_S = 0.2
 TOKENS_MAX_AGE_S = 12 * 3600  # they live 24 h: a city started on the last of them still has its half day
 PEOPLE = {"driver": 60, "courier": 30, "passenger": 120}
 
 
-def run(port: int, *, with_demo: bool) -> int:
+def run(port: int | None, *, with_demo: bool) -> int:
+    """`port` None: the first free one from DEFAULT_PORT on. Raises DevError when a port that was asked for is taken."""
     stack = Stack("run")
     stack.own()  # who may not start has nothing to stop
+    port = free_port_from(DEFAULT_PORT) if port is None else asked_port(port)
     for number in STOP_SIGNALS:
         signal.signal(number, _interrupt)
     started = ExitStack()
@@ -40,6 +43,10 @@ def run(port: int, *, with_demo: bool) -> int:
     except KeyboardInterrupt:
         procs.say("")  # the terminal has written ^C
         return 0
+    except ChildDied:
+        if not stack.is_cleaned:
+            raise
+        return 1  # not by itself; the last line says what has ended it
     finally:
         # From here on only the stopping counts; a second Ctrl-C would leave half of it behind.
         for number in STOP_SIGNALS:
@@ -47,9 +54,10 @@ def run(port: int, *, with_demo: bool) -> int:
         began_s = time.monotonic()
         procs.say("Stopping ...")
         started.close()
-        took_s = time.monotonic() - began_s
-        kept = shown(stack.folder)
-        procs.say(f"Stopped in {took_s:.1f} s. The data is kept in {kept}; ./dev clean removes it.")
+        kept = f"The data is kept in {shown(stack.folder)}; ./dev clean removes it."
+        if stack.is_cleaned:
+            kept = "./dev clean --force has ended it and removes its data."
+        procs.say(f"Stopped in {time.monotonic() - began_s:.1f} s. {kept}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -59,7 +67,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 def _run(started: ExitStack, stack: Stack, port: int, *, with_demo: bool) -> int:
     procs.say("Starting:")
     urls = stack.start()
-    app = App(stack.folder, urls, HOST, free_port_from(port))
+    app = App(stack.folder, urls, HOST, port)
     started.callback(app.stop)
     app.prepare()
     logins, made = _seed(app, stack.folder)
@@ -77,32 +85,49 @@ def _run(started: ExitStack, stack: Stack, port: int, *, with_demo: bool) -> int
     return demo.returncode
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the server will: connections of an earlier run that linger are no reason to go elsewhere.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def free_port_from(first: int) -> int:
     for port in range(first, first + PORTS_TRIED):
-        with socket.socket() as probe:
-            # As the server will: connections of an earlier run that linger are no reason to go elsewhere.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        if port != first:
-            procs.say(f"  port {first} is taken, using {port}")
-        return port
-    raise procs.DevError(f"No port from {first} to {first + PORTS_TRIED - 1} is free.")
+        if _is_free(port):
+            if port != first:
+                procs.say(f"Port {first} is taken: this run uses {port}.")
+            return port
+    raise procs.DevError(f"No port from {first} to {first + PORTS_TRIED - 1} is free; choose one with --port.")
+
+
+def asked_port(port: int) -> int:
+    """The port that was asked for; nobody finds a server that quietly went elsewhere."""
+    if not _is_free(port):
+        raise procs.DevError(
+            f"Port {port} is taken (or not allowed). End what listens there, or choose another --port; "
+            f"without --port the first free one from {DEFAULT_PORT} on is used."
+        )
+    return port
 
 
 def _seed(app: App, folder: Path) -> tuple[Path, str]:
-    """The file of the logins, which only the owner can read, and their text if they were made just now."""
+    """The file of the logins, which only the owner can read, and its text if they were made just now."""
     logins = folder / "demo-logins.txt"
     with procs.step("seed data"):
         printed = app.command("seed")
-    if "@" not in printed:  # it names accounts only when it made them
+    # It names accounts only when it made them; that it shows them only once is not so here.
+    made = "".join(f"{line.strip()}\n" for line in printed.splitlines() if "@" in line)
+    if not made:
         return logins, ""
     logins.unlink(missing_ok=True)
     with os.fdopen(os.open(logins, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(printed)
-    return logins, printed
+        out.write(made)
+    return logins, made
 
 
 def _tokens(app: App, folder: Path) -> Path:
@@ -127,7 +152,7 @@ def _tokens(app: App, folder: Path) -> Path:
 
 def _banner(app: App, logins: Path, made: str, folder: Path) -> None:
     print(f"\nServer:  {app.url}")
-    print(f"Logins:  {'shown this once; they are also in ' if made else ''}{shown(logins)}")
+    print(f"Logins:  {shown(logins)}{', which only you can read; this first time also here:' if made else ''}")
     print("".join(f"         {line}\n" for line in made.splitlines()), end="")
     print(f"Logs:    {shown(folder)}/*.log")
     print("Stop:    Ctrl-C\n", flush=True)

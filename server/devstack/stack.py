@@ -20,6 +20,7 @@ from server.devstack.redis import NOT_SYNCED, RedisServer
 
 Profile = Literal["dev", "test", "bench"]
 MAX_STACKS_OF_A_NAME = 20
+CLEANED = "cleaned"  # a file that tells a living owner who ended his processes
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Stack:
         if not self._claim.take():
             return False
         self._claimed = True
+        (self.folder / CLEANED).unlink(missing_ok=True)
         end_leftovers(self.folder)
         if self.profile != "dev":
             for found in self.folder.iterdir():
@@ -112,6 +114,11 @@ class Stack:
         self._redis = RedisServer(self.folder / "redis", programs.redis, options)
         with procs.step("Redis"):
             return self._redis.start()
+
+    @property
+    def is_cleaned(self) -> bool:
+        """Whether `./dev clean --force` has taken this stack from under its owner."""
+        return (self.folder / CLEANED).exists() or not self.folder.exists()
 
     def pids(self) -> dict[str, list[int]]:
         """The server processes that are ours, for accounting; none for servers that somebody else runs."""
