@@ -41,7 +41,7 @@ from server.areas import keep_areas, read_areas
 from server.http.context import Context, Ready
 from server.http.endpoint import build_http
 from server.leaving import leave
-from server.needs import database_url, redis_url
+from server.needs import Stop, database_url, redis_url
 from server.settings import Settings
 from server.tether import Tether
 from storage.accounts import Accounts
@@ -82,7 +82,8 @@ def node_name(settings: Settings) -> str:
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Node]:
-    """One node, from opened to closed. Raises StaleSchema, BadKeys, DatabaseUnavailable or Unavailable."""
+    """One node, from opened to closed. Raises StaleSchema, BadKeys, DatabaseUnavailable, Unavailable, or Stop
+    when it cannot listen."""
     async with AsyncExitStack() as closing:
         keyring = KeyRing.load(settings.keys_file, issuer=settings.issuer, audience=settings.audience)
         database = await Database.open(
@@ -223,7 +224,14 @@ def _listen(settings: Settings, port: int, shared: bool = False) -> socket.socke
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((settings.host, port))
+    try:
+        listener.bind((settings.host, port))
+    except OSError as error:
+        listener.close()
+        raise Stop(
+            f"Cannot listen on {settings.host}:{port} ({error.strerror}). End what has this port, "
+            "or set DISPATCH_HOST and DISPATCH_PORT to a free one."
+        ) from None
     return listener
 
 

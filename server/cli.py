@@ -7,12 +7,13 @@ or 130 (interrupted). What a command needs is imported when it runs, so that `di
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from server.needs import Stop, database_url, redis_url, ring_path
-from server.settings import BadSetting, Settings, load, table
+from server.settings import BadSetting, Settings, load, table, unknown
 from server.usercommands import add_user_commands
 
 MAX_WORKERS = 64
@@ -24,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     arguments = parser().parse_args(argv)
     run: Run = arguments.run
+    for sentence in unknown(os.environ):
+        print(f"dispatch: {sentence}", file=sys.stderr)
     try:
         run(arguments, load())
     except KeyboardInterrupt:

@@ -5,13 +5,16 @@ the environment, from the file named by DISPATCH_NAME_FILE. Numbers that are rul
 patience, prices) are not here but in dispatch/policy.py, and live in the `areas` table.
 """
 
+import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
+from rooms.wording_errors import in_words
 from server.proxies import BadProxies, trusted
 
 
@@ -22,7 +25,8 @@ def about(text: str, **limits: Any) -> Meta:
 HEAD = """# Settings
 
 Printed by `.venv/bin/dispatch settings`; do not edit. A setting `DISPATCH_NAME` may stand in a file instead, so that
-a secret is not in the environment: `DISPATCH_NAME_FILE` names it, and is read before `DISPATCH_NAME`.
+a secret is not in the environment: `DISPATCH_NAME_FILE` names it, and is read before `DISPATCH_NAME`. A variable
+`DISPATCH_…` that is none of these is told at the start and ignored.
 """
 
 
@@ -105,6 +109,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     debug: Annotated[bool, about("Verbose logs; never with secrets, positions or message texts.")] = False
 
 
+#: `./dev` hands these to what it starts beside the server.
+TOLD_TO_BENCHES = frozenset({"URL", "PIDS", "LOGS", "REDIS_PROGRAM"})
+
+
 class BadSetting(Exception):
     """A setting is missing or cannot be read; the text says which and what to do."""
 
@@ -130,7 +138,23 @@ def load(environ: dict[str, str] | None = None, **overrides: Any) -> Settings:
     except BadProxies as error:
         raise BadSetting(f"DISPATCH_TRUSTED_PROXIES is wrong: {error}.") from None
     except msgspec.ValidationError as error:
-        raise BadSetting(f"A setting is wrong: {error}. `dispatch settings` lists them all.") from None
+        name, _, wrong = in_words(str(error), Settings).partition(" ")
+        text = f"DISPATCH_{name.upper()} {wrong} `dispatch settings` lists them all."
+        raise BadSetting(text) from None
+
+
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """One sentence for each variable that looks like a setting and is none: a typo would go unnoticed."""
+    known = [name.upper() for name in Settings.__struct_fields__]
+    sentences = []
+    for variable in sorted(environ):
+        name = variable.removeprefix("DISPATCH_")
+        if name == variable or not {name, name.removesuffix("_FILE")}.isdisjoint({*known, *TOLD_TO_BENCHES}):
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"; is DISPATCH_{near[0]} meant?" if near else "."
+        sentences.append(f"{variable} is no setting and is ignored{meant}")
+    return sentences
 
 
 def table() -> str:

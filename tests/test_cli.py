@@ -1,6 +1,7 @@
 """The shell's commands: what they write, what they refuse, and that a failure is one sentence."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -70,7 +71,9 @@ def test_a_wrong_call_ends_with_2(words: list[str], capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("setting", "words", "told"),
     [
-        ("DISPATCH_PORT=many", ["settings"], "dispatch settings"),
+        ("DISPATCH_PORT=many", ["settings"], "DISPATCH_PORT must be a whole number, not text."),
+        ("DISPATCH_PORT=70000", ["settings"], "DISPATCH_PORT must be at most 65535. `dispatch settings`"),
+        ("DISPATCH_DEBUG=perhaps", ["settings"], "DISPATCH_DEBUG must be true or false, not text."),
         ("DISPATCH_DATABASE_URL=", ["migrate"], "DISPATCH_DATABASE_URL"),
         ("DISPATCH_DATABASE_URL=postgresql://127.0.0.1:1/none", ["migrate"], "DISPATCH_DATABASE_URL"),
         ("DISPATCH_KEYS_FILE=", ["keys", "init"], "DISPATCH_KEYS_FILE"),
@@ -89,6 +92,37 @@ def test_a_failure_is_one_sentence_that_says_what_to_do(
     error = capsys.readouterr().err
     assert error.startswith("dispatch: ") and error.count("\n") == 1
     assert told in error
+
+
+def test_a_variable_that_is_no_setting_is_told(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "shard").write_text("kharkiv")
+    monkeypatch.setenv("DISPATCH_SHARD_FILE", str(tmp_path / "shard"))
+    monkeypatch.setenv("DISPATCH_PROT", "8081")
+    monkeypatch.setenv("DISPATCH_MOTTO", "a secret, perhaps")
+    assert run("settings") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "dispatch: DISPATCH_MOTTO is no setting and is ignored.",
+        "dispatch: DISPATCH_PROT is no setting and is ignored; is DISPATCH_PORT meant?",
+    ]
+
+
+def test_a_server_whose_port_is_taken_names_it(
+    shell: str, redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("keys", "init") == 0
+    monkeypatch.setenv("DISPATCH_REDIS_URL", redis_url)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("DISPATCH_PORT", str(port))
+        done = subprocess.run(
+            [sys.executable, "-m", "server.cli", "serve"],
+            capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr and "DISPATCH_PORT" in done.stderr
+    assert "Traceback" not in done.stderr and "DATABASE" not in done.stderr
 
 
 def test_migrate_brings_an_empty_database_up_and_then_has_nothing_to_do(

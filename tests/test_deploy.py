@@ -249,6 +249,17 @@ def test_the_secrets_are_made_once_and_fit_the_compose_file(
     assert (tmp_path / "calls").read_text() == calls
 
 
+def test_without_compose_no_secret_is_made(fake_docker: Path, tmp_path: Path) -> None:
+    script = tmp_path / "deploy" / "make-secrets"
+    script.parent.mkdir()
+    shutil.copy(CHECKOUT / "deploy" / "make-secrets", script)
+    (fake_docker / "docker").write_text("#!/bin/sh\necho unknown shorthand flag: f >&2\nexit 125\n")
+    done = run(script, env=os.environ | {"PATH": f"{fake_docker}:{os.environ['PATH']}"})
+    assert done.returncode == 1
+    assert "docker compose" in done.stderr and "shorthand" not in done.stderr
+    assert not (script.parent / "secrets").exists()
+
+
 async def test_the_drain_is_healthy_while_it_moves_its_cursors(database_url: str) -> None:
     async def healthy() -> bool:
         env = os.environ | {"DISPATCH_DATABASE_URL": database_url}

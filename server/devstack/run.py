@@ -102,7 +102,9 @@ def free_port_from(first: int) -> int:
             if port != first:
                 procs.say(f"Port {first} is taken: this run uses {port}.")
             return port
-    raise procs.DevError(f"No port from {first} to {first + PORTS_TRIED - 1} is free; choose one with --port.")
+    raise procs.DevError(
+        f"No port from {first} to {first + PORTS_TRIED - 1} is free; choose one with --port."
+    )
 
 
 def asked_port(port: int) -> int:
@@ -152,7 +154,9 @@ def _tokens(app: App, folder: Path) -> Path:
 
 def _banner(app: App, logins: Path, made: str, folder: Path) -> None:
     print(f"\nServer:  {app.url}")
-    print(f"Logins:  {shown(logins)}{', which only you can read; this first time also here:' if made else ''}")
+    print(
+        f"Logins:  {shown(logins)}{', which only you can read; this first time also here:' if made else ''}"
+    )
     print("".join(f"         {line}\n" for line in made.splitlines()), end="")
     print(f"Logs:    {shown(folder)}/*.log")
     print("Stop:    Ctrl-C\n", flush=True)
