@@ -6,6 +6,7 @@ command without a key is never remembered; `content` is a digest of what was ask
 other content is told apart. Commands of the system (timers, the match) have the user "system".
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -42,6 +43,11 @@ class Refusal(Exception):
         self.code = code
         self.message = message or meaning
         super().__init__(f"{code}: {self.message}")
+
+
+def not_one_of(field: str, words: Iterable[str]) -> Refusal:
+    """A field holds a word that is none of those which hold here."""
+    return Refusal("bad_request", f"{field} must be one of: {', '.join(sorted(words))}.")
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

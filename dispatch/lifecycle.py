@@ -70,8 +70,20 @@ WORDS: dict[str, dict[str, str]] = {
     },
 }
 
+#: What must come with the step to a state, as the field is named on the wire; an admin needs none of it. A code
+#: is asked for only where the job has one.
+NEEDS = {
+    "in_progress": "otp",
+    "delivered": "proof.code",
+    "failed": "reason",
+    "returning": "reason",
+    "returned": "proof",
+}
+
+PARTIES = {"P": "its requester", "D": "its driver", "S": "the system", "A": "an administrator"}
+
 #: Words of a client that are not a state: to what they move a job that is in the given state.
-_FROM_WORD: dict[str, dict[str, dict[str, str]]] = {
+FROM_WORD: dict[str, dict[str, dict[str, str]]] = {
     "ride": {
         "confirmed": {"assigned": "arrived"},
         "driver_arrived": {"assigned": "arrived"},
@@ -88,7 +100,8 @@ def step(kind: str, state: str, to: str, by: str) -> str:
         ways = ", ".join(allowed) or "nothing: it is over"
         raise Refusal("wrong_state", f"From {state} the {kind} can go to {ways}; not to {to}.")
     if by not in allowed[to]:
-        raise Refusal("forbidden", f"You may not move this {kind} from {state} to {to}.")
+        may = " or ".join(PARTIES[party] for party in allowed[to])
+        raise Refusal("forbidden", f"From {state} to {to} a {kind} is moved by {may}, not by you.")
     return to
 
 
@@ -96,7 +109,7 @@ def from_client(kind: str, state: str, word: str) -> str:
     """A client's word or state as a state. Raises Refusal bad_request with the list of allowed ones."""
     if word in WORDS[kind]:
         return word
-    meant = _FROM_WORD[kind].get(word, {})
+    meant = FROM_WORD[kind].get(word, {})
     if state in meant:
         return meant[state]
     if meant:

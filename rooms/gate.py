@@ -97,7 +97,8 @@ class Gate:
             if handler is None:
                 raise Refusal("bad_request", "There is no such event; see docs/protocol.md.")
             if session.role not in handler.who:
-                raise Refusal("forbidden")
+                roles = " or ".join(sorted(handler.who))
+                raise Refusal("forbidden", f"{event} is for the role {roles}; yours is {session.role}.")
             if not session.allow(event, time.monotonic(), handler.rate, handler.burst):
                 raise Refusal("rate_limited")
             message = decode(handler.message, args, strict)

@@ -14,6 +14,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
+#: Of a recipient, whom a courier has to reach: the shortest that anybody can be called at has five digits.
+PHONE = r"^\+?[ ()-]*[0-9](?:[ ()-]*[0-9]){4,14}$"
+
 Lat = Annotated[float, Meta(ge=-90, le=90)]
 Lng = Annotated[float, Meta(ge=-180, le=180)]
 NewId = Annotated[str, Meta(pattern=UUID, description="a UUID, made by the client")]
@@ -48,7 +51,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Short
-    phone: Annotated[str, Meta(pattern=r"^\+?[0-9 ()-]{2,20}$")]
+    phone: Annotated[str, Meta(pattern=PHONE, max_length=32, description="5 to 15 digits, with or without +")]
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,7 +72,9 @@ class Quote(Message, frozen=True, kw_only=True):
     pickup: Point
     dropoff: Point
     stops: Annotated[tuple[Point, ...], Meta(max_length=5)] = ()
-    classes: Annotated[tuple[Class, ...], Meta(max_length=8)] = ()
+    classes: Annotated[
+        tuple[Class, ...], Meta(max_length=8, description="classes of a ride, tiers of a package; none: all")
+    ] = ()
     size: Class = "medium"
     fragile: bool = False
 

@@ -9,6 +9,7 @@ from dispatch.commands import CODES
 from dispatch.lifecycle import TABLES, WORDS
 from rooms import messages
 from rooms.handlers import ANY, HANDLERS, Handler
+from rooms.vocabulary import vocabulary
 
 HEAD = """# The Socket.IO protocol
 
@@ -52,7 +53,7 @@ ACKS = (
     ("request_ride, request_package", "rideId or packageId, status, state, version, fare, areaId"),
     ("accept_offer", "rideId or packageId, status, state, version, offerId, outcome: accepted"),
     ("decline_offer, offer_seen", "offerId, outcome: declined; offerId, expiresInMs"),
-    ("go_online", "state, generation, version, areaId, jobs: [ids], staleAfterS"),
+    ("go_online", "state, generation, version, areaId, serves: [ride, package], jobs: [ids], staleAfterS"),
     ("location_update", "kept, reason? (why it was not believed)"),
     ("location_batch", "batchId, kept (how many), refused: {reason: how many}"),
     ("cancel_*, *_status_update", "rideId or packageId, status, state, version"),
@@ -137,6 +138,8 @@ def _bounds(meta: msgspec.Meta) -> str:
         )
         if value is not None
     ]
+    if meta.description:
+        limits.append(meta.description)
     return f" ({', '.join(limits)})" if limits else ""
 
 
@@ -196,6 +199,7 @@ def page() -> str:
         lines += _event(names, handler)
     for kind in (messages.Point, messages.Recipient, messages.Proof, messages.PastFix):
         lines += [f"### {kind.__name__}", "", *_fields(kind), ""]
+    lines += vocabulary()
     lines += ["## Acks", "", "| event | `{ok: true, …}` |", "|---|---|"]
     lines += [f"| `{event}` | `{said}` |" for event, said in ACKS]
     lines += ["", "## Server to client", "", "| event | payload | to |", "|---|---|---|"]

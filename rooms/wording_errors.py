@@ -25,7 +25,13 @@ def _number(text: str) -> str:
 
 
 def _pattern(found: re.Match[str]) -> str:
-    return "must be a UUID" if "[0-9a-fA-F]{8}-" in found[1] else "is not written as it should be"
+    if "[0-9a-fA-F]{8}-" in found[1]:
+        return "must be a UUID"
+    return (
+        "must be a phone number of 5 to 15 digits"
+        if "[ ()-]" in found[1]
+        else "is not written as it should be"
+    )
 
 
 def _length(found: re.Match[str]) -> str:

@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     arguments = parser().parse_args(argv)
     run: Run = arguments.run
-    for sentence in unknown(os.environ):
-        print(f"dispatch: {sentence}", file=sys.stderr)
+    for warning in unknown(os.environ):
+        print(f"dispatch: {warning}", file=sys.stderr)
     try:
         run(arguments, load())
     except KeyboardInterrupt:

@@ -84,6 +84,11 @@ def test_every_step_there_is_and_every_one_there_is_not(kind: str) -> None:
                 assert said(kind, state, to, by) == code, (state, to, by)
 
 
+def test_who_may_not_is_told_who_may() -> None:
+    with pytest.raises(Refusal, match="a ride is moved by its driver, not by you"):
+        step("ride", "assigned", "arrived", "P")
+
+
 def said(kind: str, state: str, to: str, by: str) -> str:
     try:
         assert step(kind, state, to, by) == to

@@ -222,6 +222,9 @@ async def test_steps_out_of_order_are_refused(stack: RunningStack) -> None:
         assert await passenger.refused(step, {"rideId": ride_id, "status": "arrived"}) == "forbidden"
         assert await driver.refused(step, {"rideId": ride_id, "status": "teleported"}) == "bad_request"
         assert await driver.refused("go_offline", {}) == "wrong_state"
+        answer = await passenger.ask("go_offline", {})
+        assert answer["error"]["code"] == "forbidden"
+        assert "for the role courier or driver; yours is passenger" in answer["error"]["message"]
         await driver.call(step, {"rideId": ride_id, "status": "arrived"})
         assert await driver.refused(step, {"rideId": ride_id, "status": "no_show"}) == "wrong_state"
 

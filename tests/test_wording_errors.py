@@ -33,7 +33,12 @@ TRIP = {"pickup": HERE, "dropoff": HERE}
         (
             m.RequestPackage,
             TRIP | {"recipient": {"name": "a", "phone": "x"}},
-            "recipient.phone is not written as it should be.",
+            "recipient.phone must be a phone number of 5 to 15 digits.",
+        ),
+        (
+            m.RequestPackage,
+            TRIP | {"recipient": {"name": "a", "phone": "123"}},
+            "recipient.phone must be a phone number of 5 to 15 digits.",
         ),
     ],
 )
@@ -46,3 +51,9 @@ def test_what_is_wrong_is_said_in_words(kind: type[m.Message], payload: dict[str
 def test_the_text_is_bounded() -> None:
     assert len(in_words("Object contains unknown field `" + "x`" * 9999 + "`", m.Quote)) <= TEXT_CHARS
     assert len(in_words("?" * 9999, m.Quote)) <= TEXT_CHARS
+
+
+@pytest.mark.parametrize("phone", ["12345", "+380 50 1234567", "(050) 123-45-67", "+123456789012345"])
+def test_a_phone_number_is_taken_as_people_write_it(phone: str) -> None:
+    payload = TRIP | {"recipient": {"name": "a", "phone": phone}}
+    assert msgspec.convert(payload, m.RequestPackage).recipient.phone == phone

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from dispatch.commands import GoOnline, Refusal
+from dispatch.commands import GoOnline, Refusal, not_one_of
 from dispatch.decision import Decision, State
 from storage.records import Driver
 
@@ -18,7 +18,7 @@ def decide(state: State, command: GoOnline) -> Decision:
         raise Refusal("outside_area")
     served = {*area.prices.rides, PARCEL_CLASS}
     if not command.classes or not served.issuperset(command.classes):
-        raise Refusal("bad_request", f"classes must be some of: {', '.join(sorted(served))}.")
+        raise not_one_of("each of classes", served)
     before = state.driver(command.user) or Driver(
         id=command.user, name="", area_id="", classes=(), capacity=0, online=False, generation=0
     )
@@ -51,6 +51,7 @@ def decide(state: State, command: GoOnline) -> Decision:
             "generation": driver.generation,
             "version": driver.version + 1,
             "areaId": area.id,
+            "serves": _serves(command.classes),
             "jobs": list(driver.load),
             "staleAfterS": area.policy.stale_s,
         },
@@ -58,3 +59,9 @@ def decide(state: State, command: GoOnline) -> Decision:
         # the index may hold him where an older device left him
         reseat=(driver.id,),
     )
+
+
+def _serves(classes: tuple[str, ...]) -> list[str]:
+    """The kinds of job that he can be offered: a courier who names no `parcel` waits for parcels in vain."""
+    kinds = {"package" if name == PARCEL_CLASS else "ride" for name in classes}
+    return sorted(kinds)

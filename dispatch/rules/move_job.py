@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from dispatch.commands import CancelJob, MoveJob, Refusal
 from dispatch.decision import Decision, State
-from dispatch.lifecycle import OVER, from_client, step
+from dispatch.lifecycle import NEEDS, OVER, from_client, step
 from dispatch.policy import Policy
 from dispatch.rules import cancel_job
 from dispatch.rules.release import ended, past_pickup, without_job
@@ -57,19 +57,20 @@ def _cancel(state: State, command: MoveJob) -> Decision:
 
 def _proof_refused(state: State, job: Job, to: str, command: MoveJob, policy: Policy) -> Decision | None:
     """None when the step needs no proof, or has it. A Decision with a refusal counts a wrong code."""
-    if to in ("failed", "returning") and not command.reason:
+    needs = NEEDS.get(to, "")
+    if needs == "reason" and not command.reason:
         raise Refusal("bad_request", f"{to} needs a reason.")
     if to == "no_show" and state.now_ms < job.arrived_ms + int(policy.no_show_wait_s * 1000):
         raise Refusal("wrong_state", f"Wait {policy.no_show_wait_s:.0f} s at the pickup first.")
-    given = command.otp if to == "in_progress" else command.proof_code
-    if to == "returned" and not (command.has_proof or given):
-        raise Refusal("bad_request", "returned needs a proof.")
-    if to not in ("in_progress", "delivered") or not job.code:
+    given = command.otp if needs == "otp" else command.proof_code
+    if needs == "proof" and not (command.has_proof or given):
+        raise Refusal("bad_request", f"{to} needs a proof: its code, photo or signature.")
+    if needs not in ("otp", "proof.code") or not job.code:
         return None
     if job.code_tries >= policy.proof_tries:
         raise Refusal("forbidden", "Too many wrong codes: ask support to complete this job.")
     if not given:
-        raise Refusal("bad_request", f"{to} needs the code that the other party was given.")
+        raise Refusal("bad_request", f"{to} needs {needs}: the code that the other party was given.")
     if given == job.code:
         return None
     return Decision(

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from dispatch.area import Area
-from dispatch.commands import OpenJob, Refusal
+from dispatch.commands import OpenJob, Refusal, not_one_of
 from dispatch.decision import Decision, State
 from dispatch.eta import trip_estimate
 from dispatch.pricing import Fare, parcel_fare, ride_fare
@@ -16,22 +16,21 @@ SCHEDULE_MAX_MS = 7 * 86_400_000 // 2  # a live record outlives its job: half of
 
 def price(area: Area, command: OpenJob, distance_m: float, duration_s: float) -> Fare:
     """The area's fare for what is asked. Raises Refusal for a class, size or tier it does not serve."""
-    if command.parcel is not None:
-        parcel = command.parcel
-        fare = parcel_fare(
-            area.prices,
-            area.currency,
-            parcel.tier,
-            parcel.size,
-            fragile=parcel.fragile,
-            distance_m=distance_m,
-        )
-    else:
+    prices, currency, parcel = area.prices, area.currency, command.parcel
+    if parcel is None:
         fare = ride_fare(
-            area.prices, area.currency, command.vehicle_class, distance_m=distance_m, duration_s=duration_s
+            prices, currency, command.vehicle_class, distance_m=distance_m, duration_s=duration_s
         )
+        if fare is None:
+            raise not_one_of("class", prices.rides)
+        return fare
+    fare = parcel_fare(
+        prices, currency, parcel.tier, parcel.size, fragile=parcel.fragile, distance_m=distance_m
+    )
+    if fare is None and parcel.size not in prices.parcel_sizes_pct:
+        raise not_one_of("size", prices.parcel_sizes_pct)
     if fare is None:
-        raise Refusal("no_supply", "This class, size or tier is not served here.")
+        raise not_one_of("tier", prices.parcel_tiers)
     return fare
 
 

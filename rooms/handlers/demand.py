@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from dispatch import commands as c
-from dispatch.commands import Refusal
+from dispatch.commands import Refusal, not_one_of
 from dispatch.eta import trip_estimate
 from dispatch.pricing import parcel_fare, ride_fare
 from dispatch.rules.go_online import PARCEL_CLASS
@@ -32,6 +32,8 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
     distance_m, duration_s = trip_estimate(pickup, stops, dropoff, area.policy)
     now_ms = house.fixes.now_ms()
     served = tuple(area.prices.rides if message.kind == "ride" else area.prices.parcel_tiers)
+    if message.kind == "package" and message.size not in area.prices.parcel_sizes_pct:
+        raise not_one_of("size", area.prices.parcel_sizes_pct)
     quotes = []
     for name in message.classes or served:
         if message.kind == "ride":
@@ -59,7 +61,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
             }
         )
     if not quotes:
-        raise Refusal("no_supply", "None of these classes is served here.")
+        raise not_one_of("each of classes", served)
     return {"kind": message.kind, "areaId": area.id, "quotes": quotes}
 
 

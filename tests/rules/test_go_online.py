@@ -35,6 +35,7 @@ def test_a_first_time() -> None:
         "generation": 1,
         "version": 1,
         "areaId": "town",
+        "serves": ["ride"],
         "jobs": [],
         "staleAfterS": 30.0,
     }
@@ -56,6 +57,18 @@ def test_a_first_time() -> None:
 )
 def test_what_is_refused(given: dict[str, Any], code: str) -> None:
     assert world().code(go(**given)) == code
+
+
+@pytest.mark.parametrize(
+    ("classes", "serves"),
+    [
+        (("economy", "comfort"), ["ride"]),
+        (("parcel",), ["package"]),
+        (("parcel", "shared"), ["package", "ride"]),
+    ],
+)
+def test_he_hears_what_he_can_be_offered(classes: tuple[str, ...], serves: list[str]) -> None:
+    assert world().decide(go(classes=classes)).answer["serves"] == serves
 
 
 @pytest.mark.parametrize(

@@ -57,18 +57,35 @@ def test_it_searches_and_its_requester_joins(kind: str) -> None:
         ({"pickup": ELSEWHERE}, "outside_area"),
         ({"dropoff": FAR}, "outside_area"),
         ({"stops": (FAR,)}, "outside_area"),
-        ({"vehicle_class": "tank"}, "no_supply"),
-        ({"vehicle_class": "parcel"}, "no_supply"),
+        ({"vehicle_class": "parcel"}, "bad_request"),
         ({"scheduled_ms": NOW + 3 * DAY_MS}, "ok"),
         ({"scheduled_ms": NOW + 4 * DAY_MS}, "bad_request"),
-        ({"kind": "package", "parcel": Parcel(size="vast")}, "no_supply"),
-        ({"kind": "package", "parcel": Parcel(size="small", tier="warp")}, "no_supply"),
         ({"kind": "package", "parcel": Parcel(size="small", weight_kg=30.1)}, "bad_request"),
         ({"kind": "package", "parcel": Parcel(size="small", weight_kg=30.0)}, "ok"),
     ],
 )
 def test_what_is_refused(given: dict[str, Any], code: str) -> None:
     assert world(policy=POLICY).code(ask(**given)) == code
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"vehicle_class": "tank"}, "class must be one of: comfort, economy, premium, shared."),
+        (
+            {"kind": "package", "parcel": Parcel(size="vast", tier="warp")},
+            "size must be one of: custom, large, medium, small.",
+        ),
+        (
+            {"kind": "package", "parcel": Parcel(size="small", tier="warp")},
+            "tier must be one of: economy, express, lightning, standard.",
+        ),
+    ],
+)
+def test_what_is_not_served_is_named_with_what_is(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(c.Refusal) as refused:
+        world(policy=POLICY).decide(ask(**given))
+    assert (refused.value.code, refused.value.message) == ("bad_request", said)
 
 
 def test_a_paused_area_takes_nothing_new() -> None:
