@@ -168,6 +168,20 @@ async def test_admin_shapes(town: Town) -> None:
     assert msgspec.json.decode(msgspec.json.encode(numbers)) == numbers
 
 
+async def test_sums_of_money_are_exact(town: Town) -> None:
+    """Seven times 12.51 is 87.57, not 87.57000000000001."""
+    parcel = Parcel(size="small")
+    await town.keep(*(town.job("package", parcel=parcel, fare_minor=1_251) for _ in range(7)))
+    numbers = await town.history.courier_analytics(town.di)
+    assert numbers is not None and numbers["packages"]["totalRevenue"] == 87.57
+    assert numbers["couriers"]["totalEarnings"] == 87.57
+    (courier,) = (await town.history.all_couriers(town.di))["data"]
+    assert courier["earnings"] == 87.57
+    await town.keep(*(town.job("ride", fare_minor=1_251) for _ in range(7)))
+    await town.conn.execute("update rides set created_at = now()")
+    assert await town.conn.fetchval("select total_revenue from ride_analytics") == 87.57
+
+
 async def test_pages_give_everything_once(town: Town) -> None:
     """Also where many rows share a moment, and where one is both asked for and driven by others."""
     jobs = [town.job("ride", created_ms=ms(timedelta(seconds=i // 5))) for i in range(23)]

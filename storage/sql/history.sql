@@ -94,23 +94,24 @@ select u.id, u.first_name, u.last_name, u.email, u.phone, u.created_at, a.is_act
  order by u.created_at desc, u.id desc limit $4
 
 -- name: courier_numbers
--- The sums of the courier dashboard, for administrators.
+-- The sums of the courier dashboard, for administrators. Money is summed as numeric: sums of doubles are not exact.
 select p.*, c.*
   from (select count(*) as total,
                count(*) filter (where status = 'pending') as pending,
                count(*) filter (where status in ('pending_pickup', 'in_transit')) as in_transit,
                count(*) filter (where status = 'completed') as completed,
-               coalesce(sum(money_major(fare_minor, currency)) filter (where status = 'completed'), 0) as revenue,
+               coalesce(sum(money_major(fare_minor, currency)::numeric)
+                 filter (where status = 'completed'), 0)::float8 as revenue,
                coalesce(avg(distance_m), 0) / 1000 as avg_distance_km,
                count(*) filter (where created_at >= date_trunc('day', now())) as today,
-               coalesce(sum(money_major(fare_minor, currency)) filter (where status = 'completed'
-                 and ended_at >= date_trunc('day', now())), 0) as revenue_today
+               coalesce(sum(money_major(fare_minor, currency)::numeric) filter (where status = 'completed'
+                 and ended_at >= date_trunc('day', now())), 0)::float8 as revenue_today
           from packages) p,
        (select count(*) as couriers, count(*) filter (where is_active) as active,
                count(*) filter (where is_available) as available,
                coalesce(avg(nullif(rating, 0)), 0)::float8 as avg_rating,
                coalesce(sum(delivered), 0)::bigint as delivered,
-               coalesce(sum(earnings), 0)::float8 as earnings
+               coalesce(sum(earnings::numeric), 0)::float8 as earnings
           from courier_analytics) c
  where is_admin($1)
 

@@ -609,7 +609,7 @@ view courier_analytics as
             count(*) AS taken,
             count(*) FILTER (WHERE (packages.state = 'delivered'::text)) AS delivered,
             count(*) FILTER (WHERE (packages.ended_at IS NOT NULL)) AS ended,
-            sum(money_major(packages.fare_minor, packages.currency)) FILTER (WHERE (packages.state = 'delivered'::text)) AS earnings
+            (sum((money_major(packages.fare_minor, packages.currency))::numeric) FILTER (WHERE (packages.state = 'delivered'::text)))::double precision AS earnings
            FROM packages
           WHERE (packages.courier_id IS NOT NULL)
           GROUP BY packages.courier_id) k ON ((k.courier_id = u.id)))
@@ -778,7 +778,7 @@ view ride_analytics as
     count(*) FILTER (WHERE (rides.state = ANY (ARRAY['cancelled'::text, 'no_show'::text]))) AS cancelled,
     count(*) FILTER (WHERE (rides.state = 'no_driver'::text)) AS no_driver,
     avg(money_major(rides.fare_minor, rides.currency)) FILTER (WHERE (rides.state = 'completed'::text)) AS avg_fare,
-    COALESCE(sum(money_major(rides.fare_minor, rides.currency)) FILTER (WHERE (rides.state = 'completed'::text)), (0)::double precision) AS total_revenue,
+    (COALESCE(sum((money_major(rides.fare_minor, rides.currency))::numeric) FILTER (WHERE (rides.state = 'completed'::text)), (0)::numeric))::double precision AS total_revenue,
     avg(EXTRACT(epoch FROM (rides.assigned_at - rides.created_at))) FILTER (WHERE (rides.assigned_at IS NOT NULL)) AS avg_wait_s,
     avg(rides.offers) AS offers_per_ride
    FROM rides
