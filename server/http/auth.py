@@ -11,12 +11,25 @@ from typing import Any
 from server.http import metrics
 from server.http.call import Call
 from server.http.envelope import Refusal, Reply, iso
-from server.http.fields import NAME_CHARS, URL_CHARS, Fields, is_email
+from server.http.fields import NAME_CHARS, URL_CHARS, Field, Fields, is_email
 from server.http.limits import Limiter
 from storage.accounts import Changes, EmailTaken, NewUser, User
+from storage.passwords import MAX_BYTES
 
 OPEN_ROLES = ("passenger", "driver")
 MAX_TOKEN_CHARS = 200
+
+EMAIL, PASSWORD = Field("email", "email", required=True), Field("password", "password", required=True)
+FIRST_NAME, LAST_NAME = (Field(name, required=True, most=NAME_CHARS) for name in ("firstName", "lastName"))
+PHONE, BIRTH = Field("phone", "phone", required=True), Field("dateOfBirth", "day")
+ROLE = Field("role", "choice", choices=OPEN_ROLES)
+PICTURE = Field("profilePicture", most=URL_CHARS)
+LOGIN = (EMAIL, Field("password", required=True, most=MAX_BYTES))
+REGISTER = (EMAIL, FIRST_NAME, LAST_NAME, PHONE, BIRTH, ROLE, PASSWORD)
+REFRESH = (Field("refreshToken", required=True, most=MAX_TOKEN_CHARS),)
+PROFILE = (
+    *(field._replace(required=False) for field in (FIRST_NAME, LAST_NAME, PHONE)), PICTURE, BIRTH,
+)  # fmt: skip
 
 
 def user_shape(user: User) -> dict[str, Any]:
@@ -39,7 +52,7 @@ def user_shape(user: User) -> dict[str, Any]:
 
 async def login(call: Call) -> Reply:
     body = await call.body()
-    email, password = body.get("email"), body.get("password")
+    email, password = (body.get(field.name) for field in LOGIN)
     if not isinstance(email, str) or not isinstance(password, str) or not email or not password:
         raise Refusal(400, "Email and password are required.")
     email = email.strip()
@@ -64,20 +77,20 @@ async def login(call: Call) -> Reply:
 
 async def register(call: Call) -> Reply:
     fields = Fields(await call.body())
-    new: dict[str, Any] = {
-        "email": fields.email("email"),
-        "first_name": fields.text("firstName", NAME_CHARS, required=True),
-        "last_name": fields.text("lastName", NAME_CHARS, required=True),
-        "phone": fields.phone("phone", required=True),
-        "date_of_birth": fields.day("dateOfBirth"),
-        "role": fields.choice("role", OPEN_ROLES, "passenger"),
-    }
-    password = fields.password("password")
+    email, first_name, last_name, phone, birth, role, password = fields.read(*REGISTER)
     fields.refuse_if_wrong()
     _count(call.ctx.registrations, call.address)
-    hashed = await call.ctx.passwords.hash(password or "")
+    new = NewUser(
+        email=email,
+        first_name=first_name,
+        last_name=last_name,
+        phone=phone,
+        date_of_birth=birth,
+        role=role,
+        password_hash=await call.ctx.passwords.hash(password),
+    )
     try:
-        user = await call.ctx.accounts.register(NewUser(**new, password_hash=hashed))
+        user = await call.ctx.accounts.register(new)
     except EmailTaken:
         raise Refusal(409, "An account with this email exists.", code="EMAIL_EXISTS") from None
     metrics.REGISTRATIONS.labels(user.role).inc()
@@ -85,7 +98,7 @@ async def register(call: Call) -> Reply:
 
 
 async def refresh(call: Call) -> Reply:
-    token = (await call.body()).get("refreshToken")
+    token = (await call.body()).get(REFRESH[0].name)
     if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN_CHARS:
         raise Refusal(401, "The refresh token is not valid.")
     found = await call.ctx.accounts.refresh(token)
@@ -108,14 +121,15 @@ async def profile(call: Call) -> Reply:
 async def change_profile(call: Call) -> Reply:
     """Names, phone, picture, birthday; whatever else the app sends along (email, role, status) stays as it is."""
     fields = Fields(await call.body())
-    changes = Changes(
-        first_name=fields.text("firstName", NAME_CHARS, required=False),
-        last_name=fields.text("lastName", NAME_CHARS, required=False),
-        phone=fields.phone("phone", required=False),
-        profile_picture=fields.text("profilePicture", URL_CHARS, required=False),
-        date_of_birth=fields.day("dateOfBirth"),
-    )
+    first_name, last_name, phone, picture, birth = fields.read(*PROFILE)
     fields.refuse_if_wrong()
+    changes = Changes(
+        first_name=first_name,
+        last_name=last_name,
+        phone=phone,
+        profile_picture=picture,
+        date_of_birth=birth,
+    )
     return Reply(user_shape(await call.ctx.accounts.change(call.who.user_id, changes)))
 
 

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from server.http.context import Context
 from server.http.envelope import Refusal
+from server.http.fields import Field
 from server.proxies import client_of, trusted
 from storage.accounts import Who
 
@@ -83,18 +84,18 @@ class Call:
             parts.append(part)
         return b"".join(parts)
 
-    def number(self, name: str, default: int, most: int) -> int:
-        """A whole number of the query from 1 to `most`; a larger one means `most`."""
-        text = self.request.query.get(name, "")
+    def number(self, field: Field, default: int) -> int:
+        """A whole number of the query; one that is too large means the largest."""
+        text = self.request.query.get(field.name, "")
         if not text:
             return default
         if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) >= 1):
-            raise Refusal(400, f"{name} must be a whole number from 1 to {most}.")
-        return min(int(text), most)
+            raise Refusal(400, f"{field.name} must be {field.words}.")
+        return min(int(text), field.most)
 
-    def word(self, name: str) -> str | None:
-        """A plain word of the query, such as a status."""
-        text = self.request.query.get(name, "")
-        if text and not WORD.fullmatch(text):
-            raise Refusal(400, f"{name} must be a word of lower case letters.")
+    def word(self, field: Field) -> str | None:
+        """A plain word of the query, such as a status; one of its choices, where it has them."""
+        text = self.request.query.get(field.name, "")
+        if text and (text not in field.choices if field.choices else not WORD.fullmatch(text)):
+            raise Refusal(400, f"{field.name} must be {field.words}.")
         return text or None

@@ -1,13 +1,14 @@
 """What an account's fields must look like; every fault is named at once, as the apps' forms expect.
 
-`Fields` collects `details: [{field, message}]` while a body is read, and `refuse_if_wrong` raises them
-together. Texts are trimmed; one that PostgreSQL cannot hold, or that would not be seen, is refused.
+A `Field` says how one is read and, on docs/http.md, what it may hold. `Fields` collects
+`details: [{field, message}]` while a body is read, and `refuse_if_wrong` raises them together. Texts are
+trimmed; one that PostgreSQL cannot hold, or that would not be seen, is refused.
 """
 
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from server.http.envelope import Refusal
 from storage.passwords import MAX_BYTES, MIN_BYTES, fits
@@ -19,10 +20,44 @@ NAME_CHARS = 100
 URL_CHARS = 500
 SPECIAL = "@$!%*?&"
 FUTURE = date.max
+PHONE_CHARS = 16
+DAY_CHARS = 40
+PHONE_WORDS = "+ and 2 to 15 digits"
+PASSWORD_WORDS = (
+    f"{MIN_BYTES} to {MAX_BYTES} bytes with a lower and an upper case letter, a digit and one of {SPECIAL}"
+)
 
 
 def is_email(text: str) -> bool:
     return len(text) <= EMAIL_CHARS and text.isprintable() and EMAIL.fullmatch(text) is not None
+
+
+Kind = Literal["text", "email", "phone", "password", "day", "choice", "number", "word", "cursor"]
+
+
+class Field(NamedTuple):
+    """A field of a body, or of a query (`number`, `word` and `cursor`, which server/http/call.py reads). `most` are the
+    characters of a text or the largest number; the first of `choices` is what is meant without one, if any is."""
+
+    name: str
+    kind: Kind = "text"
+    required: bool = False
+    most: int = 0
+    choices: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        return {
+            "text": f"a line of text, at most {self.most} characters",
+            "email": "an email address",
+            "phone": PHONE_WORDS,
+            "password": PASSWORD_WORDS,
+            "day": "a past date like 1990-12-31",
+            "choice": f"one of {', '.join(self.choices)}",
+            "number": f"a whole number from 1 to {self.most}",
+            "word": "a `status` or `state` of the protocol, in lower case letters",
+            "cursor": "the nextCursor of the page before",
+        }[self.kind]
 
 
 class Fields:
@@ -32,39 +67,51 @@ class Fields:
         self._body = body
         self._wrong: list[dict[str, str]] = []
 
-    def text(self, name: str, most: int, *, required: bool) -> str | None:
-        value = self._body.get(name)
+    def read(self, *fields: Field) -> list[Any]:
+        """Their values, in order; None for one that is wrong, which `refuse_if_wrong` tells."""
+        readers = {
+            "text": self._text,
+            "email": self._email,
+            "phone": self._phone,
+            "password": self._password,
+            "day": self._day,
+            "choice": self._choice,
+        }
+        return [readers[field.kind](field) for field in fields]
+
+    def _text(self, field: Field) -> str | None:
+        value = self._body.get(field.name)
         if value is None or value == "":
-            return self._fault(name, "is required") if required else None
+            return self._fault(field, "is required") if field.required else None
         if not isinstance(value, str) or not value.strip() or not value.isprintable():
-            return self._fault(name, "must be a line of text")
+            return self._fault(field, "must be a line of text")
         value = value.strip()
-        return value if len(value) <= most else self._fault(name, f"must have at most {most} characters")
+        return value if len(value) <= field.most else self._fault(field, f"must be {field.words}")
 
-    def email(self, name: str) -> str | None:
-        value = self.text(name, EMAIL_CHARS, required=True)
-        return value if value is None or is_email(value) else self._fault(name, "must be an email address")
+    def _email(self, field: Field) -> str | None:
+        value = self._text(field._replace(most=EMAIL_CHARS, kind="text"))
+        return value if value is None or is_email(value) else self._fault(field, f"must be {field.words}")
 
-    def phone(self, name: str, *, required: bool) -> str | None:
-        value = self.text(name, 16, required=required)
+    def _phone(self, field: Field) -> str | None:
+        value = self._text(field._replace(most=PHONE_CHARS, kind="text"))
         if value is None or PHONE.fullmatch(value):
             return value
-        return self._fault(name, "must be + and 2 to 15 digits")
+        return self._fault(field, f"must be {field.words}")
 
-    def password(self, name: str) -> str | None:
-        value = self._body.get(name)
-        if not isinstance(value, str) or not fits(value):
-            return self._fault(name, f"must have {MIN_BYTES} to {MAX_BYTES} bytes")
+    def _password(self, field: Field) -> str | None:
+        value = self._body.get(field.name)
         kinds = (str.islower, str.isupper, str.isdigit, SPECIAL.__contains__)
-        if not all(any(kind(letter) for letter in value) for kind in kinds):
-            return self._fault(
-                name, f"must have a lower and an upper case letter, a digit and one of {SPECIAL}"
-            )
+        if (
+            not isinstance(value, str)
+            or not fits(value)
+            or not all(any(kind(letter) for letter in value) for kind in kinds)
+        ):
+            return self._fault(field, f"must have {field.words}")
         return value
 
-    def day(self, name: str) -> date | None:
+    def _day(self, field: Field) -> date | None:
         """A date, or a moment whose day counts; in the past."""
-        value = self.text(name, 40, required=False)
+        value = self._text(field._replace(most=DAY_CHARS, kind="text"))
         if value is None:
             return None
         try:
@@ -73,22 +120,19 @@ class Fields:
             day = FUTURE
         if date(1900, 1, 1) <= day < datetime.now(UTC).date():
             return day
-        self._fault(name, "must be a past date like 1990-12-31")
+        self._fault(field, f"must be {field.words}")
         return None
 
-    def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
-        value = self._body.get(name, default)
-        if value not in allowed:
-            self._fault(name, f"must be one of {', '.join(allowed)}")
-            return default
-        return str(value)
+    def _choice(self, field: Field) -> str | None:
+        value = self._body.get(field.name, field.choices[0])
+        return str(value) if value in field.choices else self._fault(field, f"must be {field.words}")
 
     def refuse_if_wrong(self) -> None:
         if self._wrong:
             first = self._wrong[0]
             raise Refusal(400, f"{first['field']} {first['message']}.", details=self._wrong)
 
-    def _fault(self, name: str, message: str) -> str | None:
-        """Notes it; the None stands for the value until `refuse_if_wrong`."""
-        self._wrong.append({"field": name, "message": message})
+    def _fault(self, field: Field, message: str) -> str | None:
+        """Notes it; its None stands for the value until `refuse_if_wrong`."""
+        self._wrong.append({"field": field.name, "message": message})
         return None

@@ -9,10 +9,16 @@ from typing import Any
 
 from server.http.call import Call
 from server.http.envelope import Refusal, Reply
+from server.http.fields import Field
 from storage.history import PAGE_MAX, BadCursor
 
 OWN_PAGE = 20
-ROLES = ("requester", "driver")
+LIMIT = Field("limit", "number", most=PAGE_MAX)
+CURSOR = Field("cursor", "cursor")
+STATUS = Field("status", "word")
+ROLE = Field("role", "choice", choices=("requester", "driver"))
+PAGE = (LIMIT, CURSOR)
+JOBS = (*PAGE, STATUS, ROLE)
 
 
 async def rides(call: Call) -> Reply:
@@ -48,16 +54,15 @@ async def analytics(call: Call) -> Reply:
 
 
 async def _jobs(call: Call, kind: str) -> Reply:
-    status = call.word("status")
+    status = call.word(STATUS)
     if call.who.role == "admin":
         asker, limit, cursor = _page(call, PAGE_MAX)  # the panels count rows, so their default is high
         found = call.ctx.history.all_jobs(asker, kind, limit=limit, cursor=cursor, status=status)
         return _list(await _good_cursor(found))
     asker, limit, cursor = _page(call, OWN_PAGE)
-    role = call.word("role")
-    if role not in (None, *ROLES):
-        raise Refusal(400, f"role must be one of {', '.join(ROLES)}.")
-    mine = call.ctx.history.my_jobs(asker, kind, limit=limit, cursor=cursor, status=status, role=role)
+    mine = call.ctx.history.my_jobs(
+        asker, kind, limit=limit, cursor=cursor, status=status, role=call.word(ROLE)
+    )
     return _list(await _good_cursor(mine), f"{kind}s")
 
 
@@ -70,14 +75,14 @@ async def _job(call: Call, kind: str) -> Reply:
 
 
 def _page(call: Call, default: int) -> tuple[str, int, str | None]:
-    return call.who.user_id, call.number("limit", default, PAGE_MAX), call.request.query.get("cursor") or None
+    return call.who.user_id, call.number(LIMIT, default), call.request.query.get(CURSOR.name) or None
 
 
 async def _good_cursor(found: Any) -> dict[str, Any]:
     try:
         page: dict[str, Any] = await found
     except BadCursor:
-        raise Refusal(400, "cursor must be the nextCursor of the page before.") from None
+        raise Refusal(400, f"{CURSOR.name} must be {CURSOR.words}.") from None
     return page
 
 

@@ -3,7 +3,7 @@ the alias, the metrics' labels, the two-user tests and the list in the docs deri
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Literal, NamedTuple
 
 from aiohttp import web
@@ -11,12 +11,14 @@ from aiohttp import web
 from server.http import auth, commands, history, ops
 from server.http.call import Call
 from server.http.envelope import Reply
+from server.http.fields import Field
 
 Handler = Callable[[Call], Awaitable[Reply | web.Response]]
 
 
 class Route(NamedTuple):
-    """`who`: public; user (any account); admin. `no_token` is the answer to a request without a token: on the
+    """`who`: public; user (any account); admin. `takes` are the fields of its body, or, of a GET,
+    of its query. `no_token` is the answer to a request without a token: on the
     lists of the admin panel 403, because a 401 makes it log out and in without end."""
 
     method: str
@@ -24,30 +26,41 @@ class Route(NamedTuple):
     handler: Handler
     who: Literal["public", "user", "admin"]
     about: str
+    takes: tuple[Field, ...] = ()
     no_token: int = 401
 
+
+MADE = "Couriers are made by `dispatch users add --role courier`, admins likewise."
+PARTS = "Its parts: `redis` answers, the `log` is read, `postgresql` answers, and it is `staying`: not going away."
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", ops.health, "public", "Is the process alive, and its database?"),
     Route("GET", "/api/health", ops.api_health, "public", "The same with version and uptime."),
-    Route("GET", "/ready", ops.ready, "public", "503 until everything lives that clients need."),
+    Route("GET", "/ready", ops.ready, "public", f"503 until everything lives that clients need. {PARTS}"),
     Route("GET", "/metrics", ops.metrics, "public", "Prometheus; keep it inside the network."),
     Route("GET", "/api/websocket/status", ops.websocket_status, "public", "How many are connected."),
-    Route("POST", "/api/auth/login", auth.login, "public", "Email and password for tokens."),
-    Route("POST", "/api/auth/register", auth.register, "public", "A new passenger or driver."),
-    Route("POST", "/api/auth/refresh", auth.refresh, "public", "A new access token."),
+    Route("POST", "/api/auth/login", auth.login, "public", "Email and password for tokens.", auth.LOGIN),
+    Route(
+        "POST",
+        "/api/auth/register",
+        auth.register,
+        "public",
+        "A new passenger or driver. " + MADE,
+        auth.REGISTER,
+    ),
+    Route("POST", "/api/auth/refresh", auth.refresh, "public", "A new access token.", auth.REFRESH),
     Route("GET", "/api/auth/verify", auth.verify, "user", "Is this token good, and whose?"),
     Route("GET", "/api/auth/profile", auth.profile, "user", "The own account."),
-    Route("PATCH", "/api/auth/profile", auth.change_profile, "user", "Change the own account."),
-    Route("PUT", "/api/auth/profile", auth.change_profile, "user", "The same."),
+    Route("PATCH", "/api/auth/profile", auth.change_profile, "user", "Change the own account.", auth.PROFILE),
+    Route("PUT", "/api/auth/profile", auth.change_profile, "user", "The same.", auth.PROFILE),
     Route("POST", "/api/auth/logout", auth.logout, "user", "End this session."),
     Route("POST", "/api/commands/{event}", commands.command, "user", "Any command of the protocol."),
-    Route("GET", "/api/rides", history.rides, "user", "Own rides; all for an administrator.", no_token=403),
+    Route("GET", "/api/rides", history.rides, "user", "Own rides; or all.", history.JOBS, 403),
     Route("GET", "/api/rides/{id}", history.ride, "user", "One ride with facts, chat and track."),
-    Route("GET", "/api/packages", history.packages, "user", "Own parcels; or all.", no_token=403),
+    Route("GET", "/api/packages", history.packages, "user", "Own parcels; or all.", history.JOBS, 403),
     Route("GET", "/api/packages/{id}", history.package, "user", "One parcel with facts, chat and track."),
-    Route("GET", "/api/users", history.users, "admin", "All accounts.", no_token=403),
-    Route("GET", "/api/couriers", history.couriers, "admin", "All couriers.", no_token=403),
+    Route("GET", "/api/users", history.users, "admin", "All accounts.", history.PAGE, 403),
+    Route("GET", "/api/couriers", history.couriers, "admin", "All couriers.", history.PAGE, 403),
     Route("GET", "/api/courier/analytics", history.analytics, "admin", "Figures.", no_token=403),
 )
 
@@ -72,14 +85,33 @@ method 405, too often 429, an outage 503; refusals of a command keep the codes o
 A missing token is 403 on PANEL,
 because the admin panel answers a 401 there by logging out and in without end; a bad token is 401 there too.
 
+Lists are newest first; `pagination.nextCursor` of one page is `cursor` of the next. An administrator's lists hold
+everybody's. Money in history is a JSON number in whole units of its currency (`12.5` USD), as the apps read it; in
+commands and events it is minor units (`1250`).
+
 | route | who | what |
 |---|---|---|
+"""
+
+FIELDS = """
+## Fields
+
+Of a POST, PUT or PATCH in a JSON body, of a GET in the query; `?` may be left out. Those of a command are in
+[the protocol](protocol.md).
 """
 
 
 def page() -> str:
     """docs/http.md as Markdown."""
     panel = ", ".join(f"`{r.path}`" for r in ROUTES if r.no_token == 403)
-    return HEAD.replace("PANEL", panel) + "".join(
-        f"| `{r.method} {r.path}` | {r.who} | {r.about} |\n" for r in ROUTES
-    )
+    rows = "".join(f"| `{r.method} {r.path}` | {r.who} | {r.about} |\n" for r in ROUTES)
+    return HEAD.replace("PANEL", panel) + rows + FIELDS + "".join(_taken())
+
+
+def _taken() -> Iterator[str]:
+    """The fields of each route, those that take the same together."""
+    for takes in dict.fromkeys(route.takes for route in ROUTES if route.takes):
+        routes = [f"`{r.method} {r.path}`" for r in ROUTES if r.takes == takes]
+        yield f"\n### {', '.join(routes)}\n\n"
+        for field in takes:
+            yield f"- `{field.name}{'' if field.required else '?'}` {field.words}\n"
