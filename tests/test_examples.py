@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from server.chores import checked_area
 from storage import areas
+from storage.passwords import hash_now
 from tests.stack import RunningStack
 from tests.support import wait_until
 
@@ -50,8 +52,8 @@ class Example:
         self.said = ""
 
     @classmethod
-    async def start(cls, name: str, url: str, email: str) -> Example:
-        arguments = [sys.executable, "-u", str(EXAMPLES / name), url, email, PASSWORD]
+    async def start(cls, name: str, *words: str) -> Example:
+        arguments = [sys.executable, "-u", str(EXAMPLES / name), *words]
         pipe = asyncio.subprocess.PIPE
         return cls(
             await asyncio.create_subprocess_exec(*arguments, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
@@ -63,10 +65,10 @@ class Example:
         self.said += text
         return text
 
-    async def end(self) -> str:
+    async def end(self, code: int = 0) -> str:
         assert self.process.stdout is not None
         self.said += (await asyncio.wait_for(self.process.stdout.read(), 15)).decode()
-        assert await self.process.wait() == 0, self.said
+        assert await self.process.wait() == code, self.said
         return self.said
 
 
@@ -78,19 +80,56 @@ async def area_is_known(stack: RunningStack, token: str) -> bool:
         return bool(json.loads(await answer.text())["success"])
 
 
-async def test_the_driver_of_the_readme_drives_its_passenger(stack: RunningStack) -> None:
+async def the_city(stack: RunningStack) -> None:
     await areas.put_area(stack.database, checked_area(CITY))
-    emails = [await register(stack.url, role) for role in ("driver", "passenger")]
     asker = await stack.person("passenger")
     await wait_until(lambda: area_is_known(stack, asker.token), 15.0)
-    driver = await Example.start("driver.py", stack.url, emails[0])
+
+
+async def test_the_driver_of_the_readme_drives_its_passenger(stack: RunningStack) -> None:
+    await the_city(stack)
+    emails = [await register(stack.url, role) for role in ("driver", "passenger")]
+    driver = await Example.start("driver.py", stack.url, emails[0], PASSWORD)
     assert "'state': 'idle'" in await driver.line()
-    passenger = await Example.start("passenger.py", stack.url, emails[1])
+    passenger = await Example.start("passenger.py", stack.url, emails[1], PASSWORD)
     heard = await passenger.end()
     assert "assigned: Ada Byron" in heard
     assert "car at 49.994 36.231" in heard
     assert heard.rstrip().endswith("completed")
     assert "'state': 'completed'" in await driver.end()
+
+
+async def test_the_parcel_gets_from_hand_to_hand(stack: RunningStack) -> None:
+    await the_city(stack)
+    sender, courier = await register(stack.url, "passenger"), f"courier-{secrets.token_hex(4)}@example.org"
+    await stack.person("courier", email=courier, password_hash=hash_now(PASSWORD, 4))
+    example = await Example.start("parcel.py", stack.url, sender, PASSWORD, courier, PASSWORD)
+    heard = await example.end()
+    assert "'serves': ['package']" in heard
+    assert "'state': 'delivered'" in heard.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["driver.py", "passenger.py", "parcel.py"])
+async def test_an_example_that_cannot_go_on_says_why(stack: RunningStack, name: str) -> None:
+    assert "Arguments: URL" in await (await Example.start(name)).end(1)
+    nobody = ["nobody@example.org", PASSWORD] * (2 if name == "parcel.py" else 1)
+    said = await (await Example.start(name, stack.url, *nobody)).end(1)
+    assert said.splitlines()[-1].endswith("Email or password is wrong.") and said.count("\n") == 1
+
+
+async def test_a_refused_parcel_ends_its_example(stack: RunningStack) -> None:
+    login = [await register(stack.url, "passenger"), PASSWORD]
+    said = await (await Example.start("parcel.py", stack.url, *login, *login)).end(1)
+    assert said.splitlines()[-1].startswith("go_online was refused: go_online is for the role"), said
+    assert "Traceback" not in said and "Unclosed" not in said
+
+
+@pytest.mark.parametrize(("name", "role"), [("driver.py", "passenger"), ("passenger.py", "driver")])
+async def test_an_example_that_is_refused_ends(stack: RunningStack, name: str, role: str) -> None:
+    email = await register(stack.url, role)
+    said = await (await Example.start(name, stack.url, email, PASSWORD)).end(1)
+    assert re.search(rf"is for the role .*; yours is {role}\.$", said.splitlines()[-1]), said
+    assert "Traceback" not in said and "Unclosed" not in said
 
 
 async def curl(command: str) -> dict[str, Any]:

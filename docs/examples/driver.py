@@ -3,9 +3,10 @@ import asyncio, sys, aiohttp, socketio
 
 async def main(url, email, password):
     async with aiohttp.ClientSession() as http:
-        login = await http.post(f"{url}/api/auth/login", json={"email": email, "password": password})
-        login.raise_for_status()
-        token = (await login.json())["data"]["accessToken"]
+        answer = await http.post(f"{url}/api/auth/login", json={"email": email, "password": password})
+        login = await answer.json()
+    if not login["success"]:
+        return login["error"]
     sio, done = socketio.AsyncClient(), asyncio.Event()
 
     @sio.on("offer")
@@ -16,9 +17,11 @@ async def main(url, email, password):
             print(await sio.call("ride_status_update", {"rideId": o["job"]["rideId"], "status": status}))
         done.set()
 
-    await sio.connect(url, auth={"token": token}, transports=["websocket"])
-    print(await sio.call("go_online", {"classes": ["economy"], "latitude": 49.9935, "longitude": 36.2304}))
-    await done.wait()
+    await sio.connect(url, auth={"token": login["data"]["accessToken"]}, transports=["websocket"])
+    print(online := await sio.call("go_online", {"classes": ["economy"], "latitude": 49.9935, "longitude": 36.2304}))
+    if online["ok"]:
+        await done.wait()
     await sio.disconnect()
+    return online.get("error", {}).get("message")
 
-asyncio.run(main(*sys.argv[1:]))
+sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 4 else __doc__)

@@ -3,24 +3,23 @@ import asyncio, sys, uuid, aiohttp, socketio
 
 async def main(url, email, password):
     async with aiohttp.ClientSession() as http:
-        login = await http.post(f"{url}/api/auth/login", json={"email": email, "password": password})
-        login.raise_for_status()
-        token = (await login.json())["data"]["accessToken"]
-    sio, done = socketio.AsyncClient(), asyncio.Event()
+        answer = await http.post(f"{url}/api/auth/login", json={"email": email, "password": password})
+        login = await answer.json()
+    if not login["success"]:
+        return login["error"]
+    sio, states = socketio.AsyncClient(), asyncio.Queue()
     sio.on("driver_assigned", lambda e: print("assigned:", e["driverName"], e["vehicle"], e["etaSeconds"], "s"))
     sio.on("driver_location", lambda e: print("car at", e["latitude"], e["longitude"], e["etaSeconds"], "s away"))
+    sio.on("ride_status_update", states.put)
 
-    @sio.on("ride_status_update")
-    def status(e):
-        print(e["seq"], e["state"])
-        if e["status"] in ("completed", "cancelled"):
-            done.set()
-
-    await sio.connect(url, auth={"token": token}, transports=["websocket"])
+    await sio.connect(url, auth={"token": login["data"]["accessToken"]}, transports=["websocket"])
     here, there = {"latitude": 49.994, "longitude": 36.231}, {"latitude": 50.005, "longitude": 36.25}
     ride = {"rideId": str(uuid.uuid4()), "pickup": here, "dropoff": there, "class": "economy"}
-    print(await sio.call("request_ride", ride))
-    await done.wait()
+    print(e := await sio.call("request_ride", ride))
+    while e.get("status") not in ("completed", "cancelled", None):  # None: the request was refused
+        e = await states.get()
+        print(e["seq"], e["state"])
     await sio.disconnect()
+    return e.get("error", {}).get("message")
 
-asyncio.run(main(*sys.argv[1:]))
+sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 4 else __doc__)

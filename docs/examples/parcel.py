@@ -1,0 +1,40 @@
+"""A parcel from hand to hand. Sender and courier are one program here, because the code has to get from one to the
+other. Arguments: URL SENDER_EMAIL SENDER_PASSWORD COURIER_EMAIL COURIER_PASSWORD."""
+import asyncio, sys, uuid, aiohttp, socketio
+
+async def connect(url, email, password, event, heard):
+    async with aiohttp.ClientSession() as http:
+        answer = await http.post(f"{url}/api/auth/login", json={"email": email, "password": password})
+        login = await answer.json()
+    if not login["success"]:
+        sys.exit(f"{email}: {login['error']}")
+    sio = socketio.AsyncClient()
+    sio.on(event, heard.put)
+    await sio.connect(url, auth={"token": login["data"]["accessToken"]}, transports=["websocket"])
+    return sio
+
+async def ask(sio, event, payload):
+    print(event, answer := await sio.call(event, payload))
+    if not answer["ok"]:
+        sys.exit(f"{event} was refused: {answer['error']['message']}")
+
+async def main(url, *logins):
+    codes, offers = asyncio.Queue(), asyncio.Queue()
+    sender = await connect(url, *logins[:2], "notification", codes)
+    courier = await connect(url, *logins[2:], "offer", offers)
+    here, there = {"latitude": 49.994, "longitude": 36.231}, {"latitude": 50.005, "longitude": 36.25}
+    to = {"name": "Ada Byron", "phone": "+15550100123"}
+    parcel = {"packageId": str(uuid.uuid4()), "pickup": here, "dropoff": there, "size": "small", "recipient": to}
+    try:
+        await ask(courier, "go_online", {"classes": ["parcel"], **here})
+        await ask(sender, "request_package", parcel)
+        await ask(courier, "accept_offer", {"offerId": (await offers.get())["offerId"]})
+        step = {"packageId": parcel["packageId"]}
+        for status in ("arrived_pickup", "picked_up", "arrived_dropoff"):
+            await ask(courier, "package_status_update", {**step, "status": status})
+        code = (await codes.get())["data"]["code"]  # the sender tells it to the recipient, who shows it at the door
+        await ask(courier, "package_status_update", {**step, "status": "delivered", "proof": {"code": code}})
+    finally:
+        await asyncio.gather(sender.disconnect(), courier.disconnect())
+
+asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 6 else sys.exit(__doc__)
