@@ -62,7 +62,9 @@ async def returning(stack: RunningStack, *roles: str) -> AsyncIterator[list[Retu
         yield phones
     finally:
         for one in phones:
-            await one.sio.disconnect()
+            await one.sio.shutdown()  # also when it is just trying to come back
+            if (http := one.sio.eio.http) is not None:
+                await http.close()
 
 
 async def test_a_wiped_redis() -> None:
