@@ -60,7 +60,9 @@ class Door:
             "message": "Connected",
             "userId": session.user_id,
             "timestamp": iso(self._house.fixes.now_ms()),
-            "node": self._house.node,
+            "node": self._house.node.partition(".")[
+                0
+            ],  # its name, as session ids begin; not which start of it
             "resume": self._resume,
             **self._greetings.pop(session),
         }

@@ -289,8 +289,12 @@ async def test_mail_of_before_the_start_is_not_read(redis: Redis, redis_url: str
     async with node(redis_url, "n1") as here:
         passenger, wire = here.arrive("passenger")
         here.registry.enter("ride:r", passenger)
-        await redis.xadd(keys.mail(S, "n1"), {"b": old.replace(b"driver", b"dri2er")})
-        await wait_until(lambda: wire.heard("dri2er_location"))
+
+        async def heard() -> bool:
+            await redis.xadd(keys.mail(S, "n1"), {"b": old.replace(b"driver", b"dri2er")})
+            return bool(wire.heard("dri2er_location"))
+
+        await wait_until(heard)
         assert not wire.heard("driver_location")
 
 
