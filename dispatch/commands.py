@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from storage.records import JobId, OfferId, Parcel, Place, Room, UserId
+from storage.records import Driver, Job, JobId, Offer, OfferId, Parcel, Place, Room, UserId
 
 SYSTEM = UserId("system")
 
@@ -149,6 +149,27 @@ class WakeDriver(Command, frozen=True, kw_only=True):
     """A driver's sign-of-life timer ran out."""
 
     driver_id: UserId
+
+
+class HoldJob(Command, frozen=True, kw_only=True):
+    """A party's phone has seen this version of a job."""
+
+    job_id: JobId
+    seen_version: int
+
+
+class RestoreJob(Command, frozen=True, kw_only=True):
+    """A job that is not over by PostgreSQL, which heard of it last at `committed_ms`. `offer` is the open one; of
+    `driver` (the one it is assigned to) `load` names the jobs, and nothing is known of his plan and lease;
+    `same_life`: job and driver were written by one life of Redis. `code` is a fresh secret."""
+
+    job: Job
+    offer: Offer | None = None
+    driver: Driver | None = None
+    same_life: bool = True
+    committed_ms: int
+    max_age_ms: int
+    code: str
 
 
 class SendMessage(Command, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """What a rule is given and what it gives back; both are plain values.
 
 `State` holds the records a rule asked for, as they were at `now_ms` of Redis' clock. `Decision` is all that
-shall change, or nothing: records to store (each with the version it was read at), records that must be
+shall change, or nothing: records to store (each with the version it was read at; those of `anew`, which Redis
+has lost, with the last that is known), records that must be
 unchanged, facts to tell, and the answer to the one who asked. A decision with a `refusal` is committed too,
 and answered with a no (a wrong code is counted and refused).
 """
@@ -42,6 +43,7 @@ class State(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     answer: dict[str, Any] = {}
     put: tuple[Stored, ...] = ()
+    anew: tuple[tuple[type, str], ...] = ()
     read: tuple[Stored, ...] = ()
     facts: tuple[Fact, ...] = ()
     reseat: tuple[UserId, ...] = ()

@@ -77,9 +77,8 @@ class Desk:
         raise Refusal("unavailable", "Too much is happening at once here; try again.")
 
     async def _once(self, command: c.Command) -> Answer:
-        rule = RULES[type(command)]
         field = _field(command)
-        loaded = await self.log.load(rule.wants(command), command.room, field)
+        loaded = await self._load(command, field)
         if loaded.answer is not None:
             if (
                 isinstance(command, c.SendMessage)
@@ -90,10 +89,7 @@ class Desk:
                 state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
                 chat.party_job(state, command.job_id, command.kind, command.user)
             return await self._first_answer(loaded.answer, command)
-        if more := follow(command, loaded.records):
-            _merge(loaded, await self.log.load(more))
-        state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
-        decision = rule.decide(state, command)
+        decision = await self._decide(command, loaded)
         kept = "" if decision.refusal else field
         # an answer without effect is kept too: its late repeat must not have the effect it had not
         if decision.put or decision.facts or kept:
@@ -101,6 +97,20 @@ class Desk:
         if decision.refusal is not None:
             raise decision.refusal
         return decision.answer
+
+    async def preview(self, command: c.Command) -> Answer:
+        """What a command of the system would be answered now; nothing changes. Raises Refusal, Conflict or
+        Unavailable."""
+        return (await self._decide(command, await self._load(command))).answer
+
+    async def _load(self, command: c.Command, field: str = "") -> Loaded:
+        return await self.log.load(RULES[type(command)].wants(command), command.room, field)
+
+    async def _decide(self, command: c.Command, loaded: Loaded) -> Decision:
+        if more := follow(command, loaded.records):
+            _merge(loaded, await self.log.load(more))
+        state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
+        return RULES[type(command)].decide(state, command)
 
     async def _commit(self, command: c.Command, decision: Decision, loaded: Loaded, field: str) -> None:
         remembered = _json.encode(Remembered(_content(command), decision.answer)) if field else b""
@@ -112,6 +122,7 @@ class Desk:
                 by=command.user,
                 read=decision.read,
                 put=decision.put,
+                anew=decision.anew,
                 facts=decision.facts,
                 reseat=decision.reseat,
                 latest_ms=decision.latest_ms,

@@ -48,6 +48,8 @@ def job_card(job: Job) -> dict[str, Any]:
         if job.driver_id
         else None,
     }
+    if job.needs_person:
+        card["needsPerson"] = True
     if job.stops:
         card["stops"] = [place(stop) for stop in job.stops]
     if job.note:
@@ -95,6 +97,8 @@ def status_fact(
     }
     if job.reason:
         payload["reason"] = job.reason
+    if job.needs_person:
+        payload["needsPerson"] = True
     return Fact(
         room=job.room,
         event=f"{job.kind}_status_update",

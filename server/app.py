@@ -42,12 +42,13 @@ from server.http.context import Context, Ready
 from server.http.endpoint import build_http
 from server.leaving import leave
 from server.needs import Stop, database_url, redis_url
+from server.rehydrate import is_lost
 from server.settings import Settings
 from server.tether import Tether
 from storage.accounts import Accounts
 from storage.fleet import Fleet
 from storage.history import History
-from storage.log import OVER_TTL_MS, Log
+from storage.log import OVER_TTL_MS, Conflict, Log
 from storage.migrate import check
 from storage.passwords import Passwords
 from storage.postgis import Database
@@ -102,6 +103,7 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         closing.push_async_callback(tasks.stop)
 
         house = await _house(settings, database, shard, keyring)
+        await _warn_if_lost(database, house.desk.log, settings.shard)
         gate = Gate(house, HANDLERS, settings.commands_in_flight)
         door = Door(house, keyring, {"events": settings.room_facts, "window_s": OVER_TTL_MS // 1000})
         await _start(tasks, house, settings, database)
@@ -152,6 +154,20 @@ async def _house(settings: Settings, database: Database, shard: Shard, keyring: 
     roomlog = RoomLog(shard, settings.room_facts)
     accounts, quotes = Accounts(database), Quotes(keyring)
     return House(desk, roomlog, registry, speaker, fixes, accounts, quotes, presence, node)
+
+
+async def _warn_if_lost(database: Database, log: Log, shard: str) -> None:
+    """Says so when live work stands in PostgreSQL only; what to do about it is for a person to decide."""
+    try:
+        lost = await is_lost(database, log, shard)
+    except Conflict:
+        return  # a life of Redis that began this very moment
+    if lost:
+        logger.warning(
+            "PostgreSQL has live jobs of shard %s and Redis knows none of them: "
+            "if Redis was lost, run `dispatch rehydrate`",
+            shard,
+        )
 
 
 async def _start(tasks: Tasks, house: House, settings: Settings, database: Database) -> None:

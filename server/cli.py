@@ -108,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     migrate.add_argument(
         "--print-schema", action="store_true", help="print its catalog instead of what was done"
     )
+    _add_rehydrate(command)
     command("seed", _seed, "put demo areas, users and some history into an empty database")
 
     add_user_commands(group("users", "accounts"), command)
@@ -128,10 +129,29 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_rehydrate(command: Callable[..., argparse.ArgumentParser]) -> None:
+    lost = command("rehydrate", _rehydrate, "bring live jobs back that Redis has lost, from PostgreSQL")
+    lost.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    lost.add_argument(
+        "--max-age-h",
+        type=_hours,
+        default=12.0,
+        metavar="H",
+        help="jobs that nothing was heard of for longer are cancelled as lost (12)",
+    )
+
+
 def _workers(text: str) -> int:
     number = int(text)
     if not 1 <= number <= MAX_WORKERS:
         raise argparse.ArgumentTypeError(f"must be from 1 to {MAX_WORKERS}")
+    return number
+
+
+def _hours(text: str) -> float:
+    number = float(text)
+    if not 0.0 < number <= 8_760.0:
+        raise argparse.ArgumentTypeError("must be hours, above 0 and up to a year")
     return number
 
 
@@ -186,6 +206,17 @@ async def _schema(settings: Settings) -> str:
 
     async with transaction(settings) as conn:
         return await schema_text(conn)
+
+
+def _rehydrate(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.rehydrate import rehydrate
+
+    done = asyncio.run(rehydrate(settings, max_age_h=arguments.max_age_h, dry_run=arguments.dry_run))
+    print(done.table(), end="")
+    if done.left:
+        raise Stop("Not all came back. Put right what the table says, and run `dispatch rehydrate` again.")
+    if arguments.dry_run:
+        print("Nothing was changed.")
 
 
 def _seed(_: argparse.Namespace, settings: Settings) -> None:

@@ -61,10 +61,11 @@ class Loaded(msgspec.Struct):
 
 
 class Write(msgspec.Struct, kw_only=True):
-    """One decision, ready to commit. `read` are records that must be unchanged, `put` those to store (each
-    with the version it was read at); `by` is who caused it; `latest_ms` refuses a commit after it. `answer` is
-    kept under `field` among the room's last ANSWERS_KEPT; with a `lasting_max` for as long as the room lives, and
-    beyond so many of these by one user nothing is committed."""
+    """One decision, ready to commit. `read` are records that must be unchanged, `put` those to store (each with
+    the version it was read at; those of `anew` with one of a life that is lost, and there must be none now); `by`
+    is who caused it; `latest_ms` refuses a commit after it. `answer` is kept under `field` among the room's last
+    ANSWERS_KEPT; with a `lasting_max` for as long as the room lives, and beyond so many of these by one user
+    nothing is committed."""
 
     life: str
     loaded_ms: int
@@ -72,6 +73,7 @@ class Write(msgspec.Struct, kw_only=True):
     by: str
     read: tuple[Stored, ...] = ()
     put: tuple[Stored, ...] = ()
+    anew: tuple[tuple[type, str], ...] = ()
     facts: tuple[Fact, ...] = ()
     reseat: tuple[UserId, ...] = ()
     latest_ms: int = 0
@@ -141,7 +143,7 @@ class Log:
         args.append(len(fenced))
         for record in fenced:
             wanted.append(record_key(s, type(record), record.id))
-            args.append(record.version)
+            args.append(0 if _identity(record) in write.anew else record.version)
         stored = {
             (type(record), record.id): msgspec.structs.replace(record, version=record.version + 1)
             for record in write.put
@@ -179,7 +181,7 @@ class Log:
         for record in write.put:
             timer = _timer(type(record), record.id)
             if isinstance(record, Job):
-                searching = record.state == "searching"
+                searching = record.state == "searching" and not record.needs_person
                 due_ms = now_ms + FIRST_LOOK_MS if searching else record.wake_ms
                 changes.append(
                     ("ZADD", keys.due(s), (due_ms, timer)) if due_ms else ("ZREM", keys.due(s), (timer,))

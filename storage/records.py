@@ -18,6 +18,9 @@ Room = NewType("Room", str)
 OPEN_JOBS_MAX = 20
 #: So many chat lines of one user in one job are remembered by their ids, about 300 bytes each.
 LINES_MAX = 2_000
+#: A record that Redis lost goes on so far above the last version that was written down: what a phone saw of the
+#: versions between was lost.
+LEAP = 1_000
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,7 +41,8 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="job"):
-    """A demand: a ride or a package. `units` is the capacity it takes; 0 means the whole vehicle."""
+    """A demand: a ride or a package. `units` is the capacity it takes; 0 means the whole vehicle. `needs_person` is
+    why it waits for a person; `restored` the version that PostgreSQL had of it when Redis had lost it."""
 
     id: JobId
     kind: str
@@ -79,6 +83,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     reason: str = ""
     ended_by: UserId | None = None
     needs_person: str = ""
+    restored: int = 0
     version: int = 0
 
     @property

@@ -9,6 +9,8 @@ from storage.records import Driver, Job, Offer, Stored
 NOBODYS = {"scheduled", "searching", "offered"}
 OVER = {"completed", "cancelled", "no_driver", "no_show", "delivered", "no_courier", "returned"}
 BEFORE_PICKUP = {"assigned", "arrived", "arrived_pickup"}
+#: Who carries it is for a person to find out: no driver's record speaks of it.
+UNCLEAR = "its driver is unclear"
 
 
 def wrong(records: Iterable[Stored]) -> list[str]:
@@ -60,7 +62,7 @@ def _wrong_driver(driver: Driver, jobs: dict[str, Job], offers: dict[str, Offer]
 def _wrong_job(job: Job, drivers: dict[str, Driver], offers: dict[str, Offer]) -> Iterator[str]:
     if job.state in NOBODYS and job.driver_id is not None:
         yield f"job {job.id} is {job.state} and has driver {job.driver_id}"
-    if job.state not in NOBODYS | OVER:
+    if job.state not in NOBODYS | OVER and job.needs_person != UNCLEAR:
         driver = drivers.get(job.driver_id or "")
         if driver is None or job.id not in driver.load:
             yield f"job {job.id} is {job.state} with driver {job.driver_id}, who does not carry it"

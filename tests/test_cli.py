@@ -54,13 +54,16 @@ def test_help_is_quick_and_lists_the_commands() -> None:
         capture_output=True, text=True, check=True, timeout=20,
     )  # fmt: skip
     assert time.monotonic() - began_s < 3
-    for word in ("serve", "drain", "migrate", "seed", "users", "keys", "areas", "settings"):
+    for word in ("serve", "drain", "migrate", "rehydrate", "seed", "users", "keys", "areas", "settings"):
         assert word in done.stdout
     for heavy in ("asyncpg", "aiohttp", "socketio", "shapely", "h3", "jwt", "bcrypt"):
         assert f" {heavy}\n" not in done.stderr
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["users"], ["users", "token", "--role", "king"]])
+@pytest.mark.parametrize(
+    "words",
+    [[], ["nonsense"], ["users"], ["users", "token", "--role", "king"], ["rehydrate", "--max-age-h", "0"]],
+)
 def test_a_wrong_call_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(words)
@@ -136,6 +139,21 @@ def test_migrate_brings_an_empty_database_up_and_then_has_nothing_to_do(
         assert "0001_accounts" in capsys.readouterr().out
         assert run("migrate") == 0
         assert "up to date" in capsys.readouterr().out
+
+
+def test_lost_jobs_need_both_stores(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], redis_url: str
+) -> None:
+    monkeypatch.setenv("DISPATCH_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert run("rehydrate") == 1
+    assert "Redis does not answer" in capsys.readouterr().err
+    monkeypatch.setenv("DISPATCH_REDIS_URL", redis_url)
+    monkeypatch.setenv("DISPATCH_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    assert run("rehydrate", "--dry-run") == 1
+    assert "DISPATCH_DATABASE_URL" in capsys.readouterr().err
+    monkeypatch.setenv("DISPATCH_DATABASE_URL", shell)
+    assert run("rehydrate", "--dry-run") == 0
+    assert "no live jobs" in capsys.readouterr().out
 
 
 def test_keys_are_made_once_rotated_and_listed(environment: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,11 @@ from dispatch.rules import (
     chat,
     go_offline,
     go_online,
+    hold_job,
     make_offer,
     move_job,
     open_job,
+    restore_job,
     revive,
     wake_driver,
     wake_job,
@@ -48,6 +50,13 @@ def _offer(command: Any) -> Wanted:
     return [(Offer, command.offer_id), (Job, c.job_of_offer(command.offer_id)), (Driver, command.user)]
 
 
+def _lost(command: c.RestoreJob) -> Wanted:
+    job, offer = command.job, command.offer
+    wanted: Wanted = [(Job, job.id)]
+    wanted += [(Driver, job.driver_id)] if job.driver_id else []
+    return wanted + ([(Offer, offer.id)] if offer else [])
+
+
 RULES: dict[type[c.Command], Rule] = {
     c.GoOnline: Rule(_self, go_online.decide),
     c.GoOffline: Rule(_self, go_offline.decide),
@@ -61,6 +70,8 @@ RULES: dict[type[c.Command], Rule] = {
     c.MoveJob: Rule(_job_and_self, move_job.decide),
     c.WakeJob: Rule(_job, wake_job.decide),
     c.WakeDriver: Rule(lambda m: [(Driver, m.driver_id)], wake_driver.decide),
+    c.HoldJob: Rule(_job, hold_job.decide),
+    c.RestoreJob: Rule(_lost, restore_job.decide),
     c.SendMessage: Rule(_job, chat.decide_send),
     c.ReadMessages: Rule(_job, chat.decide_read),
 }

@@ -1,5 +1,7 @@
 """A party calls a job off. The requester (or an admin) ends it; a driver gives it back, and it searches on."""
 
+from msgspec.structs import replace
+
 from dispatch.commands import CancelJob, Refusal
 from dispatch.decision import Decision, State
 from dispatch.lifecycle import step
@@ -30,6 +32,7 @@ def decide(state: State, command: CancelJob) -> Decision:
 def _given_back(state: State, job: Job, command: CancelJob) -> Decision:
     step(job.kind, job.state, "searching", "D")
     area = state.area(job.area_id)
+    job = replace(job, needs_person="")  # whose it is, is clear now
     again = searching_again(job, area, state.now_ms, without=command.user, restart=True)
     driver = state.driver(command.user)
     freed = () if driver is None else (without_job(driver, job.id, state.now_ms),)

@@ -39,10 +39,10 @@ def gives_up_ms(job: Job, since_ms: int, area: Area) -> int:
 
 def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, restart: bool) -> Job:
     """The same job, never again for the driver `without`. `restart` begins its patience anew: a driver who
-    had accepted and is gone again is not the requester's fault."""
+    had accepted and is gone again is not the requester's fault. Who waits for a person goes on waiting."""
     since_ms = now_ms if restart else job.searching_ms
     tired = job.offers >= area.policy.max_offers
-    return replace(
+    again = replace(
         job,
         state="searching",
         driver_id=None,
@@ -58,6 +58,12 @@ def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, resta
         # asked so often in vain: the timer that gives up runs out now
         wake_ms=now_ms if tired else gives_up_ms(job, since_ms, area),
     )
+    return held(again, job.needs_person) if job.needs_person else again
+
+
+def held(job: Job, why: str) -> Job:
+    """The job waits for a person: nothing happens to it by itself; its parties may go on, or call it off."""
+    return replace(job, needs_person=why, wake_ms=0)
 
 
 def ended(job: Job, state: str, now_ms: int, *, by: UserId, reason: str = "") -> Job:

@@ -21,6 +21,7 @@ from dispatch.policy import Policy
 from dispatch.rules import RULES, follow
 from storage.facts import Fact
 from storage.records import (
+    LEAP,
     Driver,
     Job,
     JobId,
@@ -234,7 +235,10 @@ def check(before: World, decision: Decision) -> None:
     assert len(set(puts)) == len(puts), "a record is put twice"
     for record in (*decision.put, *decision.read):
         old = before.records.get((type(record), record.id))
-        assert record.version == (old.version if old else 0), "not the version that was read"
+        if (type(record), record.id) in decision.anew:
+            assert old is None and record.version > LEAP, "not lost, or not above what was seen of it"
+        else:
+            assert record.version == (old.version if old else 0), "not the version that was read"
     found = wrong(before.after(decision).records.values())
     assert not found, "\n".join(found)
     for fact in decision.facts:

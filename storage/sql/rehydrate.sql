@@ -1,0 +1,30 @@
+-- name: rides
+-- Rides that are not over, by id, at most $3 after $2, with the open offer and the assigned driver of each.
+select j.id, 'ride' as kind, j.state, j.passenger_id as requester_id, j.passenger_name as requester_name, j.area_id,
+       j.vehicle_class, ST_Y(j.pickup::geometry) as pickup_lat, ST_X(j.pickup::geometry) as pickup_lng,
+       j.pickup_address, ST_Y(j.dropoff::geometry) as dropoff_lat, ST_X(j.dropoff::geometry) as dropoff_lng,
+       j.dropoff_address, j.stops, j.units, j.seats, j.note, j.fare_minor, j.currency, j.distance_m, j.duration_s,
+       j.driver_id, j.driver_name, j.vehicle_id, j.vehicle, j.offers, j.excluded, j.created_at, j.scheduled_at,
+       j.searching_at, j.assigned_at, j.arrived_at, j.started_at, j.reason, j.needs_person, j.version, j.life,
+       j.committed_at, to_jsonb(o) as offer, to_jsonb(d) as driver
+  from rides j
+  left join offers o on o.id = j.offer_id and o.job_id = j.id and o.state = 'open'
+  left join drivers d on d.id = j.driver_id
+ where j.shard = $1 and j.ended_at is null and j.id > $2
+ order by j.id limit $3
+
+-- name: packages
+-- The same of packages.
+select j.id, 'package' as kind, j.state, j.sender_id as requester_id, j.sender_name as requester_name, j.area_id,
+       j.vehicle_class, ST_Y(j.pickup::geometry) as pickup_lat, ST_X(j.pickup::geometry) as pickup_lng,
+       j.pickup_address, ST_Y(j.dropoff::geometry) as dropoff_lat, ST_X(j.dropoff::geometry) as dropoff_lng,
+       j.dropoff_address, j.stops, j.units, 1 as seats, j.note, j.fare_minor, j.currency, j.distance_m, j.duration_s,
+       j.courier_id as driver_id, j.courier_name as driver_name, j.vehicle_id, j.vehicle, j.offers, j.excluded,
+       j.created_at, j.scheduled_at, j.searching_at, j.assigned_at, j.arrived_at, j.started_at, j.reason,
+       j.needs_person, j.version, j.life, j.committed_at, to_jsonb(o) as offer, to_jsonb(d) as driver,
+       j.size, j.weight_kg, j.fragile, j.tier, j.recipient_name, j.recipient_phone
+  from packages j
+  left join offers o on o.id = j.offer_id and o.job_id = j.id and o.state = 'open'
+  left join drivers d on d.id = j.courier_id
+ where j.shard = $1 and j.ended_at is null and j.id > $2
+ order by j.id limit $3
