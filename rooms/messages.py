@@ -185,7 +185,7 @@ JobSeen = tuple[Annotated[str, Meta(max_length=64)], Count]
 
 class Sync(Message, frozen=True, kw_only=True):
     """`rooms` are `[room, epoch, seq]` of the last fact that was heard in each; `jobs` are `[jobId, version]` of
-    the newest the client saw of each, for a server that has lost its own."""
+    the newest the client saw of each of its jobs: where a server that lost its memory knows less, a person decides."""
 
     rooms: Annotated[tuple[RoomSeen, ...], Meta(max_length=64)] = ()
     jobs: Annotated[tuple[JobSeen, ...], Meta(max_length=64)] = ()

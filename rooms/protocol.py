@@ -42,6 +42,11 @@ came): forget what you had, `last` is where things stand at (epoch, seq). `error
 (any more), or `unavailable` when the answer was full: ask for that room again. What comes after the ack follows it.
 `last` of a job's room is `{job, position}`, of your own `{jobs, offers}`; an offer in `events` may be over, one in
 `last.offers` says how long it still stands.
+
+Should the server itself have lost something, your job may be told with an older state than you know. So let `jobs`
+of `sync` name every job that you hold for not over, with the newest `version` you saw of it. Where that is newer, the
+job waits for a person: its room hears so (`needsPerson: true`), it is offered to nobody and not ended by a timer; its
+parties may go on with it or call it off. A version is never given twice.
 """
 
 #: event, what its ack says beside `ok`
@@ -76,8 +81,16 @@ SAID = (
     ("offer", "offerId, kind, job, pickup, dropoff, distanceM, etaSeconds, fare, expiresInMs", "the driver"),
     ("offer_withdrawn", "offerId, reason: expired, withdrawn or lost", "the driver"),
     ("driver_assigned", f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, …", "the room"),
-    ("ride_status_update", "rideId, status, state, version, driverId, updatedBy, reason?", "the room"),
-    ("package_status_update", "packageId, status, state, version, driverId, updatedBy, reason?", "the room"),
+    (
+        "ride_status_update",
+        "rideId, status, state, version, driverId, updatedBy, reason?, needsPerson?",
+        "the room",
+    ),
+    (
+        "package_status_update",
+        "packageId, status, state, version, driverId, updatedBy, reason?, needsPerson?",
+        "the room",
+    ),
     (
         "driver_location",
         f"{JOB_ID}, latitude, longitude, heading, speed, timestamp, ageMs, etaSeconds",

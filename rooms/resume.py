@@ -13,6 +13,8 @@
 | the rooms together were too much | `unavailable` for those that did not fit: they are asked for again |
 | Redis began another life, or does not answer | `unavailable` for all |
 | too many admins watch a job already | `not_found`, as `join_ride` refuses one more |
+| Redis lost the end of what it was told, and his phone knows more of a job | the job is held for a person, once |
+| two phones say so at once, or one twice | the second finds it held |
 | the client does not read his answers | a second long one is refused until the first was written |
 """
 
@@ -20,7 +22,8 @@ from typing import Any
 
 import msgspec
 
-from dispatch.commands import Refusal
+from dispatch.commands import HoldJob, Refusal
+from dispatch.rules.hold_job import is_later
 from dispatch.wording import user_room
 from rooms import metrics, snapshot
 from rooms.gate import House, refused
@@ -47,6 +50,21 @@ async def sync(house: House, session: Session, rooms: tuple[Seen, ...]) -> list[
         return [await _answer(house, session, seen[0], found.get(seen)) for seen in rooms]
     except (Unavailable, Conflict):
         raise Refusal("unavailable") from None
+
+
+async def compare(house: House, session: Session, seen: dict[str, int]) -> None:
+    """Of the session's own jobs, {id: newest version it saw}: where that is later than what Redis knows, a person is
+    asked for, by a command of its own. Whoever is no party is not heard. Raises Refusal unavailable."""
+    if not seen:
+        return
+    try:
+        jobs = await snapshot.load_jobs(house, list(seen))
+    except (Unavailable, Conflict):
+        raise Refusal("unavailable") from None
+    for job in jobs:
+        if session.user_id in (job.requester_id, job.driver_id) and is_later(job, seen[job.id]):
+            command = HoldJob(user=session.user_id, room=job.room, job_id=job.id, seen_version=seen[job.id])
+            await house.desk.run(command)
 
 
 async def _allowed(house: House, session: Session, rooms: tuple[Seen, ...]) -> dict[Seen, Asked]:

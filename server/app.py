@@ -51,7 +51,7 @@ from storage.history import History
 from storage.log import OVER_TTL_MS, Conflict, Log
 from storage.migrate import check
 from storage.passwords import Passwords
-from storage.postgis import Database
+from storage.postgis import Database, DatabaseUnavailable
 from storage.presence import Leases
 from storage.roomlog import RoomLog
 from storage.shard import Shard, Unavailable
@@ -160,8 +160,8 @@ async def _warn_if_lost(database: Database, log: Log, shard: str) -> None:
     """Says so when live work stands in PostgreSQL only; what to do about it is for a person to decide."""
     try:
         lost = await is_lost(database, log, shard)
-    except Conflict:
-        return  # a life of Redis that began this very moment
+    except (Conflict, Unavailable, DatabaseUnavailable):
+        return  # others say so
     if lost:
         logger.warning(
             "PostgreSQL has live jobs of shard %s and Redis knows none of them: "
@@ -185,6 +185,7 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
             if session.wire is not None:
                 session.wire.close("log gap")
         house.fixes.forget_all()
+        tasks.start(_warn_if_lost(database, house.desk.log, settings.shard), "lost")
 
     house.fixes.leases.revive = revive
     house.speaker.on_gap = gap

@@ -98,8 +98,9 @@ async def test_trips_in_every_state_outlive_a_wiped_redis(caplog: pytest.LogCapt
         for state in ("arrived", "in_progress", "picked_up", "offered", "searching", "scheduled"):
             await stack.drained(LIVE, state)
         await wipe(stack, *passengers, *drivers, courier)
+        await wait_until(lambda: caplog.text.count("run `dispatch rehydrate`") == 1)
         async with a_node(stack):
-            assert "run `dispatch rehydrate`" in caplog.text
+            assert caplog.text.count("run `dispatch rehydrate`") == 2, "a node that starts says so, too"
         await online(drivers[1], spots[1].at(100.0))  # before, as apps do by themselves
         planned = await shell(stack, "rehydrate", "--dry-run")
         table = await shell(stack, "rehydrate")
@@ -119,15 +120,7 @@ async def test_trips_in_every_state_outlive_a_wiped_redis(caplog: pytest.LogCapt
         await drive(drivers[1], passengers[1], under_way, spots[1].at(120.0))
         await moved(drivers[1], {"rideId": under_way}, RIDE, "completed")
 
-        note = await passengers[2].hears("notification", type="delivery_code")
-        code = note["data"]["code"]
-        await online(courier, spots[2].at(300.0), ("parcel",))
-        await moved(courier, {"packageId": parcel}, PARCEL, "arrived_dropoff")
-        done: dict[str, Any] = {"packageId": parcel, "status": "delivered"}
-        wrong = old_code if old_code != code else other_than(code)
-        assert await courier.refused(PARCEL, {**done, "proof": {"code": wrong}}) == "forbidden"
-        await courier.call(PARCEL, {**done, "proof": {"code": code}})
-
+        await delivered_with_the_new_code(courier, passengers[2], spots[2], parcel, old_code)
         for job, spot, passenger in ((asked, spots[3], passengers[3]), (waiting, spots[4], passengers[4])):
             await driven_by_another(stack, job, spot, passenger)
         ends = {at_pickup: "completed", under_way: "completed", parcel: "delivered"}
@@ -135,6 +128,19 @@ async def test_trips_in_every_state_outlive_a_wiped_redis(caplog: pytest.LogCapt
         assert (await passengers[5].status("scheduled"))["version"] > 1000
         await passengers[5].call("cancel_ride", {"rideId": booked})
         await ended_once(stack, ends)
+
+
+async def delivered_with_the_new_code(
+    courier: Phone, sender: Phone, spot: Spot, parcel: str, old_code: str
+) -> None:
+    note = await sender.hears("notification", type="delivery_code")
+    code = note["data"]["code"]
+    await online(courier, spot.at(300.0), ("parcel",))
+    await moved(courier, {"packageId": parcel}, PARCEL, "arrived_dropoff")
+    done: dict[str, Any] = {"packageId": parcel, "status": "delivered"}
+    wrong = old_code if old_code != code else other_than(code)
+    assert await courier.refused(PARCEL, {**done, "proof": {"code": wrong}}) == "forbidden"
+    await courier.call(PARCEL, {**done, "proof": {"code": code}})
 
 
 async def driven_by_another(stack: RunningStack, job: str, spot: Spot, passenger: Phone) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 from redis.asyncio import Redis
 
 from server import rehydrate as module
@@ -32,13 +32,23 @@ async def world(redis: Redis, redis_url: str, database_url: str) -> AsyncIterato
         yield made
 
 
+#: What a lost job does not get back as it was: worked out anew, or of a job that is over.
+ANEW = {"offer_id", "offered_to", "wake_ms", "code", "code_tries", "ended_ms", "ended_by", "restored"}
+OF_PARCELS = {"parcel", "units"}
+
+
 async def test_a_ride_comes_back_whole(world: World) -> None:
     stops = (Place(0.502, 0.5, "a stop"), Place(0.503, 0.5))
     ride, driver = on_board(
         a_driver(area_id="a", vehicle="Blue Fiat", vehicle_id="v1", capacity=2, classes=("economy", "comfort")),
-        stops=stops, seats=3, note="two bags", vehicle="Blue Fiat", vehicle_id="v1", offers=2, reason="",
-        excluded=(a_driver().id,),
+        stops=stops, seats=3, note="two bags", vehicle="Blue Fiat", vehicle_id="v1", offers=2, reason="traffic",
+        excluded=(a_driver().id,), needs_person="driver silent", scheduled_ms=1_700_000_000_123,
+        searching_ms=1_700_000_000_001,
     )  # fmt: skip
+    told = {field.name for field in fields(Job) if getattr(ride, field.name) != field.default}
+    assert told | ANEW | OF_PARCELS == {field.name for field in fields(Job)}, (
+        "a field that nobody has thought of"
+    )
     await world.put(ride, driver)
     await world.lose()
     assert await is_lost(world.database, world.log, SHARD)

@@ -28,6 +28,7 @@ async def _join(house: House, session: Session, kind: str, job_id: str) -> Answe
 
 
 async def sync(house: House, session: Session, message: m.Sync) -> Answer:
+    await resume.compare(house, session, dict(message.jobs))
     return {"rooms": await resume.sync(house, session, message.rooms)}
 
 
