@@ -98,9 +98,10 @@ async def test_trips_in_every_state_outlive_a_wiped_redis(caplog: pytest.LogCapt
         for state in ("arrived", "in_progress", "picked_up", "offered", "searching", "scheduled"):
             await stack.drained(LIVE, state)
         await wipe(stack, *passengers, *drivers, courier)
-        await wait_until(lambda: caplog.text.count("run `dispatch rehydrate`") == 1)
+        await wait_until(lambda: "run `dispatch rehydrate`" in caplog.text)
+        caplog.clear()
         async with a_node(stack):
-            assert caplog.text.count("run `dispatch rehydrate`") == 2, "a node that starts says so, too"
+            assert "run `dispatch rehydrate`" in caplog.text, "a node that starts says so, too"
         await online(drivers[1], spots[1].at(100.0))  # before, as apps do by themselves
         planned = await shell(stack, "rehydrate", "--dry-run")
         table = await shell(stack, "rehydrate")
