@@ -29,7 +29,7 @@ from rooms import metrics, snapshot
 from rooms.gate import House, refused
 from rooms.session import Session
 from storage.log import Conflict
-from storage.records import Job, JobId, Room
+from storage.records import JobId, Room
 from storage.roomlog import Asked, Standing
 from storage.shard import Unavailable
 
@@ -101,7 +101,7 @@ async def _answer(house: House, session: Session, room: str, standing: Standing 
         "seq": standing.seq,
         "recovered": recovered,
         "events": [msgspec.Raw(fact.text) for fact in said] if recovered else [],
-        "last": await _last(house, session, standing.job),
+        "last": await _last(house, session, standing),
     }
 
 
@@ -110,15 +110,15 @@ def _joined_late(session: Session, standing: Standing) -> bool:
     return any(session.user_id in fact.joined for fact in (standing.missed or [])[1:])
 
 
-async def _last(house: House, session: Session, job: Job | None) -> dict[str, Any]:
+async def _last(house: House, session: Session, standing: Standing) -> dict[str, Any]:
     """Where things stand: a job with its driver's position, or all that concerns the user."""
-    if job is not None:
+    if (job := standing.job) is not None:
         return {
             "job": snapshot.card_for(job, session.user_id),
             "position": await snapshot.position_of(house, job),
         }
-    jobs = await snapshot.jobs_of(house, session.user_id)
+    jobs = await snapshot.jobs_of(house, standing, session.user_id)
     return {
         "jobs": [{**snapshot.card_for(mine, session.user_id), "room": mine.room} for mine in jobs],
-        "offers": await snapshot.offers_of(house, session.user_id),
+        "offers": await snapshot.offers_of(house, standing),
     }

@@ -11,7 +11,7 @@ from dispatch.wording import code_for, id_field, iso, job_card, offer_card, user
 from rooms.gate import House
 from rooms.session import Session
 from storage.log import Conflict
-from storage.records import Driver, Job, JobId, Offer
+from storage.records import Job, JobId, Offer
 from storage.roomlog import Asked, Standing
 from storage.shard import Unavailable
 
@@ -47,14 +47,18 @@ async def opening(house: House, session: Session) -> dict[str, Any]:
     facts held back, when this returns. Raises Refusal unavailable."""
     user = session.user_id
     try:
-        # an id does not tell its kind: the first reading is for the rooms, the second is the snapshot
-        jobs = await jobs_of(house, user)
-        asked = [Asked(user_room(user)), *(Asked(job.room, job.id) for job in jobs)]
-        own, *others = await stand(house, session, asked)
-        offers = await offers_of(house, user)
+        # the first reading is for which rooms there are; where there are others, the second is the snapshot
+        mine = Asked(user_room(user))
+        (own,) = await stand(house, session, [mine])
+        assert own is not None
+        jobs = await jobs_of(house, own, user)
+        others: list[Standing | None] = []
+        if jobs:
+            own, *others = await stand(house, session, [mine, *(Asked(job.room, job.id) for job in jobs)])
+            assert own is not None
+        offers = await offers_of(house, own)
     except (Unavailable, Conflict):
         raise Refusal("unavailable") from None
-    assert own is not None
     return {
         "room": user_room(user),
         "epoch": own.epoch,
@@ -66,13 +70,12 @@ async def opening(house: House, session: Session) -> dict[str, Any]:
     }
 
 
-async def jobs_of(house: House, user: str) -> list[Job]:
-    """The jobs that are not over to which somebody is a party. Raises Unavailable or Conflict."""
-    ids = await house.desk.log.jobs_of(user)
-    loaded = await house.desk.log.load([(Driver, user)])
-    driver = loaded.records[Driver, user]
-    if isinstance(driver, Driver):
-        ids += [stop.job_id for stop in driver.plan if stop.job_id not in ids]
+async def jobs_of(house: House, own: Standing, user: str) -> list[Job]:
+    """The jobs that are not over to which somebody is a party, of those that he had as `own`, his room, stood so.
+    Raises Unavailable or Conflict."""
+    ids = list(own.asked)
+    if own.driver is not None:
+        ids += [stop.job_id for stop in own.driver.plan if stop.job_id not in ids]
     jobs = await load_jobs(house, ids[:JOBS_MAX])
     return [job for job in jobs if user in (job.requester_id, job.driver_id) and not job.ended_ms]
 
@@ -96,18 +99,18 @@ def crowded(house: House, session: Session, room: str) -> bool:
 
 
 async def load_jobs(house: House, ids: list[Any]) -> list[Job]:
+    if not ids:
+        return []
     loaded = await house.desk.log.load([(Job, id_) for id_ in ids])
     return [record for record in loaded.records.values() if isinstance(record, Job)]
 
 
-async def offers_of(house: House, driver_id: str) -> list[dict[str, Any]]:
-    """The driver's open offer, if he has one. Raises Unavailable or Conflict."""
-    loaded = await house.desk.log.load([(Driver, driver_id)])
-    driver = loaded.records[Driver, driver_id]
-    if not isinstance(driver, Driver) or driver.offer_id is None:
+async def offers_of(house: House, own: Standing) -> list[dict[str, Any]]:
+    """The driver's open offer, if he had one as `own`, his room, stood so. Raises Unavailable or Conflict."""
+    if own.driver is None or own.driver.offer_id is None:
         return []
-    found = await house.desk.log.load([(Offer, driver.offer_id)])
-    offer = found.records[Offer, driver.offer_id]
+    found = await house.desk.log.load([(Offer, own.driver.offer_id)])
+    offer = found.records[Offer, own.driver.offer_id]
     if not isinstance(offer, Offer) or offer.state != "open":
         return []
     jobs = await load_jobs(house, [offer.job_id])

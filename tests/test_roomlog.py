@@ -16,7 +16,7 @@ from storage.log import LIVE_TTL_MS, OVER_TTL_MS, Conflict, Log
 from storage.records import Room, UserId
 from storage.roomlog import Asked, RoomLog, Standing
 from storage.shard import Shard, Unavailable
-from tests.rules.build import JOB
+from tests.rules.build import JOB, a_driver
 from tests.storekit import RIDE, S, fresh, head, snapshot, told, write
 from tests.support import wait_until
 
@@ -157,6 +157,23 @@ async def test_asking_keeps_a_live_room_and_not_one_that_is_over(
         for key in (keys.head(S, room), keys.log(S, room)):
             assert least < await redis.pttl(key) <= most, key
     assert OVER_TTL_MS >= 120_000
+
+
+async def test_a_users_room_says_whom_it_is_of(log: Log, shard: Shard) -> None:
+    """His record as a driver and the jobs he has asked for, as they were when the room stood so."""
+    (nobody,) = await ask(shard, Asked(MINE))
+    assert nobody is not None and (nobody.driver, nobody.asked, nobody.job) == (None, (), None)
+    user = MINE.partition(":")[2]
+    driver = a_driver(UserId(user), version=0)
+    jobs = [fresh(id=name, requester_id=user) for name in ("b", "a")]
+    over = fresh(id="c", requester_id=user, state="completed", ended_ms=1)
+    for record in (driver, *jobs, over):
+        await log.commit(await write(log, record, facts=(told(MINE),), room=MINE))
+    (own,) = await ask(shard, Asked(MINE))
+    assert own is not None and own.job is None and own.asked == ("a", "b")
+    assert own.driver is not None and own.driver.id == user
+    (of_job,) = await ask(shard, Asked(jobs[0].room, jobs[0].id))
+    assert of_job is not None and of_job.job is not None and (of_job.driver, of_job.asked) == (None, ())
 
 
 async def test_an_answer_is_bounded(log: Log, shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
