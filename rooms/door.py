@@ -12,6 +12,7 @@ from dispatch.wording import iso
 from rooms import metrics, snapshot
 from rooms.gate import House, session_of
 from rooms.identity import BadToken, KeyRing
+from rooms.introductions import Introductions
 from rooms.session import Session, Wire
 from storage.postgis import DatabaseUnavailable
 
@@ -19,8 +20,11 @@ BEARER = "bearer "
 
 
 class Door:
-    def __init__(self, house: House, keyring: KeyRing, resume: dict[str, int]) -> None:
+    def __init__(
+        self, house: House, keyring: KeyRing, resume: dict[str, int], introductions: Introductions
+    ) -> None:
         self._house = house
+        self._introductions = introductions
         self._keyring = keyring
         self._resume = resume
         self._greetings: dict[Session, dict[str, Any]] = {}
@@ -32,7 +36,7 @@ class Door:
             raise Refusal("draining")
         try:
             claims = self._keyring.verify(_token(environ, auth), time.time())
-            who = await self._house.accounts.who(claims.session_id, claims.user_id)
+            who = await self._introductions.who(claims.session_id, claims.user_id)
         except BadToken:
             raise Refusal("unauthenticated", "Authentication failed") from None
         except DatabaseUnavailable:

@@ -3,7 +3,9 @@
 Stands on these seams of python-socketio 5.18 (pinned): `AsyncServer._engineio_server_class`, `_handle_connect`,
 `_handle_eio_message`, `_handle_disconnect`; and `_async["websocket"]` of engineio. What is different from stock:
 an event goes to the gate and nowhere else, so no client can call a handler by its name; rubbish is answered a
-few times, then its client is closed; who is refused for now is dropped, and so comes back by himself.
+few times, then its client is closed; who is refused for now is dropped, and so comes back by himself. When very
+many come at once, as after the death of another node, a few at a time come in and the others wait for their turn, so
+that whoever is in is still heard.
 """
 
 import asyncio
@@ -27,6 +29,8 @@ from rooms.tasks import Tasks
 for _name in ("socketio", "socketio.server"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # they log what clients send
 
+ENTERING_AT_ONCE = 32  # half of the connections to Redis: the other half is for those who are in
+ENTER_S = 20.0  # with the wait for his turn; who is not in by then is dropped, and comes again
 RUBBISH_MAX = 10  # so many undecodable frames, and the client is closed
 
 _decode = msgspec.json.Decoder().decode
@@ -51,12 +55,14 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self._payload_max = payload_max
         self._sessions: dict[str, Session] = {}
         self._rubbish: dict[str, int] = {}
+        self._turns = asyncio.Semaphore(ENTERING_AT_ONCE)
+        self._entering: set[str] = set()
         self.login: Callable[[str, dict[str, Any], Any, Wire], Awaitable[Session]]
         self.opened: Callable[[Session], Awaitable[None]]
         self.closed: Callable[[Session], None]
         self.eio.on_message = self._handle_eio_message
         self.eio.tasks = Tasks()
-        self.eio.silent = lambda sid: sid not in self._sessions
+        self.eio.silent = lambda sid: sid not in self._sessions and sid not in self._entering
         self.eio.generate_id = lambda: f"{node}-{secrets.token_urlsafe(15)}"
         self.eio._async = {**driver._async, "websocket": WebSocket}
         self.on("connect", self._connect)
@@ -69,18 +75,33 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         socket = self.eio.sockets.get(eio_sid)
         if socket is None:
             raise Refused("unavailable")
+        self._entering.add(eio_sid)
         try:
-            session = await self.login(sid, environ, auth, Wire(socket, self._frames_max))
+            session = await self._enter(socket, sid, environ, auth)
         except Refusal as refusal:
             if refusal.retry:
                 # stock clients take a CONNECT_ERROR for final, and a broken connection for one to make again
                 metrics.CLOSED.labels("not now").inc()
                 socket.abort()
+            # if he stays all the same, he gets as long as who has not come in
+            asyncio.get_running_loop().call_later(engine.CONNECT_S, self.eio.drop_silent, eio_sid)
             raise Refused(refusal.message, {"code": refusal.code, "retry": refusal.retry}) from None
-        if socket.closed or socket.closing:  # it went away while we looked
+        finally:
+            self._entering.discard(eio_sid)
+        if _has_gone(socket):  # while we looked
             self.closed(session)
             raise Refused("gone")
         self._sessions[eio_sid] = session
+
+    async def _enter(self, socket: engine.Socket, sid: str, environ: dict[str, Any], auth: Any) -> Session:
+        """Waits for its turn, then logs in. Raises Refusal."""
+        try:
+            async with asyncio.timeout(ENTER_S), self._turns:
+                if _has_gone(socket):
+                    raise Refused("gone")
+                return await self.login(sid, environ, auth, Wire(socket, self._frames_max))
+        except TimeoutError:
+            raise Refusal("unavailable") from None
 
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         known = eio_sid in self._sessions
@@ -182,3 +203,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
     @property
     def sessions(self) -> list[Session]:
         return list(self._sessions.values())
+
+
+def _has_gone(socket: engine.Socket) -> bool:
+    return bool(socket.closed or socket.closing or socket.aborted)

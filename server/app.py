@@ -8,6 +8,7 @@ so that clients come back by themselves.
 import asyncio
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -29,6 +30,7 @@ from rooms.fixes import Fixes
 from rooms.gate import Gate, House
 from rooms.handlers import HANDLERS
 from rooms.identity import KeyRing
+from rooms.introductions import Introductions
 from rooms.logins import Logins
 from rooms.presence import Presence
 from rooms.quotes import Quotes
@@ -105,7 +107,8 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         house = await _house(settings, database, shard, keyring)
         await _warn_if_lost(database, house.desk.log, settings.shard)
         gate = Gate(house, HANDLERS, settings.commands_in_flight)
-        door = Door(house, keyring, {"events": settings.room_facts, "window_s": OVER_TTL_MS // 1000})
+        resume = {"events": settings.room_facts, "window_s": OVER_TTL_MS // 1000}
+        door = Door(house, keyring, resume, Introductions(house.accounts, tasks))
         await _start(tasks, house, settings, database)
         tasks.start(Logins(house.accounts, house.registry, gate).watch(), "logins", essential=True)
         app = web.Application(client_max_size=settings.payload_kib * 1024)
@@ -277,7 +280,14 @@ async def _serve(settings: Settings, tether: Tether | None) -> bool:
     return asked()
 
 
+def _open_files() -> None:
+    """As many as we may: each socket is one, and the limit that a shell gives by default is for fewer."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def serve(settings: Settings, tether: Tether | None = None) -> None:
     """Runs one node until it is told to stop; exits with 1 when it cannot go on."""
+    _open_files()
     if not uvloop.run(_serve(settings, tether)):
         sys.exit(1)

@@ -2,8 +2,9 @@
 
 A session is one login: access tokens carry its id, and one refresh token belongs to it, kept only as its
 SHA-256 and good until logout or expiry (the apps keep two copies of it and renew them independently). `who`
-is the one question of a handshake or request: is the session alive and its user active, who is he, what does
-he drive. The role is the account's, never a payload's. A user keeps at most SESSIONS_PER_USER sessions.
+is the one question of a handshake or request, `whos` of many at once: is the session alive and its user active, who
+is he, what does he drive. The role is the account's, never a payload's. A user keeps at most SESSIONS_PER_USER
+sessions.
 """
 
 import hashlib
@@ -196,19 +197,17 @@ class Accounts:
 
     async def who(self, session_id: str, user_id: str) -> Who | None:
         """None when the session is over, belongs to somebody else, or the user is not active."""
-        if not is_uuid(session_id) or not is_uuid(user_id):
-            return None
-        row = await self._database.fetchrow(SQL["who"], session_id, user_id)
-        if row is None:
-            return None
-        vehicle = None if row["vehicle_id"] is None else _vehicle(row)
-        return Who(
-            user_id=UserId(row["id"]),
-            session_id=session_id,
-            role=row["role"],
-            name=row["name"],
-            vehicle=vehicle,
-        )
+        return (await self.whos([(session_id, user_id)])).get((session_id, user_id))
+
+    async def whos(self, asked: Collection[tuple[str, str]]) -> dict[tuple[str, str], Who]:
+        """The same for many (session id, user id), in one query; who is none is left out."""
+        named = {(s, u): (s.lower(), u.lower()) for s, u in asked if is_uuid(s) and is_uuid(u)}
+        if not named:
+            return {}
+        sessions, users = (",".join(column) for column in zip(*named, strict=True))
+        rows = await self._database.fetch(SQL["who"], sessions, users)
+        found = {(row["session_id"], row["id"]): _who(row) for row in rows}
+        return {login: found[ids] for login, ids in named.items() if ids in found}
 
     async def ended(self, logins: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Of these (session id, role), which `who` would not answer so any more. One query, however many."""
@@ -235,6 +234,17 @@ def _user(row: Any) -> User:
     if row is None:
         raise NotActive
     return User(**{name: row[name] for name in User.__struct_fields__})
+
+
+def _who(row: Any) -> Who:
+    vehicle = None if row["vehicle_id"] is None else _vehicle(row)
+    return Who(
+        user_id=UserId(row["id"]),
+        session_id=row["session_id"],
+        role=row["role"],
+        name=row["name"],
+        vehicle=vehicle,
+    )
 
 
 def _vehicle(row: Any) -> Vehicle:

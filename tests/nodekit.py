@@ -113,7 +113,7 @@ class Node:
             name,
         )
         self.gate = Gate(House(*parts), HANDLERS)
-        self.door = Door(self.gate.house, NOBODY, {})
+        self.door = Door(self.gate.house, NOBODY, {}, NOBODY)
 
     def revive(self, session: Session) -> bool:
         user = session.user_id

@@ -60,15 +60,17 @@ select s.id as session_id, u.id as user_id, u.role
 update sessions set revoked_at = now() where id = $1 and revoked_at is null;
 
 -- name: who
--- One question per handshake or request: is the session alive, is its user active, what does he drive?
-select u.id, u.role, u.first_name || ' ' || u.last_name as name, v.id as vehicle_id,
+-- One question for all handshakes of a moment, or for one request: which of these (session, user) are alive and of an
+-- active user, who is he, what does he drive? Two texts, for the reason that `ended` has.
+select s.id as session_id, u.id, u.role, u.first_name || ' ' || u.last_name as name, v.id as vehicle_id,
        v.make, v.model, v.year, v.color, v.license_plate, v.type, v.capacity, v.status, v.is_verified
-  from sessions s
+  from unnest(string_to_array($1, ','), string_to_array($2, ',')) as n (session_id, user_id)
+  join sessions s on s.id = n.session_id::uuid and s.user_id = n.user_id::uuid
   join users u on u.id = s.user_id
   left join lateral (select * from vehicles
                       where user_id = u.id and status = 'active' and u.role in ('driver', 'courier')
                       order by created_at, id limit 1) v on true
- where s.id = $1 and s.user_id = $2 and s.revoked_at is null and s.expires_at > now() and u.status = 'active';
+ where s.revoked_at is null and s.expires_at > now() and u.status = 'active';
 
 -- name: ended
 -- Of many logins, each with the role it came in with, those that `who` would not let in so any more. Two texts,
