@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -283,7 +283,8 @@ async def _serve(settings: Settings, tether: Tether | None) -> bool:
 def _open_files() -> None:
     """As many as we may: each socket is one, and the limit that a shell gives by default is for fewer."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(ValueError):  # some systems name a limit here that they do not mean
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def serve(settings: Settings, tether: Tether | None = None) -> None:

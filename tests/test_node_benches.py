@@ -1,4 +1,4 @@
-"""The storm bench as a whole, small, and the light client that benches speak with."""
+"""The benches of two nodes as a whole, small (storm, nodes), and the light client that they speak with."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from loadtest.light import Light, Refused, connect
+from server.devstack.app import pids_as_json
 from tests.stack import RunningStack, private_stack
 from tests.support import CHECKOUT, wait_until
 
@@ -20,9 +21,8 @@ async def bench(stack: RunningStack, module: str, *words: str) -> tuple[int, dic
     """Exit code, figures and what was said of one bench against the stack."""
     argv = [sys.executable, "-m", module, *words, "--json"]
     pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(
-        *argv, env=stack.app.env, cwd=CHECKOUT, stdout=pipe, stderr=pipe
-    )
+    env = {**stack.app.env, "DISPATCH_PIDS": pids_as_json(stack.app, {})}
+    child = await asyncio.create_subprocess_exec(*argv, env=env, cwd=CHECKOUT, stdout=pipe, stderr=pipe)
     try:
         async with asyncio.timeout(BOUND_S):
             out, errors = await child.communicate()
@@ -42,6 +42,14 @@ async def test_a_small_storm() -> None:
     assert (line["clients"], line["back"], line["rooms"], line["rooms_lost"]) == (40, 40, 50, 0), said
     assert line["trouble"] == {}, said
     assert all(line["others_before_ms"][what]["count"] for what in ("fix", "line", "heard")), said
+
+
+async def test_a_short_comparison_of_nodes() -> None:
+    words = ("--pairs", "3", "--rate", "24", "--seconds", "1", "--rounds", "1")
+    async with private_stack() as stack:
+        _, line, said = await bench(stack, "loadtest.nodes", *words)
+    assert line["heard_share"] == {"one": 1.0, "two": 1.0}, said
+    assert len(line["ratio_rounds"]) == 1 and line["relayed"] >= 40, said
 
 
 async def test_the_light_client(stack: RunningStack) -> None:
