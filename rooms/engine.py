@@ -31,6 +31,7 @@ FRAMES_A_SECOND, FRAMES_AT_ONCE = 200.0, 1000.0
 BYTES_A_SECOND, BYTES_AT_ONCE = 128 * 1024.0, 2048 * 1024.0
 LONG_FRAME = 64 * 1024  # characters; facts are shorter, answers to `sync` may not be
 FRAMES_A_TURN = 32  # of one client, before the others get their turn
+NEW_A_TURN = 4  # connections of a crowd that are opened, before those who are in get their turn
 RUBBISH = (ValueError, KeyError, IndexError, RecursionError)  # what decoding a frame can raise
 
 
@@ -250,10 +251,13 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
     on_message: Callable[[str, Any], Awaitable[None]]
     start_service_task: bool
     tasks: Tasks
+    opening: asyncio.Semaphore
 
     async def _handle_connect(
         self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None
     ) -> Any:
+        async with self.opening:
+            await asyncio.sleep(0)
         if self.start_service_task:
             self.start_service_task = False
             self.service_task_handle = self.start_background_task(self._service_task)

@@ -29,7 +29,7 @@ from rooms.tasks import Tasks
 for _name in ("socketio", "socketio.server"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # they log what clients send
 
-ENTERING_AT_ONCE = 32  # half of the connections to Redis: the other half is for those who are in
+ENTERING_AT_ONCE = 16  # a quarter of the connections to Redis: the others are for those who are in
 ENTER_S = 20.0  # with the wait for his turn; who is not in by then is dropped, and comes again
 RUBBISH_MAX = 10  # so many undecodable frames, and the client is closed
 
@@ -62,6 +62,7 @@ class Server(socketio.AsyncServer):  # type: ignore[misc]
         self.closed: Callable[[Session], None]
         self.eio.on_message = self._handle_eio_message
         self.eio.tasks = Tasks()
+        self.eio.opening = asyncio.Semaphore(engine.NEW_A_TURN)
         self.eio.silent = lambda sid: sid not in self._sessions and sid not in self._entering
         self.eio.generate_id = lambda: f"{node}-{secrets.token_urlsafe(15)}"
         self.eio._async = {**driver._async, "websocket": WebSocket}

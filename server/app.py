@@ -8,13 +8,12 @@ so that clients come back by themselves.
 import asyncio
 import logging
 import os
-import resource
 import secrets
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -44,6 +43,7 @@ from server.http.context import Context, Ready
 from server.http.endpoint import build_http
 from server.leaving import leave
 from server.needs import Stop, database_url, redis_url
+from server.process import open_files, settle_memory
 from server.rehydrate import is_lost
 from server.settings import Settings
 from server.tether import Tether
@@ -263,6 +263,7 @@ async def _serve(settings: Settings, tether: Tether | None) -> bool:
     if tether is not None:
         tether.on_end(stop.set)
     async with running(settings) as node:
+        settle_memory()
         logger.info("listening on %s:%d", settings.host, node.port)
         if tether is not None:
             tether.up()
@@ -280,15 +281,8 @@ async def _serve(settings: Settings, tether: Tether | None) -> bool:
     return asked()
 
 
-def _open_files() -> None:
-    """As many as we may: each socket is one, and the limit that a shell gives by default is for fewer."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError):  # some systems name a limit here that they do not mean
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def serve(settings: Settings, tether: Tether | None = None) -> None:
     """Runs one node until it is told to stop; exits with 1 when it cannot go on."""
-    _open_files()
+    open_files()
     if not uvloop.run(_serve(settings, tether)):
         sys.exit(1)

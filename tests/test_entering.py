@@ -85,6 +85,7 @@ async def test_an_outage_is_everybodys_and_the_next_ask_anew(stack: RunningStack
 
 async def test_a_crowd_waits_for_its_turns(stack: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "ENTERING_AT_ONCE", 3)
+    monkeypatch.setattr(transport.engine, "NEW_A_TURN", 1)
     people = await stack.people("passenger", 60)
     inside: Counter[str] = Counter()
     async with a_node(stack) as node:
@@ -136,13 +137,14 @@ async def test_who_waits_in_vain_is_dropped_and_comes_again(
             client.abort()
 
 
-async def test_a_node_takes_as_many_open_files_as_it_may() -> None:
-    """A shell's usual limit of 1024 would keep all others out, however long they wait."""
+async def test_a_node_takes_as_many_open_files_as_it_may_and_looks_for_garbage_seldom() -> None:
+    """A shell's usual limit of 1024 would keep all others out; a look at a large node's memory stops it."""
     code = (
-        "import resource as r; from server.app import _open_files; r.setrlimit(r.RLIMIT_NOFILE, (256, 700));"
-        "_open_files(); print(*r.getrlimit(r.RLIMIT_NOFILE))"
+        "import gc, resource as r; from server.process import open_files, settle_memory;"
+        "r.setrlimit(r.RLIMIT_NOFILE, (256, 700)); open_files(); settle_memory();"
+        "print(*r.getrlimit(r.RLIMIT_NOFILE), *gc.get_threshold(), gc.get_freeze_count() > 1000)"
     )
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=CHECKOUT, stdout=pipe)
     out, _ = await child.communicate()
-    assert out.split() == [b"700", b"700"]
+    assert out.split() == [b"700", b"700", b"5000", b"10", b"40", b"True"]
