@@ -186,6 +186,7 @@ class Socket(async_socket.AsyncSocket):  # type: ignore[misc]
             self.abort()  # rubbish: closed now, for he might go on and never say goodbye
         except TimeoutError:
             reason = self.server.reason.PING_TIMEOUT
+            self.abort()  # nobody is there to say goodbye: to wait for it would keep the connection ten seconds more
         finally:
             await self.close(abort=True, reason=reason)
             await writer
