@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
@@ -32,6 +34,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("default-run")
 
+TEST_MAX_S = 300.0
+LONG_RUNS = {"TWO_DESKS_EXAMPLES", "RACES"}
+
 # Exceptions that the session's event loop was left with: of tasks nobody awaited, and of callbacks.
 _left_over: list[str] = []
 
@@ -45,6 +50,15 @@ async def _listen_for_left_over_exceptions() -> AsyncIterator[None]:
     loop.set_exception_handler(note)
     yield
     loop.set_exception_handler(None)
+
+
+@pytest.fixture(autouse=True)
+def _no_test_hangs() -> Iterator[None]:
+    """One that hangs ends the run, and says where; long runs that somebody asked for may take their time."""
+    if not LONG_RUNS & os.environ.keys():
+        faulthandler.dump_traceback_later(TEST_MAX_S, exit=True, file=sys.__stderr__)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True)

@@ -192,9 +192,9 @@ async def test_no_hash_takes_as_long_as_a_hash() -> None:
     async def seconds(value: str | None) -> float:
         best_s = 1e9
         for _ in range(3):
-            began_s = time.perf_counter()
+            began_s = time.process_time()  # what this process works, however busy the machine is
             await passwords.check("wrong horse", value)
-            best_s = min(best_s, time.perf_counter() - began_s)
+            best_s = min(best_s, time.process_time() - began_s)
         return best_s
 
     try:

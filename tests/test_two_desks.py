@@ -62,6 +62,11 @@ def two_desks(redis_url: str) -> Iterator[Run]:
         return play
 
     async def close(closers: list[Callable[[], Awaitable[None]]]) -> None:
+        # a check that failed leaves commands under way; under them no connection may be closed
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         for closer in closers:
             await closer()
 
