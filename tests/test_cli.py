@@ -13,7 +13,7 @@ import pytest
 
 from rooms.identity import KeyRing, Ring
 from server.cli import main
-from tests.support import CHECKOUT, fresh_database
+from tests.support import CHECKOUT, fresh_database, fresh_redis
 
 
 @pytest.fixture
@@ -142,18 +142,19 @@ def test_migrate_brings_an_empty_database_up_and_then_has_nothing_to_do(
 
 
 def test_lost_jobs_need_both_stores(
-    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], redis_url: str
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DISPATCH_REDIS_URL", "redis://127.0.0.1:1/0")
     assert run("rehydrate") == 1
     assert "Redis does not answer" in capsys.readouterr().err
-    monkeypatch.setenv("DISPATCH_REDIS_URL", redis_url)
-    monkeypatch.setenv("DISPATCH_DATABASE_URL", "postgresql://127.0.0.1:1/none")
-    assert run("rehydrate", "--dry-run") == 1
-    assert "DISPATCH_DATABASE_URL" in capsys.readouterr().err
-    monkeypatch.setenv("DISPATCH_DATABASE_URL", shell)
-    assert run("rehydrate", "--dry-run") == 0
-    assert "no live jobs" in capsys.readouterr().out
+    with fresh_redis() as empty:  # in the shared one there may be what another test has said
+        monkeypatch.setenv("DISPATCH_REDIS_URL", empty.url)
+        monkeypatch.setenv("DISPATCH_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+        assert run("rehydrate", "--dry-run") == 1
+        assert "DISPATCH_DATABASE_URL" in capsys.readouterr().err
+        monkeypatch.setenv("DISPATCH_DATABASE_URL", shell)
+        assert run("rehydrate", "--dry-run") == 0
+        assert "no live jobs" in capsys.readouterr().out
 
 
 def test_keys_are_made_once_rotated_and_listed(environment: Path, capsys: pytest.CaptureFixture[str]) -> None:
