@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-import msgspec
 import uvloop
 from redis.asyncio import Redis
 
@@ -26,6 +25,7 @@ from loadtest.accounting import cpu_s, pids_of
 from loadtest.client import Pool
 from loadtest.fixload import FILL, Backlog, Served, copy_of
 from loadtest.stage import StageError
+from loadtest.verdict import tell
 
 SHARD = os.environ.get("DISPATCH_SHARD", "main")
 ROUND_S = 120.0
@@ -132,13 +132,7 @@ async def _measure(options: argparse.Namespace) -> int:
         await redis.aclose()
         await conn.close()
     line = figures(options, bench.rates, served)
-    wrong = failures(line)
-    shown = [f"{name:18} {value}" for name, value in line.items()]
-    text = "\n".join([*shown, *(f"NOT HELD: {each}" for each in wrong)])
-    print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
-    if options.json:
-        print(msgspec.json.encode(line).decode(), flush=True)
-    return 1 if wrong else 0
+    return tell(line, failures(line), as_json=options.json)
 
 
 def _options() -> argparse.Namespace:

@@ -19,7 +19,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import uvloop
 
 from loadtest.accounting import cpu_s, pids_of
@@ -27,6 +26,7 @@ from loadtest.bystanders import EDGE_DEG, Pair, feature, place
 from loadtest.light import Light, Payload, connect
 from loadtest.neighbour import neighbour, open_files_for
 from loadtest.stage import StageError, make_people, put_area
+from loadtest.verdict import tell
 
 RATIO_MOST = 1.5
 HEARD_LEAST = 0.98  # of what was sent: a volatile value may give way to a newer one
@@ -157,16 +157,7 @@ async def _measure(options: argparse.Namespace) -> int:
     finally:
         relay.end()
     line = figures(options, one, two)
-    wrong = failures(line)
-    text = [f"{name:14} {value}" for name, value in line.items()]
-    print(
-        "\n".join([*text, *(f"NOT HELD: {each}" for each in wrong)]),
-        file=sys.stderr if options.json else sys.stdout,
-        flush=True,
-    )
-    if options.json:
-        print(msgspec.json.encode(line).decode(), flush=True)
-    return 1 if wrong else 0
+    return tell(line, failures(line), as_json=options.json)
 
 
 def _options() -> argparse.Namespace:

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import uvloop
 
 from loadtest.accounting import cpu_s, pids_of
@@ -30,6 +29,7 @@ from loadtest.neighbour import neighbour, open_files_for
 from loadtest.person import Account
 from loadtest.sample import Sample
 from loadtest.stage import StageError, make_people, put_area
+from loadtest.verdict import tell
 
 ALL_BACK_S_MOST, P99_MS_MOST = 15.0, 250.0
 BOUND_S = 60.0
@@ -227,16 +227,7 @@ async def _measure(options: argparse.Namespace) -> int:
         others.kill()
         storm.leave()
     line = figures(storm, waits, spent_s)
-    wrong = failures(line)
-    text = [f"{name:18} {value}" for name, value in line.items()]
-    print(
-        "\n".join([*text, *(f"NOT HELD: {each}" for each in wrong)]),
-        file=sys.stderr if options.json else sys.stdout,
-        flush=True,
-    )
-    if options.json:
-        print(msgspec.json.encode(line).decode(), flush=True)
-    return 1 if wrong else 0
+    return tell(line, failures(line), as_json=options.json)
 
 
 def _options() -> argparse.Namespace:

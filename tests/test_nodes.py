@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from dispatch import desk
 from rooms import presence as presence_module
 from rooms import snapshot
 from storage import keys
@@ -330,3 +332,26 @@ async def test_a_job_has_a_bounded_number_of_watchers(
         assert answer["error"]["code"] == "rate_limited"
         for party in (driver, passenger):
             assert (await here.say(party, "join_ride", {"rideId": ride}))["ok"]
+
+
+async def test_a_lines_id_is_its_own_for_as_long_as_the_room_lives(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said again after more commands than a room remembers, it is the same line; and each party has his own share."""
+    monkeypatch.setattr(desk, "LINES_MAX", 140)
+    async with node(redis_url, "n1") as here:
+        driver, passenger, ride, wire = await riding(here, here)
+        often = here.gate.handlers["send_message"]._replace(rate=1e9, burst=1e9)
+        here.gate.handlers = {**here.gate.handlers, "send_message": often}
+
+        def line(number: int) -> dict[str, Any]:
+            return {"rideId": ride, "id": str(uuid.UUID(int=number)), "message": "x"}
+
+        first = await here.say(passenger, "send_message", line(1))
+        for number in range(2, 141):
+            assert (await here.say(passenger, "send_message", line(number)))["ok"]
+        assert await here.say(passenger, "send_message", line(1)) == first
+        full = await here.say(passenger, "send_message", line(141))
+        assert full["error"]["code"] == "rate_limited"
+        assert (await here.say(driver, "send_message", line(142)))["ok"]
+        await wait_until(lambda: wire.heard("new_message") == 141)
