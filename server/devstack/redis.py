@@ -8,6 +8,7 @@ the same folder.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from server.devstack.find import Program, find_or_install
 from server.devstack.paths import CHECKOUT, private_folder, socket_folder
 
 START_TIMEOUT_S = 20.0
+PORTS = range(15_000, 32_000)
 NOT_SYNCED = {"appendonly": "no", "maxmemory": "512mb"}
 
 
@@ -117,9 +119,15 @@ class RedisServer:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port nobody listens on, below those that the kernel gives to connections going out: one of these could take
+    it while what listens there is started again."""
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 
