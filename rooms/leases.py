@@ -2,14 +2,17 @@
 
 A lease is (node, generation) in the driver's own record; what a driver is on, and whether he stands in the
 index, is learnt from that record as the log tells it, never from a payload and never from a handler. A device
-that is about to go online is seated first, so that the log's word finds it; it counts once that word came.
+that is about to go online is seated first, so that the log's word finds it; it counts once that word came, and
+until then whoever counted goes on, and hears of his jobs.
 
 | when | then |
 |---|---|
 | the log still tells of the earlier lease | its generation is not above `floor`: not about this device |
 | a newer device goes online, here or elsewhere | the older is told `superseded`; what it still sends does nothing |
-| the newer device is refused | the older stands again, unless it went away meanwhile |
-| its answer is lost (`unavailable`), but it was committed | the log's word of the new generation is adopted |
+| two are seated at once | each counts when the log tells its generation, so the last that Redis took stays |
+| a device is refused | its seat is given up, and nothing else |
+| its answer is lost (`unavailable`), but it was committed | where that device counted already it adopts the new lease |
+| | another one has been told to ask again |
 | a revival is lost | the next fix after REVIVE_AGAIN_MS asks for it again |
 | the node lost track of the log | `forget_all`: nobody is told where anybody is; devices go online anew |
 """
@@ -54,7 +57,7 @@ class Live:
         self.policy = policy
         self.track = Track()
         self.generation = self.floor = self.version = 0
-        self.replaced: Live | None = None
+        self.before: Live | None = None  # a seat of the same device, of whose lease the log has not told yet
         self.available = self.indexed = self.stale = False
         self.classes = ""
         self.jobs: tuple[Binding, ...] = ()
@@ -71,7 +74,8 @@ class Leases:
     def __init__(self, tick: Tick, speaker: Speaker) -> None:
         self._tick = tick
         self._speaker = speaker
-        self._lives: dict[str, Live] = {}
+        self._lives: dict[str, Live] = {}  # by driver: the device that counts
+        self._seats: dict[str, Live] = {}  # by device: those of which the log has not told yet
         self.areas: Areas | None = None
         self.revive: Callable[[Session], object] = lambda session: None
         speaker.on_driver = self.learn
@@ -82,68 +86,57 @@ class Leases:
     def held_by(self, session: Session) -> Live:
         """The driver this session may move. Raises Refusal wrong_state or superseded."""
         live = self._lives.get(session.user_id)
+        if live is not None and _is_his(live.session, session):
+            return live
+        if (seat := self._seats.get(session.device)) is not None:
+            return seat
         if live is None and not session.superseded:
             metrics.FIXES.labels("offline").inc()
             raise Refusal("wrong_state", "Go online first.")
-        if live is None or not _is_his(live.session, session):
-            metrics.FIXES.labels("superseded").inc()
-            raise Refusal("superseded")
-        return live
+        metrics.FIXES.labels("superseded").inc()
+        raise Refusal("superseded")
 
     def last(self, driver_id: str) -> tuple[float, float, int, float | None] | None:
         """(lat, lng, ts_ms, heading) of a driver whose device is here."""
         live = self._lives.get(driver_id)
         return (live.lat, live.lng, live.ts_ms, live.heading) if live and live.ts_ms else None
 
-    def seat(self, session: Session, latitude: float, longitude: float) -> None:
+    def seat(self, session: Session, latitude: float, longitude: float) -> Live:
         """This device is about to go online; its record, when the log tells it, makes it count."""
         area = self.areas.find(latitude, longitude) if self.areas else None
         live = Live(session, area.policy if area else _DEFAULT_POLICY)
-        before = self._lives.get(session.user_id)
-        if before is not None:
-            live.floor = max(before.floor, before.generation)
-            live.replaced = before if before.generation else before.replaced
-        self._lives[session.user_id] = live
+        counts, before = self._lives.get(session.user_id), self._seats.get(session.device)
+        live.floor = counts.generation if counts is not None else 0
+        live.before = before and (before.before or before)
+        self._seats[session.device] = live
         session.superseded = False
         live.track.judge(None, latitude, longitude, None, now_ms=self._tick.now_ms(), policy=live.policy)
         self.moved(live, latitude, longitude, None)
+        return live
 
-    def restore(self, session: Session) -> None:
-        """The device may not go online: what stood here before stands again."""
-        live = self._lives.get(session.user_id)
-        if live is None or live.session is not session or live.generation:
-            return
-        if live.replaced is None:
-            del self._lives[session.user_id]
-            return
-        self._lives[session.user_id] = before = live.replaced
-        if before.available:
-            # his entry may have waited in this tick and been overwritten by the device that was refused
-            self._put(before, "e", 0)
+    def give_up(self, seat: Live) -> None:
+        """The device may not go online."""
+        device = seat.session.device
+        if self._seats.get(device) is seat:
+            del self._seats[device]
+            if seat.before is not None:
+                self._seats[device] = seat.before
 
     def unseat(self, session: Session) -> None:
         """The device went away: it leaves the index; its record is left to its timer."""
+        self._seats.pop(session.device, None)
         live = self._lives.get(session.user_id)
-        if live is None:
+        if live is None or live.session is not session:
             return
-        if live.session is session:
-            if not live.generation and live.replaced is not None and live.replaced.session is not session:
-                # gone before it counted: the older stands again, until the log tells otherwise
-                self.restore(session)
-                return
-            del self._lives[session.user_id]
-            gone = live if live.generation else live.replaced
-        elif live.replaced is not None and live.replaced.session is session:
-            gone, live.replaced = live.replaced, None
-        else:
-            return
+        del self._lives[session.user_id]
         self._tick.updates.pop(session.user_id, None)
-        if gone is not None and gone.indexed:
-            self._put(gone, "l", 0)
+        if live.indexed:
+            self._put(live, "l", 0)
 
     def forget_all(self) -> None:
         """The log was lost track of: nothing here can be trusted any more."""
         self._lives.clear()
+        self._seats.clear()
         self._tick.updates.clear()
 
     def enter_again(self) -> None:
@@ -156,6 +149,8 @@ class Leases:
         live.lat, live.lng, live.heading = latitude, longitude, heading
         live.ts_ms = live.track.at_ms
         live.cell = cell_of(latitude, longitude)
+        if not live.generation:
+            return  # what waits in the tick is of the device that counts
         flag = ("m" if live.indexed else "e") if live.available else "-"
         waiting = self._tick.updates.get(live.driver_id)
         if waiting is not None and waiting.flag == "e" and flag == "m":
@@ -204,11 +199,16 @@ class Leases:
     def learn(self, driver: Driver) -> None:
         """A driver's record, as the log tells it: what he is on, and whether he is in supply."""
         live = self._lives.get(driver.id)
-        if live is None or driver.generation <= live.floor or driver.version <= live.version:
+        if live is not None and driver.version <= live.version:
             return
-        if driver.device != live.session.device or driver.node != self._tick.node:
-            if live.generation:
-                self._lose(live, driver)
+        here = driver.node == self._tick.node
+        seat = self._seats.get(driver.device) if here else None
+        if seat is not None and driver.generation > seat.floor:
+            live = self._take(seat, live, driver)
+        if live is None:
+            return
+        if not here or driver.device != live.session.device:
+            self._lose(live, driver)
             return
         if not driver.online:
             self._lives.pop(driver.id)
@@ -216,10 +216,16 @@ class Leases:
             return
         if driver.generation != live.generation:
             live.indexed, live.signed_ms = False, 0
-            if live.replaced is not None and live.replaced.session is not live.session:
-                self._supersede(live.replaced.session, driver.generation)
-            live.replaced = None
         self._adopt(live, driver)
+
+    def _take(self, seat: Live, before: Live | None, driver: Driver) -> Live:
+        """The device in the seat counts from now on, and the one before it no more."""
+        del self._seats[driver.device]
+        self._tick.updates.pop(driver.id, None)
+        if before is not None and before.session is not seat.session:
+            self._supersede(before.session, driver.generation)
+        self._lives[driver.id] = seat
+        return seat
 
     def _lose(self, live: Live, driver: Driver) -> None:
         del self._lives[driver.id]

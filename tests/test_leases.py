@@ -179,7 +179,7 @@ async def test_nobody_is_left_in_the_index_by_a_takeover_that_was_refused(redis:
 
         n.desk.run = slow  # type: ignore[method-assign]
         taking_over = asyncio.ensure_future(n.say(newer, "go_online", ONLINE))
-        await wait_until(lambda: n.fixes.leases._lives[older.user_id].session is newer)
+        await wait_until(lambda: newer.device in n.fixes.leases._seats)
         n.depart(older)
         gate.set()
         assert not (await taking_over)["ok"]
@@ -200,3 +200,57 @@ async def test_a_refused_newer_device_leaves_the_older_at_work(redis: Any, redis
         assert not (await n.say(newer, "go_online", {**ONLINE, "classes": ["spaceship"]}))["ok"]
         assert (await n.say(older, "location_update", THERE))["ok"]
         assert wire.heard("superseded") == 0
+
+
+async def test_of_two_that_come_at_once_the_last_that_redis_took_drives(redis: Any, redis_url: str) -> None:
+    """In whichever order they were seated here."""
+    async with node(redis_url) as n:
+        for _ in range(20):
+            one, _ = n.arrive("driver")
+            two, _ = n.arrive("driver", one.user_id)
+            answers = await asyncio.gather(*(n.say(each, "go_online", ONLINE) for each in (one, two)))
+            older, newer = (one, two) if answers[0]["generation"] < answers[1]["generation"] else (two, one)
+            assert {answer["generation"] for answer in answers} == {1, 2}
+            await wait_until(lambda older=older: older.superseded)  # type: ignore[misc]
+            assert (await n.say(newer, "location_update", THERE))["ok"]
+            assert (await n.say(older, "location_update", HERE))["error"]["code"] == "superseded"
+            assert not newer.superseded
+
+
+async def test_a_device_that_was_refused_has_heard_meanwhile_that_its_job_is_gone(
+    redis: Any, redis_url: str
+) -> None:
+    async with node(redis_url) as n:
+        driver, passenger, ride = await with_ride(n)
+        await wait_until(lambda: n.fixes.leases._lives[driver.user_id].jobs)
+        run, told = n.desk.run, passenger.wire.told
+
+        async def slow(command: Any) -> Any:
+            if isinstance(command, GoOnline):
+                assert (await n.say(driver, "cancel_ride", {"rideId": ride}))["state"] == "searching"
+                await wait_until(lambda: sum('"state":"searching"' in text for text in told) == 2)
+                raise Refusal("unavailable")
+            return await run(command)
+
+        n.desk.run = slow  # type: ignore[method-assign]
+        assert not (await n.say(driver, "go_online", ONLINE))["ok"]
+        told.clear()
+        near = {"latitude": 0.5004, "longitude": 0.5}
+        assert (await n.say(driver, "location_update", near))["kept"]
+        assert not any("driver_location" in text for text in told)
+        assert [fix[-1] for fix in n.fixes.tick.fixes if fix[0] == driver.user_id] in ([None], [])
+
+
+async def test_a_second_word_that_is_refused_leaves_the_first(redis: Any, redis_url: str) -> None:
+    """Also when the log has not told of the first yet."""
+    async with node(redis_url) as n:
+        driver, _ = n.arrive("driver")
+        hear, held = n.speaker.hear, []
+        n.speaker.hear = held.append  # type: ignore[method-assign]
+        assert (await n.say(driver, "go_online", ONLINE))["ok"]
+        assert not (await n.say(driver, "go_online", {**ONLINE, "classes": ["spaceship"]}))["ok"]
+        n.speaker.hear = hear  # type: ignore[method-assign]
+        for entry in held:
+            hear(entry)
+        assert (await n.say(driver, "location_update", THERE))["ok"]
+        await wait_until(lambda: n.fixes.leases._lives[driver.user_id].available)

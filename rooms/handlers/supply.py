@@ -39,7 +39,7 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
         vehicle=vehicle[1] if vehicle else "",
     )
     # seated before the commit, so that the log's word of it finds the device here
-    house.fixes.leases.seat(session, message.latitude, message.longitude)
+    seat = house.fixes.leases.seat(session, message.latitude, message.longitude)
     entered = house.fixes.tick.expect(session.user_id)
     try:
         answer = await house.desk.run(command)
@@ -50,7 +50,7 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
     except TimeoutError:
         pass  # online all the same; the index follows when Redis does
     except Refusal:
-        house.fixes.leases.restore(session)
+        house.fixes.leases.give_up(seat)
         raise
     finally:
         house.fixes.tick.forget(session.user_id, entered)
