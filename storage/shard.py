@@ -7,6 +7,7 @@ timeout and is never repeated by the client library: a repeated write is a secon
 for anything Redis does not answer in time.
 """
 
+import asyncio
 import secrets
 from collections.abc import Awaitable
 from pathlib import Path
@@ -22,6 +23,7 @@ from storage.where import pool_for
 LUA = Path(__file__).parent / "lua"
 CONNECTIONS_MAX = 64  # of commands
 CONNECTIONS_APART = 2  # of the tail, and of the tick
+MARGIN_S = 0.2  # so that what the connection itself notices is told as that
 
 
 class Unavailable(Exception):
@@ -131,9 +133,11 @@ class Shard:
         return before != "" and before != self.token
 
     async def ask(self, call: "Awaitable[Any]") -> Any:
-        """Awaits a Redis call; every way in which Redis can fail to answer becomes Unavailable."""
+        """Awaits a Redis call; every way in which Redis can fail to answer becomes Unavailable. The wait for a
+        connection and the answer together take hardly longer than either may alone."""
         try:
-            return await call
+            async with asyncio.timeout(self._timeout_s + MARGIN_S):
+                return await call
         except (RedisError, OSError, TimeoutError) as error:
             raise Unavailable(f"Redis of shard {self.name}: {type(error).__name__}") from error
 

@@ -112,8 +112,10 @@ def _slot_owner(hosts: list[Address], slot: int, login: dict[str, Any], timeout_
 async def _ask(
     hosts: list[Address], command: tuple[str, ...], login: dict[str, Any], timeout_s: float
 ) -> Any:
-    """The answer of the first of these that answers; they are asked seldom, so no connection is kept."""
+    """The answer of the first of these that answers, all of them within `timeout_s`; they are asked seldom, so no
+    connection is kept."""
     problem: Exception | None = None
+    timeout_s /= len(hosts)
     for host, port in hosts:
         client = aioredis.Redis(
             host=host,

@@ -14,6 +14,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from server.devstack.redis import RedisServer
+from storage.shard import CONNECTIONS_MAX
+from tests.nodekit import HERE, THERE, node
 from tests.phones import assigned_ride, drive, new_id
 from tests.stack import RunningStack, Spot, private_stack
 from tests.support import fresh_redis, wait_until
@@ -109,6 +111,32 @@ async def test_a_redis_that_hangs() -> None:
         assert not on.driver.heard("disconnect"), "it was the same Redis all the time"
         on.passenger.assert_gapless(f"ride:{on.ride}")
         await on.all_is_kept()
+
+
+async def test_who_waits_for_a_connection_is_refused_in_time_too() -> None:
+    """When Redis hangs under a crowd, all connections are taken and those who come later wait for one first."""
+    ride = {"class": "economy", "pickup": HERE, "dropoff": THERE}
+    with fresh_redis() as server:
+        async with node(server.url) as n:
+            people = [n.arrive("passenger")[0] for _ in range(CONNECTIONS_MAX + 10)]
+            pid = server.pid
+            assert pid is not None
+
+            async def ask(number: int) -> tuple[str, float]:
+                if number >= CONNECTIONS_MAX:
+                    await wait_until(lambda: time.monotonic() > late_s)  # into the others' wait
+                began_s = time.monotonic()
+                answer = await n.say(people[number], "request_ride", ride)
+                return answer["error"]["code"], time.monotonic() - began_s
+
+            os.kill(pid, signal.SIGSTOP)
+            late_s = time.monotonic() + 0.3
+            try:
+                answers = await asyncio.gather(*map(ask, range(len(people))))
+            finally:
+                os.kill(pid, signal.SIGCONT)
+    assert {code for code, _ in answers} == {"unavailable"}
+    assert max(took_s for _, took_s in answers) < REFUSED_WITHIN_S
 
 
 async def test_a_redis_that_is_down_and_comes_back() -> None:
