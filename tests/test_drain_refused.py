@@ -45,6 +45,27 @@ async def test_refused_fact_alone(database_url: str, redis_url: str, redis: Redi
         assert drain.stats()["facts"]["refused"] == 4
 
 
+async def test_refused_by_a_trigger(database_url: str, redis_url: str, redis: Redis) -> None:
+    """Which raises what PL/pgSQL raises when nobody names a code."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    await feed(feeder, 3)
+    bad = a_job(note="bad")
+    entry_id = await feeder.say(bad.room, "", {}, (bad,))
+    await feed(feeder, 3)
+    async with looking(database_url) as kept:
+        await kept.conn.execute(
+            "create function no() returns trigger language plpgsql as $$ begin raise exception 'not this'; end $$"
+        )
+        await kept.conn.execute(
+            "create trigger no before insert on rides for each row when (new.note = 'bad') execute function no()"
+        )
+        async with running(drain_settings(database_url, redis_url)):
+            await kept.exactly(feeder)
+        letters = [(row["entry_id"], row["target"], row["sqlstate"]) for row in await kept.letters()]
+    assert letters == [(entry_id, "rides", "P0001")]
+
+
 async def test_refused_undecodable(database_url: str, redis_url: str, redis: Redis) -> None:
     feeder = Feeder(redis)
     await feeder.life("one")
