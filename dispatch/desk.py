@@ -94,6 +94,8 @@ class Desk:
         # an answer without effect is kept too: its late repeat must not have the effect it had not
         if decision.put or decision.facts or kept:
             await self._commit(command, decision, loaded, kept)
+        elif decision.refusal is None and command.user != c.SYSTEM:
+            await self.log.settled()  # "so it is already" promises as much as the command that made it so
         if decision.refusal is not None:
             raise decision.refusal
         return decision.answer

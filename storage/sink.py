@@ -16,8 +16,8 @@ from storage.postgis import queries
 from storage.projection import TABLES, Refused, Row, shown
 
 SQL = queries("drain")
-#: Classes of SQLSTATE that speak of the row: data exception, integrity, a view's check, a limit of the program, and what
-#: a trigger raises.
+#: Classes of SQLSTATE that speak of the row: data exception, integrity, a view's check, a limit of the program,
+#: and what a trigger raises.
 _ROWS_FAULT = ("22", "23", "44", "54", "P0")
 
 T = TypeVar("T", Row, Fix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from storage.fleet import Fleet
 from storage.log import Again, Conflict, Log
 from storage.shard import Shard, Unavailable
 from storage.where import BadRedisUrl, pool_for
+from tests import nodekit
 from tests.storekit import RIDE, head, told, write
 from tests.support import fresh_redis, wait_until
 
@@ -144,6 +146,27 @@ async def test_what_no_replica_has_is_not_acked() -> None:
             with a_server(replicaof=f"127.0.0.1 {server.port}"):
                 await until_kept(log, **what)
             assert len((await log.tail.read("0-0", block_ms=1)).entries) == 1, "no second effect"
+
+
+async def test_what_no_replica_has_is_not_acked_when_it_is_said_again_without_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That it is so already promises as much as the command that made it so."""
+    monkeypatch.setattr(nodekit, "Shard", partial(Shard, timeout_s=0.3, replicas=1))
+    with a_server() as server:
+        async with nodekit.node(server.url) as n:
+            driver, _ = n.arrive("driver")
+            codes = []
+            for event, payload in (("go_online", nodekit.ONLINE), ("go_offline", {}), ("go_offline", {})):
+                codes.append((await n.say(driver, event, payload))["error"]["code"])
+            assert codes == ["unavailable"] * 3
+            assert not (await n.driver(driver.user_id)).online
+            with a_server(replicaof=f"127.0.0.1 {server.port}"):
+
+                async def acked() -> bool:
+                    return bool((await n.say(driver, "go_offline", {}))["ok"])
+
+                await wait_until(acked, FAILOVER_S, every_s=0.6)
 
 
 async def _masters(*servers: tuple[RedisServer, int]) -> None:
