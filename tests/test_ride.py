@@ -119,7 +119,11 @@ async def test_join_tells_where_the_ride_stands(stack: RunningStack) -> None:
             position = snap["position"]
             assert {k: position[k] for k in ("latitude", "longitude")} == spot.at(240.0)
             assert 0 <= position["ageMs"] < 10_000 and position["heading"] == 45
-            await driver.call("ride_status_update", {"rideId": ride_id, "status": "confirmed"})
+            confirmed = {"rideId": ride_id, "status": "confirmed"}
+            step = await driver.call("ride_status_update", confirmed)
+            assert await driver.call("ride_status_update", confirmed) == step, (
+                "an old app that lost the reply"
+            )
             assert (await tablet.status("arrived"))["seq"] == 4
             assert (await driver.call("leave_ride", {"rideId": ride_id}))["rideId"] == ride_id
             await tablet.hears("user_left_ride", userId=driver.person.id)

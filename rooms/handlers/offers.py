@@ -51,7 +51,7 @@ async def ride_status(house: House, session: Session, message: m.RideStatus) -> 
     command = c.MoveJob(
         user=session.user_id,
         room=common.room("ride", job_id),
-        key=common.key(message, "" if message.status == "confirmed" else f"status:{job_id}:{message.status}"),
+        key=common.key(message, f"status:{job_id}:{message.status}"),
         content=content_of(message),
         job_id=job_id,
         kind="ride",
