@@ -64,11 +64,11 @@ class Tick:
             del self._entering[driver_id]
 
     def now_ms(self) -> int:
-        """The shard's clock, as the last tick's answer set it."""
-        return time.time_ns() // 1_000_000 + self._offset_ms
+        """The shard's clock, as the last tick's answer set it; this machine's may be set meanwhile."""
+        return time.monotonic_ns() // 1_000_000 + self._offset_ms
 
     def set_clock(self, redis_ms: int) -> None:
-        self._offset_ms = redis_ms - time.time_ns() // 1_000_000
+        self._offset_ms = redis_ms - time.monotonic_ns() // 1_000_000
 
     def new_life(self) -> bool:
         """Has Redis come back as another life, without its index, since this was last asked?"""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
+
+import pytest
 
 from dispatch.area import Area, Areas
 from dispatch.commands import GoOnline, Refusal
@@ -254,3 +257,23 @@ async def test_a_second_word_that_is_refused_leaves_the_first(redis: Any, redis_
             hear(entry)
         assert (await n.say(driver, "location_update", THERE))["ok"]
         await wait_until(lambda: n.fixes.leases._lives[driver.user_id].available)
+
+
+async def test_a_machine_whose_clock_is_set_loses_no_driver(
+    redis: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is the clock of Redis: a step of this machine's makes no fix late, and silences nobody."""
+    async with node(redis_url, stale_s=1.2) as n:
+        driver, _ = n.arrive("driver")
+        await online(n, driver)
+        right_ns = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: right_ns() + 600 * 10**9)
+        until_ms = await n.log.now_ms() + 2_600
+
+        async def went_on() -> bool:
+            assert (await n.say(driver, "location_update", HERE)).get("reason") in (None, "late")
+            assert abs(n.fixes.now_ms() - await n.log.now_ms()) < 5_000
+            return bool(await n.log.now_ms() > until_ms)
+
+        await wait_until(went_on)
+        assert not (await n.driver(driver.user_id)).stale
