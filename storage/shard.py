@@ -23,6 +23,7 @@ from storage.where import pool_for
 LUA = Path(__file__).parent / "lua"
 CONNECTIONS_MAX = 64  # of commands
 CONNECTIONS_APART = 2  # of the tail, and of the tick
+BACK_MS = 30_000  # so long all who were sent away by a new life have to come back before silence counts
 MARGIN_S = 0.2  # so that what the connection itself notices is told as that
 
 
@@ -109,12 +110,16 @@ class Shard:
         info = cast(bytes, await connection.read_response())
         run_id = next(line[7:].strip() for line in info.decode().splitlines() if line.startswith("run_id:"))
         if run_id != self._run_id:
-            names = [run_id, self.name, secrets.token_hex(8)]
             life = (LUA / "life.lua").read_text()
-            await connection.send_command("EVAL", life, 1, keys.life(self.name), *names)
+            wanted, args = self._naming(run_id)
+            await connection.send_command("EVAL", life, len(wanted), *wanted, *args)
             token, epoch = cast(list[bytes], await connection.read_response())
             self._run_id, self.token, self.epoch = run_id, token.decode(), epoch.decode()
             self.life_changed = False
+
+    def _naming(self, run_id: str) -> tuple[list[str], list[Any]]:
+        """Keys and arguments of life.lua."""
+        return [keys.life(self.name), keys.due(self.name)], [run_id, self.name, secrets.token_hex(8), BACK_MS]
 
     async def ensure_life(self) -> bool:
         """Asks anew which life this is, after a sign that it is another: the token it answered with, or none.
@@ -124,9 +129,7 @@ class Shard:
         before = self.token
         await self.ask(self.client.ping())  # a connection has been made, and its run id read
         run_id = self._run_id
-        token, epoch = await self.ask(
-            self._life_script([keys.life(self.name)], [run_id, self.name, secrets.token_hex(8)])
-        )
+        token, epoch = await self.ask(self._life_script(*self._naming(run_id)))
         self.token, self.epoch = token.decode(), epoch.decode()
         if run_id == self._run_id:
             self.life_changed = False

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from storage import keys
 from storage.log import Conflict, Log
 from storage.records import Driver, Job, Offer
-from storage.shard import Shard, Unavailable
+from storage.shard import BACK_MS, Shard, Unavailable
 from tests.rules.build import DEE, JOB, an_offer
 from tests.storekit import RIDE, S, fresh, snapshot, told, write
 
@@ -64,6 +64,24 @@ async def test_a_life_is_named_once_and_anew_after_a_restart_or_a_wipe(
     await log.load([])
     assert shard.epoch.startswith("t.1.") and shard.epoch != wiped, "after a wipe the count starts again"
     await other.close()
+
+
+async def test_a_new_life_gives_drivers_time_to_come_back(redis: "Redis", shard: Shard) -> None:
+    """All were sent away: who is not here yet is not silent. Timers of jobs stand, and so do later ones of drivers."""
+    await shard.ensure_life()
+    now_ms = await shard.now_ms()
+    timers = {"driver:late": now_ms - 60_000, "driver:soon": now_ms + 1_000, "job:1": now_ms - 60_000}
+    await redis.zadd(keys.due(S), {**timers, "driver:far": now_ms + 90_000})
+    shard.life_changed = True
+    await shard.ensure_life()
+    assert await redis.zscore(keys.due(S), "driver:late") == timers["driver:late"], "it is the same life"
+    await redis.hset(keys.life(S), "run_id", "that of the Redis before")
+    shard.life_changed = True
+    await shard.ensure_life()
+    for timer in ("driver:late", "driver:soon"):
+        assert now_ms + BACK_MS <= await redis.zscore(keys.due(S), timer) < now_ms + BACK_MS + 5_000
+    assert await redis.zscore(keys.due(S), "driver:far") == now_ms + 90_000
+    assert await redis.zscore(keys.due(S), "job:1") == timers["job:1"]
 
 
 async def test_a_full_redis_refuses_commits_and_is_heard_all_the_same(redis: "Redis", log: Log) -> None:
