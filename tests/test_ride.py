@@ -337,3 +337,14 @@ async def test_two_requests_and_one_driver(stack: RunningStack) -> None:
         for state in ("arrived", "in_progress", "completed"):
             await driver.call("ride_status_update", {"rideId": first, "status": state})
         await accepted(driver, second)
+
+
+async def test_an_id_in_capitals_is_the_same_id(stack: RunningStack) -> None:
+    """Swift writes UUIDs so."""
+    async with phone(stack, "passenger") as passenger:
+        ride_id = new_id().upper()
+        asked = {"rideId": ride_id, "class": "economy", **stack.spot().trip}
+        first = await passenger.call("request_ride", asked)
+        assert await passenger.call("request_ride", {**asked, "rideId": ride_id}) == first
+        assert (await passenger.call("join_ride", {"rideId": ride_id}))["rideId"] == first["rideId"]
+        assert (await passenger.call("cancel_ride", {"rideId": ride_id}))["state"] == "cancelled"

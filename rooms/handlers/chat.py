@@ -46,11 +46,11 @@ def _tell_presence(house: House, session: Session, event: str, kind: str, job_id
 
 
 async def join_ride(house: House, session: Session, message: m.RideRef) -> Answer:
-    return await _join(house, session, "ride", str(message.ride_id))
+    return await _join(house, session, "ride", common.job_id(message.ride_id))
 
 
 async def join_package(house: House, session: Session, message: m.PackageRef) -> Answer:
-    return await _join(house, session, "package", str(message.package_id))
+    return await _join(house, session, "package", common.job_id(message.package_id))
 
 
 def _leave(house: House, session: Session, kind: str, job_id: str) -> Answer:
@@ -67,11 +67,11 @@ def _leave(house: House, session: Session, kind: str, job_id: str) -> Answer:
 
 
 def leave_ride(house: House, session: Session, message: m.RideRef) -> Answer:
-    return _leave(house, session, "ride", str(message.ride_id))
+    return _leave(house, session, "ride", common.job_id(message.ride_id))
 
 
 def leave_package(house: House, session: Session, message: m.PackageRef) -> Answer:
-    return _leave(house, session, "package", str(message.package_id))
+    return _leave(house, session, "package", common.job_id(message.package_id))
 
 
 async def send_message(house: House, session: Session, message: m.SendMessage) -> Answer:

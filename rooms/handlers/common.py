@@ -47,7 +47,12 @@ def job_ref(ride_id: Any, package_id: Any) -> tuple[str, JobId]:
     """(kind, id) of a message that names exactly one of the two."""
     if (ride_id is UNSET) == (package_id is UNSET):
         raise Refusal("bad_request", "Name either rideId or packageId.")
-    return ("ride", JobId(str(ride_id))) if package_id is UNSET else ("package", JobId(str(package_id)))
+    return ("ride", job_id(ride_id)) if package_id is UNSET else ("package", job_id(package_id))
+
+
+def job_id(given: str | int) -> JobId:
+    """A job's id as its record has it, however an app spells it (Swift writes UUIDs in capitals)."""
+    return JobId(str(given).lower())
 
 
 def room(kind: str, job_id: str) -> Room:

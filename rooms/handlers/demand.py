@@ -193,8 +193,8 @@ async def _cancel(house: House, session: Session, message: Any, kind: str, job_i
 
 
 async def cancel_ride(house: House, session: Session, message: m.CancelRide) -> Answer:
-    return await _cancel(house, session, message, "ride", str(message.ride_id))
+    return await _cancel(house, session, message, "ride", common.job_id(message.ride_id))
 
 
 async def cancel_package(house: House, session: Session, message: m.CancelPackage) -> Answer:
-    return await _cancel(house, session, message, "package", str(message.package_id))
+    return await _cancel(house, session, message, "package", common.job_id(message.package_id))

@@ -10,7 +10,7 @@ from rooms import messages as m
 from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
 from rooms.session import Session
-from storage.records import JobId, OfferId
+from storage.records import OfferId
 
 
 async def _answer_offer(
@@ -47,7 +47,7 @@ _RECURRING = frozenset({"arrived_dropoff", "failed"})
 
 
 async def ride_status(house: House, session: Session, message: m.RideStatus) -> Answer:
-    job_id = JobId(str(message.ride_id))
+    job_id = common.job_id(message.ride_id)
     command = c.MoveJob(
         user=session.user_id,
         room=common.room("ride", job_id),
@@ -64,7 +64,7 @@ async def ride_status(house: House, session: Session, message: m.RideStatus) -> 
 
 
 async def package_status(house: House, session: Session, message: m.PackageStatus) -> Answer:
-    job_id = JobId(str(message.package_id))
+    job_id = common.job_id(message.package_id)
     proof = message.proof
     recurring = message.status in _RECURRING
     command = c.MoveJob(
