@@ -3,7 +3,8 @@
 A command is a frozen value: who asks (`user`, from the token, never from a payload) and what for. `room` is
 where its answer is remembered; `key` names it there, so that the same key again gets the first answer; a
 command without a key is never remembered; `content` is a digest of what was asked, so that the same key with
-other content is told apart. Commands of the system (timers, the match) have the user "system".
+other content is told apart. `drove` names a driver's device that went online: once a newer one did, what the older
+says of offers and jobs has no effect. Commands of the system (timers, the match) have the user "system".
 """
 
 from collections.abc import Iterable
@@ -55,6 +56,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     room: Room
     key: str = ""
     content: str = ""
+    drove: str = ""
 
 
 class GoOnline(Command, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from dispatch.commands import Answer, Refusal
 from dispatch.decision import Decision, State
 from dispatch.matching import Candidate, Ranked, rank
 from dispatch.policy import Policy
-from dispatch.rules import RULES, chat, follow
+from dispatch.rules import RULES, chat, follow, heed_newest_device
 from storage.fleet import Fleet
 from storage.log import Again, Conflict, Full, Late, Loaded, Log, Write
 from storage.records import LINES_MAX, Job, Place, Room, UserId
@@ -111,6 +111,7 @@ class Desk:
     async def _decide(self, command: c.Command, loaded: Loaded) -> Decision:
         if more := follow(command, loaded.records):
             _merge(loaded, await self.log.load(more))
+        heed_newest_device(command, loaded.records)
         state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
         return RULES[type(command)].decide(state, command)
 

@@ -63,11 +63,11 @@ class Bucket:
 class Session:
     """`device` names the socket (or, over HTTP, the login); `wire` is None over HTTP; `vehicle` is the id and
     the words of the vehicle a driver usually drives; `superseded`: a newer device drives since, until this one goes
-    online again."""
+    online again; `drove` is the device, once it went online."""
 
     __slots__ = (
-        "_covered", "_holds", "buckets", "device", "hold", "login", "name", "role", "rooms", "superseded", "user_id",
-        "vehicle", "wire",
+        "_covered", "_holds", "buckets", "device", "drove", "hold", "login", "name", "role", "rooms", "superseded",
+        "user_id", "vehicle", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +86,7 @@ class Session:
         self._holds = 0
         self._covered: dict[str, tuple[str, int]] = {}
         self.superseded = False
+        self.drove = ""
 
     def allow(self, event: str, now_s: float, rate: float, burst: float) -> bool:
         bucket = self.buckets.get(event)

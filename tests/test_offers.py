@@ -162,8 +162,15 @@ async def test_a_second_device_supersedes_the_first(stack: RunningStack) -> None
         ride_id = await request(passenger, spot)
         offer = await offered(new, ride_id)
         assert abs(offer["distanceM"] - 110) < 20  # where the new one is
-        await old.close()  # and this takes nobody out of supply
+        late = {"offerId": offer["offerId"]}
+        for event in ("accept_offer", "decline_offer", "offer_seen"):
+            assert await old.refused(event, late) == "superseded"
         await accepted(new, ride_id)
+        assert (
+            await old.refused("ride_status_update", {"rideId": ride_id, "status": "arrived"}) == "superseded"
+        )
+        assert await old.refused("cancel_ride", {"rideId": ride_id}) == "superseded"
+        await old.close()  # and this takes nobody out of supply
         await drive(new, passenger, ride_id, spot.at(40.0))
         await new.call("cancel_ride", {"rideId": ride_id})
         await new.hears("ride_status_update", state="searching", driverId=None)

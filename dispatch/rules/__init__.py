@@ -80,6 +80,13 @@ RULES: dict[type[c.Command], Rule] = {
 SELF_CONTAINED = (c.GoOnline, c.Revive, c.OpenJob, c.MakeOffer, c.SeeOffer, c.SendMessage, c.ReadMessages)
 
 
+def heed_newest_device(command: c.Command, records: dict[tuple[type, str], Stored | None]) -> None:
+    """Raises Refusal superseded for what a phone says late, that drove until a newer one of its driver did."""
+    driver = records.get((Driver, command.user))
+    if command.drove and isinstance(driver, Driver) and driver.device not in ("", command.drove):
+        raise c.Refusal("superseded")
+
+
 def follow(command: c.Command, records: dict[tuple[type, str], Stored | None]) -> Wanted:
     """What the loaded records point to and is not loaded yet."""
     if isinstance(command, SELF_CONTAINED):

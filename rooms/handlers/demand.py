@@ -184,6 +184,7 @@ async def _cancel(house: House, session: Session, message: Any, kind: str, job_i
         room=common.room(kind, job_id),
         key=common.key(message, f"cancel:{job_id}"),
         content=content_of(message),
+        drove=session.drove,
         job_id=JobId(job_id),
         kind=kind,
         admin=session.role == "admin",

@@ -23,6 +23,7 @@ async def _answer_offer(
         room=user_room(session.user_id),
         key=common.key(message, f"{kind.__name__}:{offer_id}"),
         content=content_of(message),
+        drove=session.drove,
         offer_id=offer_id,
         **more,
     )
@@ -53,6 +54,7 @@ async def ride_status(house: House, session: Session, message: m.RideStatus) -> 
         room=common.room("ride", job_id),
         key=common.key(message, f"status:{job_id}:{message.status}"),
         content=content_of(message),
+        drove=session.drove,
         job_id=job_id,
         kind="ride",
         status=message.status,
@@ -72,6 +74,7 @@ async def package_status(house: House, session: Session, message: m.PackageStatu
         room=common.room("package", job_id),
         key=common.key(message, "" if recurring else f"status:{job_id}:{message.status}"),
         content=content_of(message),
+        drove=session.drove,
         job_id=job_id,
         kind="package",
         status=message.status,

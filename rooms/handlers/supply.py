@@ -43,6 +43,7 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
     entered = house.fixes.tick.expect(session.user_id)
     try:
         answer = await house.desk.run(command)
+        session.drove = session.device
         if answer["state"] == "idle":
             # who asks for a ride as soon as he hears of this ack shall find the driver
             async with asyncio.timeout(ENTERS_WITHIN_S):
