@@ -140,8 +140,12 @@ async def test_an_older_device_moves_nothing(bench: Bench, flag: str) -> None:
     await bench.tick("e", generation=5)
     before = await bench.where()
     timer = await bench.timer()
-    await bench.tick(flag, THERE, generation=4, version=1, stale_ms=99_000)
+    await bench.tick("-", generation=5, carries=True)
+    seen = await bench.fleet.last_position(DEE)
+    late: dict[str, Any] = {"stale_ms": 99_000, "carries": True, "position": pack(1.0, 1.0, 4, None)}
+    await bench.tick(flag, THERE, generation=4, version=1, **late)
     assert await bench.where() == before == BOTH
+    assert await bench.fleet.last_position(DEE) == seen, "who joins the job's room is not shown where it was"
     assert await bench.timer() == timer, "it gives no sign of life either"
 
 

@@ -49,9 +49,11 @@ for i = first_driver, first_relayed - 1, width do
       redis.call('PEXPIRE', index(class, cell), ttl_ms)
     end
   end
-  if carries ~= '' then redis.call('SET', prefix .. 'pos:' .. driver, position, 'PX', 3600000) end
-  -- XX: only a driver who is online has this timer; a late fix must not bring it back, nor an older device renew it
-  if stale_ms ~= '' and leased(driver, generation) then redis.call('ZADD', due, 'XX', now + stale_ms, 'driver:' .. driver) end
+  -- what an older device says late shows nobody where it was, nor renews a sign of life
+  local his = (carries ~= '' or stale_ms ~= '') and leased(driver, generation)
+  if his and carries ~= '' then redis.call('SET', prefix .. 'pos:' .. driver, position, 'PX', 3600000) end
+  -- XX: only a driver who is online has this timer; a late fix must not bring it back
+  if his and stale_ms ~= '' then redis.call('ZADD', due, 'XX', now + stale_ms, 'driver:' .. driver) end
 end
 -- numbered, so that the drain can tell how many were thinned away before it came
 local number = packed ~= '' and redis.call('INCRBY', fixed, count)
