@@ -20,7 +20,7 @@ from dispatch.wording import iso
 from rooms import metrics
 from rooms.leases import Binding, Leases, Live
 from rooms.messages import LocationUpdate, PastFix
-from rooms.session import Session, event_text
+from rooms.session import Session, event_json
 from rooms.speaker import Speaker
 from rooms.tick import Tick
 from storage.fleet import Fleet
@@ -114,8 +114,8 @@ class Fixes:
                 "ageMs": max(0, now_ms - ts_ms),
                 "etaSeconds": round(away_m * policy.detour / policy.cruise_speed_mps),
             }
-            text = event_text("driver_location", payload)
-            said = Said(job.room, job.room, text, live.driver_id)
+            json = event_json("driver_location", payload)
+            said = Said(job.room, job.room, json, live.driver_id)
             self._speaker.volatile(said, live.driver_id, live.version)
 
     async def run(self, tick_s: float) -> None:

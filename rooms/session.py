@@ -9,55 +9,36 @@ from typing import Any, Protocol
 
 import msgspec
 
+from rooms.bucket import Bucket
+from rooms.transport.frames import Frame
 from storage.records import UserId
 
 
 class Wire(Protocol):
-    """The client's end, as engine.py gives it."""
+    """The client's end, as the transport gives it."""
 
-    def tell(self, frame: "Frame") -> None: ...
-    def tell_latest(self, key: str, text: str) -> None: ...
+    def tell(self, frame: Frame) -> None: ...
+    def tell_latest(self, key: str, frame: Frame) -> None: ...
     def laden(self) -> bool: ...
     def close(self, why: str) -> None: ...
     def end(self, why: str) -> None: ...
 
 
-class Frame:
-    """One Socket.IO event text, encoded once for all who get it. `wire` is the transport's own form."""
-
-    __slots__ = ("text", "wire")
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.wire: object = None
+def event_json(event: str, payload: dict[str, Any]) -> bytes:
+    """What the log and the mail keep of an event."""
+    return msgspec.json.encode([event, payload])
 
 
-def event_text(event: str, payload: dict[str, Any]) -> str:
-    """A Socket.IO event as the transport sends it."""
-    return "2" + msgspec.json.encode([event, payload]).decode()
+def frame_of(json: bytes) -> Frame:
+    """That as the transport sends it."""
+    return Frame(b"42" + json)
+
+
+def event_frame(event: str, payload: dict[str, Any]) -> Frame:
+    return Frame(b"42" + event_json(event, payload))
 
 
 HELD_MAX = 1_000  # frames that wait for one snapshot; beyond it the client is closed
-
-
-class Bucket:
-    """Token bucket: `rate` a second, `burst` at once. Time is an argument, seconds of any steady clock."""
-
-    __slots__ = ("_at_s", "_left")
-
-    def __init__(self, burst: float) -> None:
-        self._left = burst
-        self._at_s = 0.0
-
-    def take(self, now_s: float, rate: float, burst: float, amount: float = 1.0) -> bool:
-        """Whether `amount` was there to take; what is larger than `burst` never is."""
-        left = min(burst, self._left + (now_s - self._at_s) * rate)
-        self._at_s = now_s
-        if left < amount:
-            self._left = left
-            return False
-        self._left = left - amount
-        return True
 
 
 class Session:
@@ -111,7 +92,7 @@ class Session:
     def say(self, event: str, payload: dict[str, Any]) -> None:
         """An event of no room, to this client alone."""
         if self.wire is not None:
-            self.wire.tell(Frame(event_text(event, payload)))
+            self.wire.tell(event_frame(event, payload))
 
     def hold_back(self) -> None:
         """A snapshot begins; each `hold_back` has its `release`, after the snapshot was told."""

@@ -28,7 +28,7 @@ import msgspec
 from rooms import metrics
 from rooms.faults import fault
 from rooms.registry import Registry
-from rooms.session import Frame, Session
+from rooms.session import Session, frame_of
 from storage.facts import Entry, Moves
 from storage.log import Log
 from storage.mail import Mail, Relayed, Said
@@ -167,7 +167,7 @@ class Speaker:
     def _tell(self, entry: Entry) -> None:
         if not entry.event or not (members := self._registry.members(entry.room)):
             return
-        frame = Frame("2" + entry.text.decode())
+        frame = frame_of(entry.text)
         told = 0
         for session in members:
             session.tell(entry.room, entry.epoch, entry.seq, frame)
@@ -188,10 +188,10 @@ class Speaker:
         self.relay(Relayed(said, driver_id, version))
 
     def _say(self, said: Said) -> None:
-        told = 0
+        told, frame = 0, frame_of(said.json)
         for session in self._registry.members(said.room):
             if session.user_id != said.but and session.wire is not None and session.hold is None:
-                session.wire.tell_latest(said.key, said.text)
+                session.wire.tell_latest(said.key, frame)
                 told += 1
         self._frames_volatile.inc(told)
 

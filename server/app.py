@@ -35,9 +35,9 @@ from rooms.presence import Presence
 from rooms.quotes import Quotes
 from rooms.registry import Registry
 from rooms.session import Session
+from rooms.sockets import Sockets
 from rooms.speaker import Speaker
 from rooms.tasks import Tasks
-from rooms.transport import Server
 from server.areas import keep_areas, read_areas
 from server.http.context import Context, Ready
 from server.http.endpoint import build_http
@@ -63,6 +63,9 @@ logger = logging.getLogger(__name__)
 START_S = 20.0
 LEAVE_MOST_S = 9  # then the process is ended, whatever it waits for
 SEND_BUFFER_BYTES = 64 * 1024
+UNACKNOWLEDGED_MS = (
+    15_000  # that long what was sent may stay unacknowledged before the kernel ends a connection
+)
 BACKLOG = 4096
 
 
@@ -202,19 +205,20 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     tasks.start(keep_areas(database, settings.shard, house.desk, house.fixes), "areas")
 
 
-def _sockets(settings: Settings, gate: Gate, door: Door, node: str) -> Server:
+def _sockets(settings: Settings, gate: Gate, door: Door, node: str) -> Sockets:
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
-    server = Server(
+    sockets = Sockets(
         gate,
         frames_max=settings.queue_frames,
+        bytes_max=settings.queue_kib * 1024,
         payload_max=settings.payload_kib * 1024,
         node=node,
         ping_interval=settings.ping_interval_s,
         ping_timeout=settings.ping_timeout_s,
         cors_allowed_origins=origins or None,
     )
-    server.login, server.opened, server.closed = door.login, door.opened, door.closed
-    return server
+    sockets.login, sockets.opened, sockets.closed = door.login, door.opened, door.closed
+    return sockets
 
 
 def _ready(gate: Gate, shard: Shard) -> dict[str, Ready]:
@@ -237,11 +241,13 @@ def _ready(gate: Gate, shard: Shard) -> dict[str, Ready]:
 
 
 def _listen(settings: Settings, port: int, shared: bool = False) -> socket.socket:
-    """A listening socket; a small send buffer, so that a client who does not read is noticed here."""
+    """A listening socket; its send buffer is small, so that a client who does not read is noticed here."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; its connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:

@@ -8,7 +8,7 @@
 | | a command at work | finished, at most COMMANDS_FINISH_S; its answer is written before its socket is closed |
 | | it takes longer | its client has no answer, and asks again under the same key |
 | closing | thousands of clients | in shuffled batches over at most SPREAD_S, so that the others are not stormed |
-| | a client who does not read | `Wire.end` closes him all the same, a second later |
+| | a client who does not read | `Socket.end` closes him all the same, a second later |
 | | a driver's device | leaves the index, as when a connection breaks, and comes back online elsewhere |
 | | anything hangs | after LEAVE_MOST_S the kernel ends the process (`server/app.py`); what was acked is committed |
 | told twice | | nothing more |
@@ -24,10 +24,10 @@ import time
 from aiohttp import web
 
 from rooms.door import Door
-from rooms.engine import END_S
 from rooms.gate import Gate
 from rooms.session import Session
-from rooms.transport import Server
+from rooms.sockets import Sockets
+from rooms.transport.engine import END_S
 
 COMMANDS_FINISH_S = 3.0
 SPREAD_S = 2.5
@@ -37,7 +37,7 @@ LOOK_S = 0.02
 RECONNECT_WITHIN_S = 10
 
 
-async def leave(gate: Gate, door: Door, sockets: Server, shared: web.BaseSite | None) -> None:
+async def leave(gate: Gate, door: Door, sockets: Sockets, shared: web.BaseSite | None) -> None:
     """From the last command to the last socket. `shared` listens on a port where others listen too. Takes about
     COMMANDS_FINISH_S + SPREAD_S + 2 END_S at most."""
     gate.draining = door.draining = True

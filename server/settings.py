@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sockets_per_user: Annotated[int, about("Live sockets of one user; the oldest goes.", ge=1)] = 5
     payload_kib: Annotated[int, about("Largest message a client may send, KiB.", ge=1)] = 64
     queue_frames: Annotated[int, about("Frames waiting for a slow client before it is closed.", ge=16)] = 256
+    queue_kib: Annotated[int, about("KiB waiting for a slow client before it is closed.", ge=64)] = 256
     ping_interval_s: Annotated[int, about("Heartbeat of idle sockets, whole seconds.", ge=1)] = 8
     ping_timeout_s: Annotated[
         int, about("Silence after a heartbeat before a socket is closed, seconds.", ge=1)

@@ -20,7 +20,7 @@ class Said(NamedTuple):
 
     room: str
     key: str
-    text: str
+    json: bytes
     but: str
 
 

@@ -28,9 +28,10 @@ from rooms.handlers import HANDLERS
 from rooms.presence import Presence
 from rooms.quotes import Quotes
 from rooms.registry import Registry
-from rooms.session import Frame, Session
+from rooms.session import Session
 from rooms.speaker import Speaker
 from rooms.tasks import Tasks
+from rooms.transport import Frame
 from storage.accounts import Who
 from storage.fleet import Fleet
 from storage.log import Log
@@ -53,10 +54,10 @@ class Kept:
         self.closed = ""
 
     def tell(self, frame: Frame) -> None:
-        self.told.append(frame.text)
+        self.told.append(frame.text[1:])
 
-    def tell_latest(self, key: str, text: str) -> None:
-        self.told.append(text)
+    def tell_latest(self, key: str, frame: Frame) -> None:
+        self.told.append(frame.text[1:])
 
     def laden(self) -> bool:
         return False
@@ -152,7 +153,7 @@ class Node:
         try:
             ack = await answer
             if session.wire is not None:
-                session.wire.tell(Frame("3" + msgspec.json.encode([ack]).decode()))
+                session.wire.tell(Frame(b"43" + msgspec.json.encode([ack])))
             return ack
         finally:
             session.release()

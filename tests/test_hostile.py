@@ -12,9 +12,10 @@ import jwt
 import msgspec
 import pytest
 
-from rooms import engine, transport
+from rooms import sockets
 from rooms.handlers import HANDLERS
 from rooms.identity import KeyRing, Ring
+from rooms.transport import engine
 from server.app import running
 from server.settings import Settings
 from tests.hostile import bystanding, connections, outcome
@@ -79,11 +80,11 @@ async def test_rubbish_again_and_again_closes(stack: RunningStack) -> None:
     async with bystanding(stack):
         person = await stack.person("passenger")
         async with raw(stack.url, person.token) as client:
-            for _ in range(transport.RUBBISH_MAX):
+            for _ in range(sockets.RUBBISH_MAX):
                 await client.ws.send_str("42[")
             assert await client.until("49") is None
             errors = [frame for frame in client.frames if frame.startswith('42["error"')]
-            assert len(errors) < transport.RUBBISH_MAX
+            assert len(errors) < sockets.RUBBISH_MAX
 
 
 async def test_shapes_that_no_event_has(stack: RunningStack) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import socketio
 from redis.asyncio import Redis
 
-from rooms.engine import END_S
+from rooms.transport.engine import END_S
 from server.leaving import SPREAD_S
 from storage import keys
 from tests.line import line_to

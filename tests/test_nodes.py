@@ -161,7 +161,7 @@ async def test_mail_goes_only_while_the_record_is_what_the_node_knew(redis: Redi
         await wait_until(lambda: _members(redis, ride, "n2", 1))
         version = (await here.driver(driver.user_id)).version
         for said in (version - 1, version + 1, version):
-            event = Said(f"ride:{ride}", "k", f'2["driver_location",{said}]', driver.user_id)
+            event = Said(f"ride:{ride}", "k", f'["driver_location",{said}]'.encode(), driver.user_id)
             relayed = [Relayed(event, driver.user_id, said), Relayed(event, "nobody", said)]
             await here.fleet.tick("n1", f"boot {said}".replace(" ", ""), 1, [], [], relayed=relayed)
         await wait_until(lambda: f'2["driver_location",{version}]' in wire.told)
@@ -286,7 +286,7 @@ async def test_who_waits_for_a_snapshot_is_shown_nothing_of_before(redis: Redis,
 
 
 async def test_mail_of_before_the_start_is_not_read(redis: Redis, redis_url: str) -> None:
-    old = Relayed(Said("ride:r", "k", '2["driver_location",{}]', "")).args()[-1]
+    old = Relayed(Said("ride:r", "k", b'["driver_location",{}]', "")).args()[-1]
     await redis.xadd(keys.mail(S, "n1"), {"b": old}, id="1-0")
     async with node(redis_url, "n1") as here:
         passenger, wire = here.arrive("passenger")

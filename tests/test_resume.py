@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from rooms import session as session_module
-from rooms.engine import LONG_FRAME, Wire
-from rooms.session import Frame
 from storage.shard import Unavailable
 from tests.nodekit import HERE
 from tests.resumekit import riding, sync, told
@@ -116,18 +113,6 @@ async def test_a_second_long_answer_waits_until_the_first_was_read(redis: Redis,
         wire.laden = lambda: True
         answer = await ride.one.say(ride.passenger, "sync", {"rooms": [[ride.room, "", 0]]})
         assert answer["error"]["code"] == "rate_limited"
-
-
-async def test_an_end_is_laden_until_its_long_frame_is_written() -> None:
-    socket: Any = SimpleNamespace(closed=False, closing=False, aborted=False, queue=asyncio.Queue())
-    wire = Wire(socket, 16)
-    wire.tell(Frame("x" * LONG_FRAME))
-    assert not wire.laden()
-    wire.tell(Frame("x" * (LONG_FRAME + 1)))
-    socket.queue.get_nowait().encode()
-    assert wire.laden()
-    socket.queue.get_nowait().encode()
-    assert not wire.laden()
 
 
 async def test_what_waits_for_a_snapshot_is_bounded(

@@ -16,9 +16,10 @@ from redis.asyncio import Redis
 
 from rooms import speaker as speaker_module
 from rooms.registry import Registry
-from rooms.session import Frame, Session
+from rooms.session import Session
 from rooms.speaker import Speaker
 from rooms.tasks import Tasks
+from rooms.transport import Frame
 from storage import keys
 from storage.facts import Entry, entry_or_fault
 from storage.fleet import Fleet
@@ -36,10 +37,10 @@ class Kept:
         self.told: list[str] = []
 
     def tell(self, frame: Frame) -> None:
-        self.told.append(frame.text)
+        self.told.append(frame.text[1:])
 
-    def tell_latest(self, key: str, text: str) -> None:
-        self.told.append(text)
+    def tell_latest(self, key: str, frame: Frame) -> None:
+        self.told.append(frame.text[1:])
 
     def laden(self) -> bool:
         return False
@@ -242,7 +243,7 @@ def entry(id_: str, n: int, **fields: bytes) -> Entry:
 
 
 def letter(id_: str, *numbers: int) -> Mail:
-    said = [Said(RIDE, "k", f'2["driver_location",{{"n":{n},"x":1}}]', "") for n in numbers]
+    said = [Said(RIDE, "k", f'["driver_location",{{"n":{n},"x":1}}]'.encode(), "") for n in numbers]
     return Mail(id_, b"".join(Relayed(one).args()[-1] for one in said))
 
 

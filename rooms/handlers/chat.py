@@ -11,18 +11,20 @@ from rooms import messages as m
 from rooms import resume, snapshot
 from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
-from rooms.session import Session, event_text
+from rooms.session import Session, event_frame, event_json, frame_of
 from storage.mail import Said
 from storage.shard import Unavailable
+
+PONG = frame_of(b'["pong"]')
 
 
 async def _join(house: House, session: Session, kind: str, job_id: str) -> Answer:
     snap = await snapshot.joining(house, session, kind, job_id)
     if session.wire is not None:
-        session.wire.tell_latest(f"joined:{job_id}", event_text(f"joined_{kind}", snap))
+        session.wire.tell_latest(f"joined:{job_id}", event_frame(f"joined_{kind}", snap))
         if snap["position"] is not None:
             # the apps draw the car from this event, not from the snapshot
-            session.wire.tell_latest(snap["room"], event_text("driver_location", snap["position"]))
+            session.wire.tell_latest(snap["room"], event_frame("driver_location", snap["position"]))
         _tell_presence(house, session, f"user_joined_{kind}", kind, job_id)
     return snap
 
@@ -42,7 +44,7 @@ def _tell_presence(house: House, session: Session, event: str, kind: str, job_id
     room = common.room(kind, job_id)
     # joined and left are one thing's values: of somebody who did both, the later is told
     key = f"presence:{room}:{session.user_id}"
-    house.speaker.volatile(Said(room, key, event_text(event, payload), session.user_id))
+    house.speaker.volatile(Said(room, key, event_json(event, payload), session.user_id))
 
 
 async def join_ride(house: House, session: Session, message: m.RideRef) -> Answer:
@@ -62,7 +64,7 @@ def _leave(house: House, session: Session, kind: str, job_id: str) -> Answer:
         _tell_presence(house, session, f"user_left_{kind}", kind, job_id)
     left = {id_field(kind): job_id, "timestamp": iso(house.fixes.now_ms())}
     if session.wire is not None:
-        session.wire.tell_latest(f"left:{job_id}", event_text(f"left_{kind}", left))
+        session.wire.tell_latest(f"left:{job_id}", event_frame(f"left_{kind}", left))
     return left
 
 
@@ -121,7 +123,7 @@ def _typing(house: House, session: Session, message: m.JobRef, is_typing: bool) 
         id_field(kind): job_id,
     }
     key = f"typing:{room}:{session.user_id}"
-    house.speaker.volatile(Said(room, key, event_text("user_typing", payload), session.user_id))
+    house.speaker.volatile(Said(room, key, event_json("user_typing", payload), session.user_id))
     return {}
 
 
@@ -144,7 +146,7 @@ async def get_online_users(house: House, session: Session, message: m.JobRef) ->
         raise Refusal("unavailable") from None
     payload = {id_field(kind): job_id, "userIds": users, "count": len(users)}
     if session.wire is not None:
-        session.wire.tell_latest(f"online:{room}", event_text("online_users", payload))
+        session.wire.tell_latest(f"online:{room}", event_frame("online_users", payload))
     return payload
 
 
@@ -154,5 +156,5 @@ def join_user_room(house: House, session: Session, message: m.Nothing) -> Answer
 
 def ping(house: House, session: Session, message: m.Nothing) -> Answer:
     if session.wire is not None:
-        session.wire.tell_latest("pong", '2["pong"]')
+        session.wire.tell_latest("pong", PONG)
     return {}
