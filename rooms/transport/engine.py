@@ -118,7 +118,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             raise Refused(4, "Origin not allowed", 403)
         if method == "OPTIONS":
             return "ok"
-        transport = query.get("transport", "polling")
+        transport = query.get("transport")
         if transport not in self.transports:
             raise Refused(0, "Transport unknown")
         if "sid" not in query:
@@ -242,7 +242,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
     def overdue(self, socket: Socket) -> bool:
         """Silent for longer than anybody may be; his next poll may be faster than the timers."""
-        return self._loop.time() >= socket.heard_s + self.ping_interval + self.ping_timeout
+        latest_s: float = socket.heard_s + self.ping_interval + self.ping_timeout
+        return self._loop.time() >= latest_s
 
     def _look(self, socket: Socket, pinged_s: float) -> None:
         if socket.closed or socket.busy or socket.heard_s >= pinged_s:

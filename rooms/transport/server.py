@@ -50,14 +50,8 @@ class SocketIO(socketio.AsyncServer):  # type: ignore[misc]
     not read; other options are python-socketio's and python-engineio's."""
 
     def __init__(self, *, attachments_max: int = 0, **options: Any) -> None:
-        super().__init__(
-            client_manager=Manager(),
-            async_mode="aiohttp",
-            async_handlers=False,
-            http_compression=False,
-            monitor_clients=False,
-            **options,
-        )
+        fixed = {"async_mode": "aiohttp", "async_handlers": False, "monitor_clients": False}
+        super().__init__(client_manager=Manager(), **(options | fixed))
         self.attachments_max = attachments_max
         self.eio.hear, self.eio.hear_binary = self.hear, self.hear_binary
         self.eio.opened, self.eio.lost, self.eio.silent = self._opened, self.lost, self.silent
@@ -95,7 +89,7 @@ class SocketIO(socketio.AsyncServer):  # type: ignore[misc]
             auth = frames.decode(heard.json) if heard.json else None
             if auth is not None and not isinstance(auth, dict):
                 raise Rubbish("not an auth")
-            return self._handle_connect(socket.sid, heard.namespace, auth)  # type: ignore[no-any-return]
+            return self._handle_connect(socket.sid, heard.namespace, auth)
         if kind == "1":
             return self.leave(socket, heard.namespace)
         if kind == "3":
