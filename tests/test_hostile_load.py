@@ -188,7 +188,7 @@ async def test_rubbish_over_polling(stack: RunningStack, body: bytes) -> None:
         stood = await connections(stack)
         async with polling(stack, person.token) as (session, url):
             async with asyncio.timeout(5.0), session.post(url, data=body) as answer:
-                assert answer.status == (200 if body == b"b!!" else 400)
+                assert answer.status == (200 if body[:2] == b"4[" else 400)
             if answer.status == 400:
                 await wait_until(lambda: _are(stack, stood))
 
@@ -203,7 +203,7 @@ async def test_engine_io_requests_that_make_no_sense(stack: RunningStack) -> Non
             assert (await stack.http("POST", f"/socket.io/?{query}", data=b"4"))[0] == 400, query
         for method in ("PUT", "DELETE", "PATCH"):
             status, _ = await stack.http(method, "/socket.io/?EIO=4&transport=polling")
-            assert status in (404, 405), method
+            assert status == 400, method
 
 
 async def test_more_than_the_limit_of_an_event(stack: RunningStack) -> None:

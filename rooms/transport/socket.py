@@ -163,7 +163,7 @@ class Socket:
             raise Rubbish("a control packet that long")
         if kind == "1":
             self._leave(self.engine.reason.CLIENT_DISCONNECT)
-        elif kind not in "356":
+        elif kind not in "35":
             raise Rubbish("not a packet of a client")
 
     # Outwards
