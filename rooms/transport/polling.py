@@ -34,7 +34,7 @@ class Polling:
     def __init__(self, socket: "Socket") -> None:
         self.socket = socket
         self._waiting: asyncio.Future[str] | None = None
-        self._read: asyncio.Event | None = None
+        self._served: asyncio.Event | None = None
         self.ended = False
 
     @property
@@ -79,9 +79,9 @@ class Polling:
             raise Rubbish("too long")
         if socket.afford(now_s, size):
             socket.receive(_packets(await request.content.read(-1)))
-        while socket.busy:
-            read = self._read = asyncio.Event()
-            await read.wait()
+        while socket.busy and socket.channel is self:
+            self._served = self._served or asyncio.Event()
+            await self._served.wait()
 
     def end_poll(self) -> None:
         if self.ready:
@@ -91,8 +91,11 @@ class Polling:
         """The next POST comes after this one's answer."""
 
     def resume_reading(self) -> None:
-        if self._read is not None:
-            self._read.set()
+        """Only now can he say more."""
+        self.socket.heard_s = asyncio.get_running_loop().time()
+        if self._served is not None:
+            self._served.set()
+            self._served = None
 
     def finish(self) -> None:
         """He hears of it by his next request, which is refused; `ended`: by the one that waits."""

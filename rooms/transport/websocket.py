@@ -46,7 +46,7 @@ class WebSocket(WebSocketDataQueue):
         self._now = loop.time
         self._got: list[Message] = []
         self._tail = b""
-        self._broken = False
+        self._broken = self._full = False
         self._transport: Any = None
         self._reader: Any = WebSocketReader(self, size_max, False, True)
 
@@ -55,8 +55,9 @@ class WebSocket(WebSocketDataQueue):
         self._transport, self._tail = transport, tail
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=0)  # we know at once what the kernel did not take
+        self._full = transport.get_write_buffer_size() > 0  # of answers that he has not read
+        self.ready = not (self.probing or self._full)
         transport.resume_reading()
-        self.ready = not self.probing
 
     def hear_tail(self) -> None:
         tail, self._tail = self._tail, b""
@@ -80,9 +81,10 @@ class WebSocket(WebSocketDataQueue):
             self._fail()
 
     def pause_writing(self) -> None:
-        self.ready = False
+        self._full, self.ready = True, False
 
     def resume_writing(self) -> None:
+        self._full = False
         if not self.probing and self._transport is not None:
             self.ready = True
             self.socket.flush()
@@ -150,14 +152,18 @@ class WebSocket(WebSocketDataQueue):
     def _probe(self, got: "list[Message]") -> None:
         """The handshake of a polling client that moves to this websocket."""
         socket = self.socket
+        if socket.upgraded:
+            self.give_up()  # another was faster
+            return
         for number, message in enumerate(got, 1):
             if message[0] == frames.TEXT and message[1] == PROBE and socket.upgrading is None:
                 socket.upgrading = self
                 self.write([PROBED])
                 socket.channel.end_poll()
             elif message[0] == frames.TEXT and message[1] == UPGRADE and socket.upgrading is self:
-                self.probing, self.ready = False, True
-                socket.upgrading, socket.channel = None, self
+                self.probing, self.ready = False, not self._full
+                polling, socket.upgrading, socket.channel = socket.channel, None, self
+                polling.resume_reading()
                 socket.flush()
                 if got[number:]:
                     socket.receive(got[number:])
@@ -185,6 +191,7 @@ def take_over(request: web.Request, websocket: WebSocket) -> None:
     if (
         not good
         or "upgrade" not in headers.get("Connection", "").lower()
+        or headers.get("Upgrade", "").lower() != "websocket"
         or headers.get("Sec-WebSocket-Version") != "13"
         or transport is None
     ):
