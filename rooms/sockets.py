@@ -59,8 +59,6 @@ class Sockets(SocketIO):
             if refusal.retry:
                 # stock clients take a CONNECT_ERROR for final, and a broken connection for one to make again
                 socket.close("not now")
-            # if he stays all the same, he gets as long as who has not come in
-            self.eio.connect_again_by(socket)
             raise Refused(refusal.message, {"code": refusal.code, "retry": refusal.retry}) from None
         self.environ.pop(socket.sid, None)
         if socket.closed:  # while we looked

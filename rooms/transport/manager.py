@@ -71,8 +71,11 @@ class Manager(AsyncManager):  # type: ignore[misc]
             del self.clients[namespace]
         for room in client.rooms or ():
             self._out_of(client, room)
-        client.socket.clients.pop(namespace, None)
         self.callbacks.pop(sid, None)
+        socket = client.socket
+        socket.clients.pop(namespace, None)
+        if not socket.clients and not socket.closed:
+            self.server.eio.connect_again_by(socket)
 
     def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
         socket = self.server.eio.sockets.get(eio_sid)

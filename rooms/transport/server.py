@@ -130,7 +130,7 @@ class SocketIO(socketio.AsyncServer):  # type: ignore[misc]
 
     def _hear_ack(self, socket: Socket, heard: Packet, data: Any) -> Awaitable[None] | None:
         client = self._client(socket, heard)
-        if not isinstance(data, list) or not heard.ack:
+        if not isinstance(data, list) or int(heard.ack or 0) == 0:  # where python-socketio keeps its counter
             raise Rubbish("not an ack")
         if int(heard.ack) not in self.manager.callbacks.get(client.sid, ()):
             return None
@@ -147,20 +147,16 @@ class SocketIO(socketio.AsyncServer):  # type: ignore[misc]
         if inspect.iscoroutinefunction(handler):
             return self._answer_later(client, ack, handler(*known))
         try:
-            answer = handler(*known)
+            self._answer(client, ack, handler(*known))
         except Exception as error:
             logger.error("the handler of an event failed: %s", fault(error))
-            return None
-        self._answer(client, ack, answer)
         return None
 
     async def _answer_later(self, client: Client, ack: str, work: Awaitable[Any]) -> None:
         try:
-            answer = await work
+            self._answer(client, ack, await work)
         except Exception as error:
             logger.error("the handler of an event failed: %s", fault(error))
-            return
-        self._answer(client, ack, answer)
 
     def _answer(self, client: Client, ack: str, answer: Any) -> None:
         if not ack:
@@ -172,8 +168,7 @@ class SocketIO(socketio.AsyncServer):  # type: ignore[misc]
 
     # The end
     def leave(self, socket: Socket, namespace: str) -> Awaitable[None] | None:
-        """The client left a namespace; who has left and not gone gets as long as who has not come in."""
-        self.eio.connect_again_by(socket)
+        """The client left a namespace."""
         client = socket.clients.get(namespace)
         return self._part(client, self.reason.CLIENT_DISCONNECT) if client is not None else None
 

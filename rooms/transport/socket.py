@@ -7,7 +7,7 @@ task that also serves what came meanwhile, so that a client's events keep their 
 
 | when | then |
 |---|---|
-| a frame is rubbish, or of a kind nobody asked for | closed at once |
+| a frame is rubbish, or of a kind nobody asked for, or what it asks for fails | closed at once |
 | more frames or bytes than the budgets allow | closed, before anything is decoded |
 | many frames in one read | after FRAMES_A_TURN of them the others get their turn |
 | a client does not read | of volatile values the newest wait; beyond the bounds of reliable frames he is closed |
@@ -16,16 +16,20 @@ task that also serves what came meanwhile, so that a client's events keep their 
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from rooms.bucket import Bucket
+from rooms.faults import fault
 from rooms.transport import frames
 from rooms.transport.frames import Frame, Rubbish
 
 if TYPE_CHECKING:
     from rooms.transport.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 # Of one client; beyond either he is closed. A frame costs us its handling, a long one its decoding too.
 FRAMES_A_SECOND, FRAMES_AT_ONCE = 200.0, 1000.0
@@ -45,7 +49,7 @@ class Socket:
 
     __slots__ = (
         "_backlog", "_budget", "_bytes", "_dirty", "_fence", "_frames", "_latest", "_long", "_out", "_reliable",
-        "channel", "clients", "closed", "engine", "environ", "heard_s", "leaving", "parts", "session", "sid",
+        "_told", "channel", "clients", "closed", "engine", "environ", "heard_s", "leaving", "parts", "session", "sid",
         "upgrading", "user", "why",
     )  # fmt: skip
 
@@ -68,7 +72,7 @@ class Socket:
         self._latest: dict[str, int] = {}
         self._fence = -1
         self._reliable = self._bytes = 0
-        self._dirty = False
+        self._dirty = self._told = False
         self._long: Frame | None = None
         self.why = ""
 
@@ -127,14 +131,19 @@ class Socket:
         finally:
             self._backlog = None
             self.channel.resume_reading()
-            if self.closed:
-                self.engine.gone(self, self.why)
+            self._tell_gone()
 
     async def _finish(self, later: Awaitable[None]) -> None:
         try:
             await later
-        except BROKEN:
-            self.lose(self.engine.reason.TRANSPORT_ERROR)
+        except Exception as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """What he sent was rubbish, or is beyond us. Closed now, for he might go on and never say goodbye."""
+        if not isinstance(error, BROKEN):
+            logger.error("what a client sent could not be served: %s", fault(error))
+        self.lose(self.engine.reason.TRANSPORT_ERROR)
 
     def _hear(self, message: Message) -> Awaitable[None] | None:
         """One message, here and now; a coroutine is what is left to do."""
@@ -152,9 +161,8 @@ class Socket:
                 self.channel.pong(bytes(data))
             elif kind == frames.CLOSE:
                 self._leave(self.engine.reason.TRANSPORT_CLOSE)
-        except BROKEN:
-            # closed now, for he might go on and never say goodbye
-            self.lose(self.engine.reason.TRANSPORT_ERROR)
+        except Exception as error:
+            self._failed(error)
         return None
 
     def _control(self, text: str) -> None:
@@ -175,7 +183,7 @@ class Socket:
         self._out.append(frame)
         self._reliable += 1
         size = len(frame.body)
-        if size > LONG_FRAME:
+        if size > LONG_FRAME and self._long is None:
             self._long = frame
         else:
             self._bytes += size
@@ -266,4 +274,9 @@ class Socket:
             self.upgrading.give_up()
         self.engine.forget(self)
         if self._backlog is None:
-            self.engine.gone(self, reason)
+            self._tell_gone()
+
+    def _tell_gone(self) -> None:
+        if self.closed and not self._told:
+            self._told = True
+            self.engine.gone(self, self.why)
