@@ -40,6 +40,11 @@ class Tasks:
         if task in self._essential and not self._stopping:
             self.ended.set()
 
+    async def settle(self, wait_s: float) -> None:
+        """Lets what runs come to its end, for so long."""
+        if self._running:
+            await asyncio.wait(tuple(self._running), timeout=wait_s)
+
     async def stop(self) -> None:
         """Cancels all and waits for them; asks again, for a library may swallow the first cancellation."""
         self._stopping = True

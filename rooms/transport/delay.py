@@ -27,17 +27,19 @@ class Delay:
 
     def _fire(self) -> None:
         waiting, before_s = self._waiting, self._loop.time() - self._delay_s
-        for _ in range(AT_ONCE):
-            if not waiting or waiting[0][0] > before_s:
-                break
-            began_s, item = waiting.popleft()
-            self._due(item, began_s)
-        if not waiting:
-            self._timer = None
-        elif waiting[0][0] <= before_s:
-            self._timer = self._loop.call_soon(self._fire)
-        else:
-            self._timer = self._loop.call_at(waiting[0][0] + self._delay_s * (1 + TOGETHER), self._fire)
+        try:
+            for _ in range(AT_ONCE):
+                if not waiting or waiting[0][0] > before_s:
+                    break
+                began_s, item = waiting.popleft()
+                self._due(item, began_s)
+        finally:
+            if not waiting:
+                self._timer = None
+            elif waiting[0][0] <= before_s:
+                self._timer = self._loop.call_soon(self._fire)
+            else:
+                self._timer = self._loop.call_at(waiting[0][0] + self._delay_s * (1 + TOGETHER), self._fire)
 
     def stop(self) -> None:
         if self._timer is not None:

@@ -118,7 +118,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             raise Refused(4, "Origin not allowed", 403)
         if method == "OPTIONS":
             return "ok"
-        transport = query.get("transport")
+        transport = query.get("transport", "")
         if transport not in self.transports:
             raise Refused(0, "Transport unknown")
         if "sid" not in query:
@@ -205,8 +205,13 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
     def _flush(self) -> None:
         unwritten, self._unwritten = self._unwritten, []
-        for socket in unwritten:
-            socket.flush()
+        rest = iter(unwritten)
+        try:
+            for socket in rest:
+                socket.flush()
+        finally:  # a fault of one is none of the others'
+            for socket in rest:
+                self.flush_soon(socket)
 
     def forget(self, socket: Socket) -> None:
         self.sockets.pop(socket.sid, None)
@@ -217,10 +222,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         self._ended.append((socket, reason))
 
     def _tell_ends(self) -> None:
-        for _ in range(min(GONE_A_TURN, len(self._ended))):
-            self.lost(*self._ended.popleft())
-        if self._ended:
-            self._loop.call_soon(self._tell_ends)
+        try:
+            for _ in range(min(GONE_A_TURN, len(self._ended))):
+                self.lost(*self._ended.popleft())
+        finally:
+            if self._ended:
+                self._loop.call_soon(self._tell_ends)
 
     def count_closed(self, why: str) -> None:
         metrics.CLOSED.labels(why).inc()
@@ -243,7 +250,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
     def overdue(self, socket: Socket) -> bool:
         """Silent for longer than anybody may be; his next poll may be faster than the timers."""
         latest_s: float = socket.heard_s + self.ping_interval + self.ping_timeout
-        return self._loop.time() >= latest_s
+        return not socket.busy and self._loop.time() >= latest_s
 
     def _look(self, socket: Socket, pinged_s: float) -> None:
         if socket.closed or socket.busy or socket.heard_s >= pinged_s:
@@ -263,11 +270,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
                 socket.end("disconnect")
 
     async def shutdown(self) -> None:
-        """Drops everybody and ends what was begun for them."""
+        """Drops everybody, and ends what was begun for them and does not end by itself within END_S."""
         for socket in list(self.sockets.values()):
             socket.lose(self.reason.SERVER_DISCONNECT)
         while self._ended:
             self._tell_ends()
+        await self.tasks.settle(END_S)
         await self.tasks.stop()
         if self._begun:
             for delay in (self._pings, self._pongs, self._connects, self._probes, self.ends):
