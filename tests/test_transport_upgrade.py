@@ -128,49 +128,63 @@ async def test_a_websocket_that_only_probes_is_given_up_in_time(words: list[str]
 
 async def test_of_two_websockets_that_probe_the_first_moves_and_the_second_ends() -> None:
     server = echo()
-    async with served(server, ENGINE_IO) as port, Poller.opened(port, ENGINE_IO) as poller:
-        async with probing(port, poller) as first, probing(port, poller) as second:
-            first.send("2probe")
-            assert await first.says() == "3probe"
-            second.send("2probe")
-            assert await second.ends(1.0)
-            first.send("5", "4hello")
-            assert await first.hears() == "4hello"
+    async with (
+        served(server, ENGINE_IO) as port,
+        Poller.opened(port, ENGINE_IO) as poller,
+        probing(port, poller) as first,
+        probing(port, poller) as second,
+    ):
+        first.send("2probe")
+        assert await first.says() == "3probe"
+        second.send("2probe")
+        assert await second.ends(1.0)
+        first.send("5", "4hello")
+        assert await first.hears() == "4hello"
 
 
 async def test_a_websocket_that_probes_after_another_has_moved_ends_alone() -> None:
     server = echo()
-    async with served(server, ENGINE_IO) as port, Poller.opened(port, ENGINE_IO) as poller:
-        async with probing(port, poller) as first, probing(port, poller) as second:
-            await upgraded(first)
-            await wait_until(lambda: server.sockets[poller.sid].upgraded)
-            second.send("2probe", "5")
-            assert await second.ends(1.0)
-            first.send("4hello")
-            assert await first.hears() == "4hello"
+    async with (
+        served(server, ENGINE_IO) as port,
+        Poller.opened(port, ENGINE_IO) as poller,
+        probing(port, poller) as first,
+        probing(port, poller) as second,
+    ):
+        await upgraded(first)
+        await wait_until(lambda: server.sockets[poller.sid].upgraded)
+        second.send("2probe", "5")
+        assert await second.ends(1.0)
+        first.send("4hello")
+        assert await first.hears() == "4hello"
 
 
 async def test_a_websocket_for_one_who_has_moved_is_accepted_and_closed() -> None:
-    async with served(echo(), ENGINE_IO) as port, Poller.opened(port, ENGINE_IO) as poller:
-        async with probing(port, poller) as first:
-            await upgraded(first)
-            first.send("4a")
-            assert await first.hears() == "4a"
-            async with probing(port, poller) as second:
-                assert second.status == 101 and await second.ends(1.0)
-            first.send("4b")
-            assert await first.hears() == "4b"
+    async with (
+        served(echo(), ENGINE_IO) as port,
+        Poller.opened(port, ENGINE_IO) as poller,
+        probing(port, poller) as first,
+    ):
+        await upgraded(first)
+        first.send("4a")
+        assert await first.hears() == "4a"
+        async with probing(port, poller) as second:
+            assert second.status == 101 and await second.ends(1.0)
+        first.send("4b")
+        assert await first.hears() == "4b"
 
 
 async def test_who_is_closed_while_probing_loses_both() -> None:
     server = echo()
-    async with served(server, ENGINE_IO) as port, Poller.opened(port, ENGINE_IO) as poller:
-        async with probing(port, poller) as line:
-            line.send("2probe")
-            assert await line.says() == "3probe"
-            server.sockets[poller.sid].close("a test")
-            assert await line.ends(1.0)
-            assert (await poller.get())[0] == 400
+    async with (
+        served(server, ENGINE_IO) as port,
+        Poller.opened(port, ENGINE_IO) as poller,
+        probing(port, poller) as line,
+    ):
+        line.send("2probe")
+        assert await line.says() == "3probe"
+        server.sockets[poller.sid].close("a test")
+        assert await line.ends(1.0)
+        assert (await poller.get())[0] == 400
 
 
 async def test_a_post_whose_command_is_at_work_is_answered_though_he_moves() -> None:
