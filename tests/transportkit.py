@@ -158,6 +158,12 @@ class Line:
     def status(self) -> int:
         return int(self.head.split()[1])
 
+    def deafen(self) -> None:
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def listens(self) -> None:
+        self.writer.transport.resume_reading()  # type: ignore[attr-defined]
+
     def send(self, *messages: str | bytes) -> None:
         """All in one segment, as far as it is for us."""
         self.writer.write(b"".join(map(masked, messages)))

@@ -87,7 +87,8 @@ class WebSocket(WebSocketDataQueue):
         self._full = False
         if not self.probing and self._transport is not None:
             self.ready = True
-            self.socket.flush()
+            # not from within this call: asyncio's transport does not bear to be closed in it
+            self.socket.engine.flush_soon(self.socket)
 
     def eof_received(self) -> None:
         return None
