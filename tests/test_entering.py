@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from loadtest.light import Refused, connect
-from rooms import introductions, transport
+from rooms import introductions, sockets
 from rooms.introductions import Introductions
 from rooms.tasks import Tasks
+from rooms.transport import engine
 from storage.accounts import Accounts, Who
 from storage.postgis import DatabaseUnavailable
 from tests.line import line_to
@@ -84,8 +85,8 @@ async def test_an_outage_is_everybodys_and_the_next_ask_anew(stack: RunningStack
 
 
 async def test_a_crowd_waits_for_its_turns(stack: RunningStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "ENTERING_AT_ONCE", 3)
-    monkeypatch.setattr(transport.engine, "NEW_A_TURN", 1)
+    monkeypatch.setattr(sockets, "ENTERING_AT_ONCE", 3)
+    monkeypatch.setattr(engine, "NEW_A_TURN", 1)
     people = await stack.people("passenger", 60)
     inside: Counter[str] = Counter()
     async with a_node(stack) as node:
@@ -113,9 +114,9 @@ async def test_who_waits_in_vain_is_dropped_and_comes_again(
     stack: RunningStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL stands still: nobody is refused for good, who goes is forgotten, and all come in when it is back."""
-    monkeypatch.setattr(transport, "ENTERING_AT_ONCE", 2)
-    monkeypatch.setattr(transport, "ENTER_S", 0.5)
-    monkeypatch.setattr(transport.engine, "CONNECT_S", 0.1)
+    monkeypatch.setattr(sockets, "ENTERING_AT_ONCE", 2)
+    monkeypatch.setattr(sockets, "ENTER_S", 0.5)
+    monkeypatch.setattr(engine, "CONNECT_S", 0.1)
     people = await stack.people("passenger", 6)
     async with (
         line_to(stack.database_url, tmp_path) as (line, by_way),

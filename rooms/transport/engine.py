@@ -34,6 +34,7 @@ for _name in ("engineio", "engineio.server"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # they log what clients send
 
 CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
+LOOK_S = 0.5  # so often we look whether who waits for his poll's answer is still there
 END_S = 1.0  # for a client to take what waits for him before he is closed
 NEW_A_TURN = 4  # connections of a crowd that are opened, before those who are in get their turn
 NEW_A_SECOND, NEW_AT_ONCE = (
@@ -86,6 +87,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         self._pongs = Delay(self.ping_timeout, self._look)
         self._connects = Delay(CONNECT_S, self._drop_silent)
         self._probes = Delay(self.ping_timeout, lambda websocket, began_s: websocket.give_up())
+        self.polls = Delay(LOOK_S, self._look_at_poll)
         self.ends = Delay(END_S, lambda socket, began_s: socket.lose(self.reason.SERVER_DISCONNECT))
 
     # HTTP
@@ -247,6 +249,15 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             self._pongs.add(socket)
             self._pings.add(socket)
 
+    def _look_at_poll(self, poll: tuple[Polling, asyncio.Future[str], Any], began_s: float) -> None:
+        polling, waiting, transport = poll
+        if waiting.done():
+            return
+        if transport is None or transport.is_closing():
+            polling.socket.lose(self.reason.TRANSPORT_CLOSE)
+        else:
+            self.polls.add(poll)
+
     def overdue(self, socket: Socket) -> bool:
         """Silent for longer than anybody may be; his next poll may be faster than the timers."""
         latest_s: float = socket.heard_s + self.ping_interval + self.ping_timeout
@@ -278,7 +289,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         await self.tasks.settle(END_S)
         await self.tasks.stop()
         if self._begun:
-            for delay in (self._pings, self._pongs, self._connects, self._probes, self.ends):
+            for delay in (self._pings, self._pongs, self._connects, self._probes, self.polls, self.ends):
                 delay.stop()
 
     async def _shut(self, app: web.Application) -> None:

@@ -3,7 +3,7 @@
 | when | then |
 |---|---|
 | a second GET while one waits | both end and the client is closed (the protocol allows one) |
-| the client goes while his GET waits | noticed within LOOK_S |
+| the client goes while his GET waits | noticed within the engine's LOOK_S |
 | a body is too long, or holds what is no packet | 400, and the client is closed |
 | he moves to a websocket | the waiting GET ends with a NOOP, and so does any that comes until he has |
 """
@@ -21,7 +21,6 @@ from rooms.transport.frames import SEPARATOR, Frame, Rubbish
 if TYPE_CHECKING:
     from rooms.transport.socket import Message, Socket
 
-LOOK_S = 0.25  # so often we look whether who waits for us is still there
 PACKETS_MAX = 128  # in one body: a phone that was offline posts its backlog at once
 CLOSE, NOOP = Frame(b"1"), Frame(b"6")
 
@@ -59,16 +58,10 @@ class Polling:
             raise Rubbish("too late")
         waiting = self._waiting = asyncio.get_running_loop().create_future()
         socket.flush()
-        try:
-            while not waiting.done():
-                await asyncio.wait((waiting,), timeout=LOOK_S)
-                if request.transport is None or request.transport.is_closing():
-                    socket.lose(socket.engine.reason.TRANSPORT_CLOSE)
-                    break
-        finally:
-            if self._waiting is waiting:
-                self._waiting = None
-        return waiting.result() if waiting.done() else ""
+        if not waiting.done():
+            socket.engine.polls.add((self, waiting, request.transport))
+        text: str = await waiting
+        return text
 
     async def post(self, request: web.Request) -> None:
         """Hears a body, and returns when all in it has been heard. Raises Rubbish."""
