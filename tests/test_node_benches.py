@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from typing import Any
 
 import pytest
 
 from loadtest.light import Light, Refused, connect
-from server.devstack.app import pids_as_json
+from tests.benchkit import bench
 from tests.stack import RunningStack, private_stack
-from tests.support import CHECKOUT, wait_until
-
-BOUND_S = 90.0
-
-
-async def bench(stack: RunningStack, module: str, *words: str) -> tuple[int, dict[str, Any], str]:
-    """Exit code, figures and what was said of one bench against the stack."""
-    argv = [sys.executable, "-m", module, *words, "--json"]
-    pipe = asyncio.subprocess.PIPE
-    env = {**stack.app.env, "DISPATCH_PIDS": pids_as_json(stack.app, {})}
-    child = await asyncio.create_subprocess_exec(*argv, env=env, cwd=CHECKOUT, stdout=pipe, stderr=pipe)
-    try:
-        async with asyncio.timeout(BOUND_S):
-            out, errors = await child.communicate()
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    assert child.returncode in (0, 1), errors.decode()
-    return child.returncode, json.loads(out), errors.decode()
+from tests.support import wait_until
 
 
 async def test_a_small_storm() -> None:
@@ -89,7 +68,7 @@ async def test_the_light_client_takes_what_comes_in_pieces() -> None:
             pass
 
     heard: list[Any] = []
-    line, client = Line(), Light("token", "host", lambda event, payload: heard.append((event, payload)))
+    line, client = Line(), Light({}, "host", lambda event, payload: heard.append((event, payload)))
     client.connection_made(line)
     long = '42["new_message",{"message":"' + "x" * 70_000 + '"}]'
     short = '42["pong",{}]'

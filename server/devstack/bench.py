@@ -4,7 +4,8 @@ Measurements stand in loadtest/, which speaks only over sockets; what calls the 
 The measurement gets the addresses, and the pids to account processor time by, through the environment. Before
 anything is started it is asked with `--check` whether it has all that it reads; it says what is missing. A
 package of loadtest/ brings servers, drains and a Redis of its own, to break them: it gets a database with the
-schema, a key ring, the program of Redis and a folder for logs.
+schema, a key ring, the program of Redis and a folder for logs. A module may name in NEEDS what it wants instead of the
+stack: "stack" is that, "node" the stock server of loadtest/peers/.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from server.devstack import procs
+from server.devstack import node, procs
 from server.devstack.app import App, pids_as_json, python
 from server.devstack.find import find_or_install
 from server.devstack.paths import CHECKOUT, private_folder
@@ -31,12 +32,13 @@ WATCH_S = 0.2
 
 
 class Bench(NamedTuple):
-    """`is_package`: it starts and breaks servers itself."""
+    """`is_package`: it starts and breaks servers itself; `needs`: its NEEDS."""
 
     name: str
     module: str
     about: str
     is_package: bool
+    needs: frozenset[str]
 
 
 def benches() -> Iterator[Bench]:
@@ -46,9 +48,17 @@ def benches() -> Iterator[Bench]:
             is_package = file.parent != folder
             stem, text = file.parent.name if is_package else file.stem, file.read_text()
             if stem not in NOT_A_BENCH and '__name__ == "__main__"' in text:
-                about = " ".join((ast.get_docstring(ast.parse(text)) or "").split()).partition(". ")[0]
+                tree = ast.parse(text)
+                about = " ".join((ast.get_docstring(tree) or "").split()).partition(". ")[0].removesuffix(".")
                 module = f"{folder.name}.{stem}"
-                yield Bench(stem.removeprefix(prefix), module, about.removesuffix("."), is_package)
+                yield Bench(stem.removeprefix(prefix), module, about, is_package, _needs(tree))
+
+
+def _needs(tree: ast.Module) -> frozenset[str]:
+    for line in tree.body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "NEEDS":
+            return frozenset(ast.literal_eval(line.value))
+    return frozenset({"stack"})
 
 
 def bench(arguments: Sequence[str]) -> int:
@@ -67,7 +77,9 @@ def bench(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as started:
-            run = _bench_of_its_own if chosen.is_package else _bench
+            if "node" in chosen.needs:
+                node.prepare(node.PEERS)
+            run = _bench_of_its_own if chosen.is_package else _bench if "stack" in chosen.needs else _alone
             return run(started, chosen, rest)
     except KeyboardInterrupt:
         return 130
@@ -86,6 +98,13 @@ def _bench(started: ExitStack, chosen: Bench, rest: list[str]) -> int:
     while not procs.wait_for(lambda: measurement.poll() is not None, WATCH_S):
         app.check()
     return measurement.returncode
+
+
+def _alone(started: ExitStack, chosen: Bench, rest: list[str]) -> int:
+    measurement = subprocess.Popen(python(chosen.module, *rest), cwd=CHECKOUT)
+    started.callback(measurement.wait)
+    started.callback(measurement.terminate)  # into nothing where it has ended
+    return measurement.wait()
 
 
 def _bench_of_its_own(started: ExitStack, chosen: Bench, rest: list[str]) -> int:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from server.devstack import apt, procs
+from server.devstack import node, procs
 from server.devstack.app import python
 from server.devstack.paths import CHECKOUT
 from server.devstack.stack import Stack
 
 JS_TESTS = CHECKOUT / "tests" / "js"
-OLDEST_NODE_MAJOR = 18
 LINTS = {
     "ruff check": python("ruff", "check", "-q"),
     # The examples of README.md are set to be read in twenty lines; a test runs them.
@@ -30,7 +26,8 @@ LINTS = {
 def test(arguments: Sequence[str]) -> int:
     """Provisions, runs pytest, and leaves with its code; the last line counts what was skipped."""
     procs.say("Starting:")
-    _prepare_node()
+    for folder in (JS_TESTS, node.PEERS):
+        node.prepare(folder)
     stack = Stack.first_free("test", "test")
     with stack as urls:
         env = os.environ | {"TEST_DATABASE_URL": urls.database_url, "TEST_REDIS_URL": urls.redis_url}
@@ -43,32 +40,6 @@ def _in_foreground(argv: Sequence[str], env: dict[str, str]) -> int:
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGINT))
     return child.wait()
-
-
-def _prepare_node() -> None:
-    """Node, and the stock JavaScript client as tests/js/package-lock.json pins it."""
-    if not _node_is_there():
-        apt.install_node()
-    lock = JS_TESTS / "package-lock.json"
-    made_from = hashlib.sha256(lock.read_bytes()).hexdigest()
-    stamp = JS_TESTS / "node_modules" / ".made-from"
-    if stamp.exists() and stamp.read_text() == made_from:
-        return
-    with procs.step("npm ci in tests/js"):
-        argv = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(argv, cwd=JS_TESTS, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise procs.DevError(f"npm ci failed:\n{done.stderr[-2000:]}")
-    stamp.write_text(made_from)
-
-
-def _node_is_there() -> bool:
-    node = shutil.which("node")
-    if node is None or shutil.which("npm") is None:
-        return False
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    major = re.match(r"v(\d+)\.", version)
-    return major is not None and int(major.group(1)) >= OLDEST_NODE_MAJOR
 
 
 def lint() -> int:
