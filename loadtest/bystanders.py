@@ -58,7 +58,7 @@ class Pair:
 
     def __init__(self, url: str, driver: Account, passenger: Account, waits: list[Wait]) -> None:
         self._url, self._accounts, self._waits = url, (driver, passenger), waits
-        self._ride = str(uuid.uuid4())
+        self.ride_id = str(uuid.uuid4())
         self._said_s: dict[str, float] = {}
         self._offer: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
         self.driver: Light
@@ -71,7 +71,7 @@ class Pair:
         self.passenger = await connect(self._url, passenger.token, partial(self._hear, passenger.user_id))
         async with asyncio.timeout(ANSWER_S):
             await until_online(self.driver, place())
-            trip = {"rideId": self._ride, "pickup": place(), "dropoff": place(0.05), "class": "economy"}
+            trip = {"rideId": self.ride_id, "pickup": place(), "dropoff": place(0.05), "class": "economy"}
             await _done(self.passenger, "request_ride", trip)
             await _done(self.driver, "accept_offer", {"offerId": (await self._offer)["offerId"]})
 
@@ -96,7 +96,7 @@ class Pair:
             await asyncio.sleep(at_s - time.monotonic())
             line = str(uuid.uuid4())
             self._said_s[line] = at_s
-            await self._ask("line", at_s, speaker, "send_message", {"rideId": self._ride, "message": line})
+            await self._ask("line", at_s, speaker, "send_message", {"rideId": self.ride_id, "message": line})
             at_s += LINE_EVERY_S
 
     async def _ask(self, what: str, at_s: float, who: Light, event: str, payload: Payload) -> None:

@@ -30,10 +30,22 @@ class Refused(ConnectionError):
 
 
 class Light(asyncio.Protocol):
-    """One client. Made by `connect`; `hear` is told every event, also those before `connected`."""
+    """One client. Made by `connect`; `hear` is told every event, also those before `connected`.
 
-    def __init__(self, token: str, host: str, hear: Callable[[str, Payload], None] | None = None) -> None:
-        self._token, self._host, self._hear = token, host, hear
+    Where `is_greeted` is false no `connected` follows the CONNECT of the server, which does instead. `raw`, once set,
+    gets the text of every event as it came, and nobody else does.
+    """
+
+    def __init__(
+        self,
+        auth: Payload,
+        host: str,
+        hear: Callable[[str, Payload], None] | None = None,
+        *,
+        is_greeted: bool = True,
+    ) -> None:
+        self._auth, self._host, self._hear, self._is_greeted = auth, host, hear, is_greeted
+        self.raw: Callable[[bytes], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
@@ -87,6 +99,9 @@ class Light(asyncio.Protocol):
     def _text(self, text: bytes) -> None:
         kind = text[:2]
         if kind == b"42":
+            if self.raw is not None:
+                self.raw(text)
+                return
             event, *arguments = _decode(text[2:])
             payload = arguments[0] if arguments else {}
             if event == "connected" and not self.connected.done():
@@ -101,7 +116,10 @@ class Light(asyncio.Protocol):
         elif text == b"2":
             self.send("3")
         elif kind[:1] == b"0":
-            self.send(f"40{_encode({'token': self._token}).decode()}")
+            self.send(f"40{_encode(self._auth).decode()}")
+        elif kind == b"40":
+            if not self._is_greeted and not self.connected.done():
+                self.connected.set_result({})
         elif kind in (b"41", b"44"):
             self._end(Refused(text[2:].decode(errors="replace")))
 
@@ -156,13 +174,22 @@ async def connect(
     url: str, token: str, hear: Callable[[str, Payload], None] | None = None, *, within_s: float = 15.0
 ) -> Light:
     """A client that was told `connected`. Raises OSError (Refused among them) or TimeoutError."""
+    return await _connect(url, lambda host: Light({"token": token}, host, hear), within_s)
+
+
+async def connect_peer(url: str, auth: Payload, *, within_s: float = 15.0) -> Light:
+    """A client of a server that only relays, and greets nobody. Raises as `connect`."""
+    return await _connect(url, lambda host: Light(auth, host, is_greeted=False), within_s)
+
+
+async def _connect(url: str, made: Callable[[str], Light], within_s: float) -> Light:
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     client: Light | None = None
     try:
         async with asyncio.timeout(within_s):
             loop = asyncio.get_running_loop()
-            _, client = await loop.create_connection(lambda: Light(token, f"{host}:{port}", hear), host, port)
+            _, client = await loop.create_connection(lambda: made(f"{host}:{port}"), host, port)
             await client.connected
     except BaseException:
         if client is not None:

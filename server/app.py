@@ -115,7 +115,7 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         await _start(tasks, house, settings, database)
         tasks.start(Logins(house.accounts, house.registry, gate).watch(), "logins", essential=True)
         app = web.Application(client_max_size=settings.payload_kib * 1024)
-        sockets = _sockets(settings, gate, door, node_name(settings))
+        sockets = sockets_of(settings, gate, door, node_name(settings))
         sockets.attach(app)
         context = Context(
             settings=settings,
@@ -133,11 +133,11 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         await runner.setup()
         closing.push_async_callback(runner.cleanup)
-        listener = _listen(settings, settings.port, settings.reuse_port)
+        listener = listening(settings, settings.port, settings.reuse_port)
         public = web.SockSite(runner, listener, backlog=BACKLOG)
         await public.start()
         if settings.own_port:
-            await web.SockSite(runner, _listen(settings, settings.own_port), backlog=BACKLOG).start()
+            await web.SockSite(runner, listening(settings, settings.own_port), backlog=BACKLOG).start()
         try:
             yield Node(listener.getsockname()[1], gate, door, house.registry, tasks.ended)
         finally:
@@ -205,7 +205,8 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     tasks.start(keep_areas(database, settings.shard, house.desk, house.fixes), "areas")
 
 
-def _sockets(settings: Settings, gate: Gate, door: Door, node: str) -> Sockets:
+def sockets_of(settings: Settings, gate: Gate, door: Door, node: str) -> Sockets:
+    """Socket.IO behind the gate, as these settings want it."""
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     sockets = Sockets(
         gate,
@@ -240,7 +241,7 @@ def _ready(gate: Gate, shard: Shard) -> dict[str, Ready]:
     return {"redis": redis_lives, "log": log_is_read, "staying": stays}
 
 
-def _listen(settings: Settings, port: int, shared: bool = False) -> socket.socket:
+def listening(settings: Settings, port: int, shared: bool = False) -> socket.socket:
     """A listening socket; its send buffer is small, so that a client who does not read is noticed here."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
