@@ -40,9 +40,9 @@ def feature() -> dict[str, Any]:
     }
 
 
-def place(north_deg: float = 0.0) -> dict[str, float]:
-    """A point in the area."""
-    return {"latitude": NORTH + 0.01 + north_deg, "longitude": EAST + EDGE_DEG / 2}
+def place(north_deg: float = 0.0, east_deg: float = EDGE_DEG / 2) -> dict[str, float]:
+    """A point in the area, from its south western corner."""
+    return {"latitude": NORTH + 0.01 + north_deg, "longitude": EAST + east_deg}
 
 
 class Wait(NamedTuple):
@@ -54,10 +54,17 @@ class Wait(NamedTuple):
 
 
 class Pair:
-    """A driver and his passenger, once `ride` has returned."""
+    """A driver and his passenger, once `ride` has returned; he waits where she is."""
 
-    def __init__(self, url: str, driver: Account, passenger: Account, waits: list[Wait]) -> None:
-        self._url, self._accounts, self._waits = url, (driver, passenger), waits
+    def __init__(
+        self,
+        url: str,
+        driver: Account,
+        passenger: Account,
+        waits: list[Wait],
+        where: tuple[float, float] = (0.0, EDGE_DEG / 2),
+    ) -> None:
+        self._url, self._accounts, self._waits, self._where = url, (driver, passenger), waits, where
         self.ride_id = str(uuid.uuid4())
         self._said_s: dict[str, float] = {}
         self._offer: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
@@ -65,15 +72,20 @@ class Pair:
         self.passenger: Light
 
     async def ride(self) -> None:
-        """Connects both and brings them together; nobody else may be free meanwhile. Raises OSError, TimeoutError."""
+        """Connects both and brings them together; nobody else may be free where they are. Raises OSError or
+        TimeoutError."""
         driver, passenger = self._accounts
         self.driver = await connect(self._url, driver.token, partial(self._hear, driver.user_id))
         self.passenger = await connect(self._url, passenger.token, partial(self._hear, passenger.user_id))
         async with asyncio.timeout(ANSWER_S):
-            await until_online(self.driver, place())
-            trip = {"rideId": self.ride_id, "pickup": place(), "dropoff": place(0.05), "class": "economy"}
+            here, there = place(*self._where), place(0.05 + self._where[0], self._where[1])
+            await until_online(self.driver, here)
+            trip = {"rideId": self.ride_id, "pickup": here, "dropoff": there, "class": "economy"}
             await _done(self.passenger, "request_ride", trip)
-            await _done(self.driver, "accept_offer", {"offerId": (await self._offer)["offerId"]})
+            offer = await self._offer
+            if offer["job"]["rideId"] != self.ride_id:
+                raise ConnectionError("the driver was offered somebody else's ride")
+            await _done(self.driver, "accept_offer", {"offerId": offer["offerId"]})
 
     def _hear(self, user: str, event: str, payload: Payload) -> None:
         if event == "offer" and not self._offer.done():

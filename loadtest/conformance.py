@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shutil
 import socket
 import sys
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from loadtest.stage import StageError
-from loadtest.verdict import tell
+from loadtest.verdict import run, tell
 
+NEEDS = {"node"}
 SUITES = {
     "socket.io-protocol-test-suite": ("socket.io", 32),
     "engine.io-protocol-test-suite": ("engine.io", 24),
@@ -66,10 +66,8 @@ def suites_in(folder: Path) -> list[Suite]:
     return found
 
 
-def check_machine() -> None:
+def check_port() -> None:
     """Raises StageError."""
-    if shutil.which("node") is None:
-        raise StageError("Node is needed")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -95,11 +93,11 @@ def judged(report: dict[str, Any], expected: int) -> Result:
     return Result(passed, len(report["tests"]), failed)
 
 
-async def run(suite: Suite, server: str) -> Result:
+async def result_of(suite: Suite, server: str) -> Result:
     """One suite against an app of its own. Raises StageError."""
     argv = (sys.executable, "-m", "loadtest.peers.suiteapp", suite.name, server, "--port", str(PORT))
     pipe = asyncio.subprocess.PIPE
-    app = await asyncio.create_subprocess_exec(*argv, stdout=pipe, stderr=pipe)
+    app = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
         assert app.stdout is not None and app.stderr is not None
         async with asyncio.timeout(START_S):
@@ -137,8 +135,12 @@ async def _mocha(folder: Path) -> dict[str, Any]:
 async def _measure(options: argparse.Namespace) -> int:
     line: dict[str, Any] = {"server": options.server}
     wrong = []
-    for suite in suites_in(options.suite):
-        result = await run(suite, options.server)
+    check_port()
+    suites = suites_in(options.suite)
+    if options.check:
+        return 0
+    for suite in suites:
+        result = await result_of(suite, options.server)
         key = suite.name.replace(".", "")
         line |= {f"{key}_passed": result.passed, f"{key}_of": result.of}
         wrong += [f"{suite.name}: {each}" for each in result.failed]
@@ -152,22 +154,14 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--server", default=SERVER, help=f"module:Class ({SERVER})")
     parser.add_argument("--json", action="store_true", help="one line of figures on standard output")
-    parser.add_argument("--check", action="store_true", help="only say whether the suites and Node are there")
+    parser.add_argument("--check", action="store_true", help="only say whether the suites are there")
     return parser.parse_args()
 
 
 def main() -> int:
     options = _options()
     options.suite = options.suite.absolute()
-    try:
-        check_machine()
-        if options.check:
-            suites_in(options.suite)
-            return 0
-        return asyncio.run(_measure(options))
-    except (StageError, OSError, TimeoutError) as error:
-        print(f"conformance: {error or type(error).__name__}", file=sys.stderr)
-    return 2
+    return run("conformance", lambda: _measure(options))
 
 
 if __name__ == "__main__":

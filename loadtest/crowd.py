@@ -76,8 +76,9 @@ async def _lives(pipe: multiprocessing.connection.Connection, url: str, count: i
             return await connect_peer(url, {"room": f"idle:{number}"}, within_s=COME_S)
 
     lines = await asyncio.gather(*(come(number) for number in range(count)))
-    lost = asyncio.Event()
+    ended = asyncio.Event()
     for line in lines:
-        line.on_lost = lost.set
+        line.on_lost = ended.set
+    asyncio.get_running_loop().add_reader(pipe.fileno(), ended.set)  # whoever wanted us is gone
     pipe.send("there")
-    await lost.wait()
+    await ended.wait()

@@ -23,7 +23,13 @@ from loadtest.stage import StageError
 STEP_S = 0.002
 LATE_S = 1.0  # for the last ones to arrive
 STEP_DEG = 1e-4  # some metres: further than what counts as standing still
-LAP = 1000  # steps away from the start, and back
+LAP = 500  # steps away from the start, and back
+COLUMNS, EAST_DEG, NORTH_DEG = (
+    50,
+    0.004,
+    0.001,
+)  # the drivers stand in a grid, so that each is the nearest to his own
+COMING_AT_ONCE = 16
 HEADINGS = 360
 HEARD_LEAST, OWN_MOST, LATE_MS_MOST = 0.99, 0.8, 20.0
 EVENT, MARK = b'42["driver_location"', b'"heading":'
@@ -32,10 +38,11 @@ EVENT, MARK = b'42["driver_location"', b'"heading":'
 class Room:
     """One driver and who watches him; `heard_ms` is shared by all rooms of a side."""
 
-    def __init__(self, driver: Light, ride_id: str, heard_ms: list[float]) -> None:
+    def __init__(self, driver: Light, ride_id: str, number: int, heard_ms: list[float]) -> None:
         self.driver = driver
         self.watchers: list[Light] = []
         self._ride_id = ride_id
+        self._north_deg, self._east_deg = spot(number)
         self._heard_ms = heard_ms
         self._due_s = [0.0] * HEADINGS
         self._turn = 0
@@ -48,7 +55,7 @@ class Room:
         lap, heading = self._turn % (2 * LAP), self._turn % HEADINGS
         self._turn += 1
         self._due_s[heading] = due_s
-        point = place((LAP - abs(lap - LAP)) * STEP_DEG)
+        point = place(self._north_deg + (LAP - abs(lap - LAP)) * STEP_DEG, self._east_deg)
         payload = {
             "rideId": self._ride_id,
             "latitude": point["latitude"],
@@ -65,6 +72,12 @@ class Room:
             start = text.index(MARK) + len(MARK)
             heading = int(text[start : text.index(b",", start)].partition(b".")[0])
             self._heard_ms.append((time.perf_counter() - self._due_s[heading]) * 1000)
+
+
+def spot(number: int) -> tuple[float, float]:
+    """Where the driver of this number starts, in degrees to the north and to the east."""
+    row, column = divmod(number, COLUMNS)
+    return row * NORTH_DEG, column * EAST_DEG
 
 
 class Streamed(NamedTuple):
@@ -103,16 +116,23 @@ class Side:
         """Drivers on a server that only relays. Raises OSError or TimeoutError."""
         for number in range(rooms):
             driver = await connect_peer(self.url, {"room": f"ride:{number}", "drives": True})
-            self.rooms.append(Room(driver, f"ride:{number}", self._heard_ms))
+            self.rooms.append(Room(driver, f"ride:{number}", number, self._heard_ms))
 
     async def on_rides(self, drivers: Sequence[Account], passengers: Sequence[Account]) -> None:
         """Drivers on the way to their passengers. Raises OSError or TimeoutError."""
-        for driver, passenger in zip(drivers, passengers, strict=True):
-            pair = Pair(self.url, driver, passenger, [])
-            await pair.ride()
-            self.rooms.append(Room(pair.driver, pair.ride_id, self._heard_ms))
-            self.rooms[-1].watched_by(pair.passenger)
-            self._tokens.append(passenger.token)
+        turns = asyncio.Semaphore(COMING_AT_ONCE)
+
+        async def ride(number: int, driver: Account, passenger: Account) -> Room:
+            async with turns:
+                pair = Pair(self.url, driver, passenger, [], spot(number))
+                await pair.ride()
+                room = Room(pair.driver, pair.ride_id, number, self._heard_ms)
+                room.watched_by(pair.passenger)
+                return room
+
+        people = enumerate(zip(drivers, passengers, strict=True))
+        self.rooms += await asyncio.gather(*(ride(number, *both) for number, both in people))
+        self._tokens = [passenger.token for passenger in passengers]
 
     async def watch(self, watchers: int) -> None:
         """So many for each driver; on rides they are sockets of his passenger. Raises OSError or TimeoutError."""

@@ -58,6 +58,6 @@ def run(name: str, measure: Callable[[], Coroutine[Any, Any, int]]) -> int:
         print(f"{name}: {unset} is not set; `./dev bench {name}` sets it", file=sys.stderr)
     except (StageError, OSError, TimeoutError) as error:
         print(f"{name}: {error or type(error).__name__}", file=sys.stderr)
-    except asyncio.CancelledError:
-        print(f"{name}: ended before its time", file=sys.stderr)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return 130
     return 2

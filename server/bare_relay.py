@@ -2,7 +2,7 @@
 
 The same small job as loadtest/peers/node.mjs and stock.py: who connects names a room in `auth`; a `location_update` of
 one who `drives` is told to the room as `driver_location`, with everything it said; `echo` answers what was said. Says
-on standard output which port it listens on, then serves until it is ended. Nothing of it is part of the product.
+on standard output which port it listens on, then serves until its standard input ends. No part of the product.
 """
 
 import asyncio
@@ -103,7 +103,9 @@ async def serve() -> None:
     settle_memory()
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()
-    await asyncio.Event().wait()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
+    await ended.wait()
 
 
 if __name__ == "__main__":

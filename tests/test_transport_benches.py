@@ -115,7 +115,8 @@ async def test_who_works_where() -> None:
 
 async def _app(suite: str) -> tuple[asyncio.subprocess.Process, str]:
     argv = (sys.executable, "-m", "loadtest.peers.suiteapp", suite, "socketio:AsyncServer", "--port", "0")
-    child = await asyncio.create_subprocess_exec(*argv, cwd=CHECKOUT, stdout=asyncio.subprocess.PIPE)
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(*argv, cwd=CHECKOUT, stdin=pipe, stdout=pipe)
     assert child.stdout is not None
     port = int(await child.stdout.readline())
     return child, f"ws://localhost:{port}/{suite}/?EIO=4&transport=websocket"

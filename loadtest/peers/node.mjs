@@ -1,5 +1,5 @@
 // The unmodified Node Socket.IO as a peer: the same small job as stock.py and server/bare_relay.py. Says on standard
-// output which port it listens on.
+// output which port it listens on, then serves until its standard input ends.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 
@@ -13,4 +13,5 @@ io.on("connection", (socket) => {
   socket.on("echo", (payload, ack) => ack(payload));
 });
 
+process.stdin.on("end", () => process.exit()).resume();
 http.listen(0, "127.0.0.1", 4096, () => console.log(http.address().port));

@@ -35,9 +35,10 @@ class Peer(NamedTuple):
 async def running(name: str, cores: frozenset[int]) -> AsyncIterator[Peer]:
     """A peer on these cores; ended with the block. Raises StageError."""
     env = os.environ | {"NODE_ENV": "production"}
+    pipe = asyncio.subprocess.PIPE  # its standard input ends with us, however we end
     with born_on(cores):
         child = await asyncio.create_subprocess_exec(
-            *ARGV[name], env=env, cwd=HERE.parents[1], stdout=asyncio.subprocess.PIPE
+            *ARGV[name], env=env, cwd=HERE.parents[1], stdin=pipe, stdout=pipe
         )
     try:
         assert child.stdout is not None

@@ -1,12 +1,13 @@
 """The unmodified python-socketio as a peer: the same small job as node.mjs and server/bare_relay.py.
 
 Its defaults on aiohttp and uvloop, but for the transport: websocket only. Says on standard output which port it
-listens on, then serves until it is ended.
+listens on, then serves until its standard input ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import socketio
@@ -43,7 +44,9 @@ async def serve() -> None:
     await runner.setup()
     await web.TCPSite(runner, HOST, 0, backlog=BACKLOG).start()
     print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
+    await ended.wait()
 
 
 if __name__ == "__main__":

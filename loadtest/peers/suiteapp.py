@@ -4,13 +4,14 @@
 
 The suite socketio/socket.io-protocol wants `/` and `/custom`, whose clients are told their own handshake as `auth`;
 socketio/engine.io-protocol wants every message back. Both count on a ping every 300 ms, 200 ms for its answer, and
-payloads of a million bytes. Says on standard output where it listens, then serves until it is ended.
+payloads of a million bytes. Says on standard output where it listens, then serves until its standard input ends.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -87,7 +88,9 @@ async def serve(suite: str, path: str, port: int) -> None:
     await runner.setup()
     await web.TCPSite(runner, HOST, port).start()
     print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
+    await ended.wait()
 
 
 def main() -> None:
