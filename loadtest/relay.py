@@ -3,9 +3,10 @@
 Four servers stand side by side and take turns on one core: `bare`, the shipped transport and gate with a handler that
 only relays; `full`, a `dispatch serve` with drivers on rides, with all that a fix is there; `node` and `stock`, the
 unmodified servers, websocket only. The load generator, Redis, the drain and PostgreSQL have the rest of the machine.
-All get the same positions at the same rate from the same client. The rate is what the slowest, python-socketio, can
-carry on half of its core: at one that others carry easily it would queue, and be paid for by the batch. Processor time
-is the kernel's account of the server's process; ratios are each round's own, so that a busy machine's moods cancel.
+All get the same positions at the same rate from the same client, which offers compression as stock clients do: of the
+four only `stock` takes it. The rate keeps the slowest at a quarter to a third of its core, so that nobody queues, and
+is paid for by the batch. Processor time is the kernel's account of the server's process; ratios are each round's own, so
+that a busy machine's moods cancel.
 """
 
 from __future__ import annotations
