@@ -5,8 +5,8 @@ only relays; `full`, a `dispatch serve` with drivers on rides, with all that a f
 unmodified servers, websocket only. The load generator, Redis, the drain and PostgreSQL have the rest of the machine.
 All get the same positions at the same rate from the same client, which offers compression as stock clients do: of the
 four only `stock` takes it. The rate keeps the slowest at a quarter to a third of its core, so that nobody queues, and
-is paid for by the batch. Processor time is the kernel's account of the server's process; ratios are each round's own, so
-that a busy machine's moods cancel.
+is paid for by the batch. Processor time is the kernel's account of the server's process; ratios are each round's own,
+so that a busy machine's moods cancel.
 """
 
 from __future__ import annotations

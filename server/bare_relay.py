@@ -71,8 +71,8 @@ def gate_of(registry: Registry, hall: Hall) -> Gate:
     speaker = Speaker(cast(Any, SimpleNamespace(tail=None)), registry)
 
     def relay(house: House, session: Session, message: Position) -> Answer:
-        room, text = hall.room_of[session], "2" + _encode(["driver_location", message]).decode()
-        house.speaker.volatile(Said(room, room, text, ""))
+        room = hall.room_of[session]
+        house.speaker.volatile(Said(room, room, _encode(["driver_location", message]), ""))
         return {}
 
     def echo(house: House, session: Session, message: Echo) -> Answer:

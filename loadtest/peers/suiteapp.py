@@ -59,21 +59,22 @@ def socket_io(server: Any, app: web.Application) -> None:
 
 
 def engine_io(server: Any, app: web.Application) -> None:
-    """Stands on the Engine.IO server below the Socket.IO one, whose place at its ear it takes."""
+    """Stands on the Engine.IO server that the Socket.IO one stands on."""
+    eio = server._engineio_server_class()(async_mode="aiohttp", **OPTIONS)
 
     async def connect(sid: str, environ: dict[str, Any]) -> None:
         pass
 
     async def message(sid: str, data: Any) -> None:
-        await server.eio.send(sid, data)
+        await eio.send(sid, data)
 
     async def disconnect(sid: str, reason: Any = None) -> None:
         pass
 
-    server.eio.on("connect", connect)
-    server.eio.on("message", message)
-    server.eio.on("disconnect", disconnect)
-    server.eio.attach(app, "engine.io")
+    eio.on("connect", connect)
+    eio.on("message", message)
+    eio.on("disconnect", disconnect)
+    eio.attach(app, "engine.io")
 
 
 APPS = {"socket.io": socket_io, "engine.io": engine_io}
@@ -82,6 +83,7 @@ APPS = {"socket.io": socket_io, "engine.io": engine_io}
 async def serve(suite: str, path: str, port: int) -> None:
     module, _, name = path.partition(":")
     server = getattr(import_module(module), name)(async_mode="aiohttp", **OPTIONS)
+    server.attachments_max = 2  # of this transport, which refuses them unless told so
     app = web.Application()
     APPS[suite](server, app)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
