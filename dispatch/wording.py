@@ -4,6 +4,7 @@ Whatever not every member of a job's room may see (the proof code, the recipient
 is in none of the payloads that go to that room. Status carries the platform's word, state ours.
 """
 
+import functools
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,13 @@ from storage.records import Driver, Job, Message, Offer, Place, Read, Room, Stor
 
 def iso(ms: int) -> str:
     """Milliseconds as ISO-8601 UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, millis = divmod(ms, 1000)
+    return f"{_second(second)}.{millis:03}Z"
+
+
+@functools.lru_cache(256)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 def id_field(kind: str) -> str:

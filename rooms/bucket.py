@@ -1,21 +1,23 @@
 """Token buckets: what may come a second, and at once."""
 
+_ROUNDING_S = 1e-9
+
 
 class Bucket:
-    """Token bucket: `rate` a second, `burst` at once. Time is an argument, seconds of any steady clock."""
+    """`rate` a second, `burst` at once. All it keeps is when it will be full again (the generic cell rate algorithm,
+    ITU-T I.371). Time is an argument, seconds of any steady clock."""
 
-    __slots__ = ("_at_s", "_left")
+    __slots__ = ("_full_s",)
 
-    def __init__(self, burst: float) -> None:
-        self._left = burst
-        self._at_s = 0.0
+    def __init__(self) -> None:
+        self._full_s = 0.0
 
     def take(self, now_s: float, rate: float, burst: float, amount: float = 1.0) -> bool:
         """Whether `amount` was there to take; what is larger than `burst` never is."""
-        left = min(burst, self._left + (now_s - self._at_s) * rate)
-        self._at_s = now_s
-        if left < amount:
-            self._left = left
+        full_s = self._full_s
+        full_s = max(full_s, now_s)
+        full_s += amount / rate
+        if full_s - now_s > burst / rate + _ROUNDING_S:
             return False
-        self._left = left - amount
+        self._full_s = full_s
         return True

@@ -36,7 +36,7 @@ class Fixes:
         self.now_ms = self.tick.now_ms
         self._speaker = speaker
         speaker.relay = self.tick.relay
-        self._outcomes = {verdict: metrics.FIXES.labels(verdict.name.lower()) for verdict in Verdict}
+        self._outcomes = {verdict: (verdict.name.lower(),) for verdict in Verdict}
 
     def forget_all(self) -> None:
         self.leases.forget_all()
@@ -49,7 +49,7 @@ class Fixes:
         verdict = live.track.judge(
             ts_ms, latitude, longitude, fix.accuracy, now_ms=now_ms, policy=live.policy
         )
-        self._outcomes[verdict].inc()
+        metrics.FIXES.n[self._outcomes[verdict]] += 1
         if verdict > Verdict.JITTER:
             self.leases.heard(live)
             return {"kept": False, "reason": verdict.name.lower()}

@@ -91,9 +91,9 @@ class Leases:
         if (seat := self._seats.get(session.device)) is not None:
             return seat
         if live is None and not session.superseded:
-            metrics.FIXES.labels("offline").inc()
+            metrics.FIXES.n["offline",] += 1
             raise Refusal("wrong_state", "Go online first.")
-        metrics.FIXES.labels("superseded").inc()
+        metrics.FIXES.n["superseded",] += 1
         raise Refusal("superseded")
 
     def last(self, driver_id: str) -> tuple[float, float, int, float | None] | None:

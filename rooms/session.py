@@ -72,7 +72,7 @@ class Session:
     def allow(self, event: str, now_s: float, rate: float, burst: float) -> bool:
         bucket = self.buckets.get(event)
         if bucket is None:
-            bucket = self.buckets[event] = Bucket(burst)
+            bucket = self.buckets[event] = Bucket()
         return bucket.take(now_s, rate, burst)
 
     def tell(self, room: str, epoch: str, seq: int, frame: Frame) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from dispatch.commands import Refusal
-from rooms.gate import Gate, holds_nul, refused
+from rooms.gate import Gate, holds_nul, refused, straight
 from rooms.session import Session, event_frame
 from rooms.transport import Frame, Socket, SocketIO, frames
 
@@ -130,6 +130,12 @@ class Sockets(SocketIO):
             self._reply(session, ack, "", refused(Refusal("too_large")))
             return None
         body = text[start:]
+        end = body.find('"', 2)
+        if body[end + 1 : end + 3] == ",{" and body[-2:] == "}]" and body[:2] == '["':
+            event = body[2:end]
+            message = straight(self._gate.handlers.get(event), body[end + 2 : -1])
+            if message is not None:
+                return self._heard(session, ack, event, self._gate.hear(session, event, [], message=message))
         try:
             heard = frames.decode(body)
             if not isinstance(heard, list) or not heard or not isinstance(heard[0], str):
@@ -140,7 +146,11 @@ class Sockets(SocketIO):
             self._bad(socket, ack)
             return None
         event, *args = heard
-        answer = self._gate.hear(session, event, args)
+        return self._heard(session, ack, event, self._gate.hear(session, event, args))
+
+    def _heard(
+        self, session: Session, ack: str, event: str, answer: dict[str, Any] | Awaitable[dict[str, Any]]
+    ) -> Awaitable[None] | None:
         if isinstance(answer, dict):
             if ack or not answer["ok"]:
                 self._reply(session, ack, event, answer)

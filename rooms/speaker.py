@@ -31,7 +31,7 @@ from rooms.registry import Registry
 from rooms.session import Session, frame_of
 from storage.facts import Entry, Moves
 from storage.log import Log
-from storage.mail import Mail, Relayed, Said
+from storage.mail import Mail, Said
 from storage.records import Driver
 from storage.shard import Unavailable
 from storage.tail import Heard, Position
@@ -54,11 +54,9 @@ class Speaker:
         self._registry = registry
         self.on_driver: Callable[[Driver], None] = lambda driver: None
         self.on_gap: Callable[[], None] = lambda: None
-        self.relay: Callable[[Relayed], None] = lambda relayed: None
+        self.relay: Callable[[Said, str, int], None] = lambda said, driver_id, version: None
         self.read_at_s = -math.inf
         self._looked_s = -math.inf
-        self._frames_reliable = metrics.FRAMES.labels("reliable")
-        self._frames_volatile = metrics.FRAMES.labels("volatile")
 
     def fresh(self, within_s: float = 5.0) -> bool:
         """Has the log been read to its end lately? If not, nobody knows who still drives whom."""
@@ -172,7 +170,7 @@ class Speaker:
         for session in members:
             session.tell(entry.room, entry.epoch, entry.seq, frame)
             told += 1
-        self._frames_reliable.inc(told)
+        metrics.FRAMES.n["reliable",] += told
 
     def _part(self, room: str, moves: Moves) -> None:
         for user in moves.leave:
@@ -185,7 +183,7 @@ class Speaker:
         """Tells the room's members, here and elsewhere; of where a driver is, elsewhere only while his record
         still has this version."""
         self._say(said)
-        self.relay(Relayed(said, driver_id, version))
+        self.relay(said, driver_id, version)
 
     def _say(self, said: Said) -> None:
         told, frame = 0, frame_of(said.json)
@@ -193,7 +191,7 @@ class Speaker:
             if session.user_id != said.but and session.wire is not None and session.hold is None:
                 session.wire.tell_latest(said.key, frame)
                 told += 1
-        self._frames_volatile.inc(told)
+        metrics.FRAMES.n["volatile",] += told
 
     def superseded(self, session: Session, generation: int) -> None:
         """A newer device of the same user went online."""

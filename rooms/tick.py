@@ -14,7 +14,7 @@ from typing import Any
 
 from rooms import metrics
 from storage.fleet import Fleet, Update
-from storage.mail import Relayed
+from storage.mail import Relayed, Said
 from storage.shard import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -42,13 +42,14 @@ class Tick:
     def __bool__(self) -> bool:
         return bool(self.updates or self.fixes or self._relayed)
 
-    def relay(self, relayed: Relayed) -> None:
-        """Something volatile for members on other nodes; beyond RELAYED_MAX keys a tick new ones are dropped."""
+    def relay(self, said: Said, driver_id: str = "", version: int = 0) -> None:
+        """Something volatile for members on other nodes, as Relayed; beyond RELAYED_MAX keys a tick new ones are
+        dropped."""
         if not self.others:
             return
-        key = relayed.said.room, relayed.said.key
+        key = said.room, said.key
         if len(self._relayed) < RELAYED_MAX or key in self._relayed:
-            self._relayed[key] = relayed
+            self._relayed[key] = Relayed(said, driver_id, version)
         else:
             metrics.UNRELAYED.inc()
 

@@ -144,9 +144,9 @@ def _jobs_at(jobs: list[Job], ts_ms: int) -> list[str]:
 
 
 def _count(kept: int, refused: Counter[str]) -> None:
-    metrics.FIXES.labels("kept").inc(kept)
+    metrics.FIXES.n["kept",] += kept
     for reason, count in refused.items():
-        metrics.FIXES.labels(reason).inc(count)
+        metrics.FIXES.n[reason,] += count
 
 
 def _tell(house: House, session: Session, newest: Timed, jobs: list[Job]) -> None:

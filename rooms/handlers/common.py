@@ -23,9 +23,10 @@ def moment_ms(text: str) -> int:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError
-        if moment.timestamp() < 0:
+        at_ms = int(moment.timestamp() * 1000)
+        if at_ms < 0:
             raise ValueError  # what nobody meant, and no calendar can say again
-        return int(moment.timestamp() * 1000)
+        return at_ms
     except (ValueError, OverflowError):
         raise Refusal(
             "bad_request", "A time is ISO-8601 with its zone, as 2030-01-31T08:00:00.000Z."

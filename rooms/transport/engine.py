@@ -73,8 +73,9 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             self._trigger_event("disconnect", socket.sid, reason), "disconnect"
         )
         self.silent = lambda socket: False
-        self._new = Bucket(NEW_AT_ONCE)
+        self._new = Bucket()
         self._unwritten: list[Socket] = []
+        self.hearing = False  # a read of some client: whoever sets it flushes
         self._ended: deque[tuple[Socket, str]] = deque()
         self._parted: dict[str, bool] = {}  # by POST, while their next GET was still to come
         self._begun = False
@@ -201,11 +202,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
     # What sockets ask for
     def flush_soon(self, socket: Socket) -> None:
-        if not self._unwritten:
-            self._loop.call_soon(self._flush)
+        """Written at the end of what is being heard, or in the loop's next turn."""
+        if not self._unwritten and not self.hearing:
+            self._loop.call_soon(self.flush)
         self._unwritten.append(socket)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         unwritten, self._unwritten = self._unwritten, []
         rest = iter(unwritten)
         try:

@@ -65,8 +65,8 @@ class Socket:
         self.clients: dict[str, Any] = {}
         self.session: dict[str, Any] = {}  # python-engineio's, of the application
         self.parts: Any = None  # a packet whose attachments are still to come
-        self._frames = Bucket(FRAMES_AT_ONCE)
-        self._budget = Bucket(BYTES_AT_ONCE)
+        self._frames = Bucket()
+        self._budget = Bucket()
         self._backlog: deque[Message] | None = None
         self._out: list[Frame | None] = []
         self._latest: dict[str, int] = {}

@@ -70,13 +70,19 @@ class WebSocket(WebSocketDataQueue):
         if socket.closed or not socket.afford(self._now(), len(data)):
             return
         self._reader.feed_data(data)
-        got = self._got
+        got, engine = self._got, socket.engine
         if got:
             self._got = []
-            if self.probing:
-                self._probe(got)
-            else:
-                socket.receive(got)
+            engine.hearing = True
+            try:
+                if self.probing:
+                    self._probe(got)
+                else:
+                    socket.receive(got)
+            finally:
+                # a turn of the loop for it would be a third of what a message costs
+                engine.hearing = False
+                engine.flush()
         if self._broken:
             self._fail()
 
