@@ -61,7 +61,6 @@ class Live:
         self.available = self.indexed = self.stale = False
         self.classes = ""
         self.jobs: tuple[Binding, ...] = ()
-        self.cell = 0
         self.lat = self.lng = 0.0
         self.heading: float | None = None
         self.ts_ms = self.signed_ms = self.revived_ms = self.told_ms = 0
@@ -148,7 +147,6 @@ class Leases:
         """The believed position changed: it goes into the next tick, over what waits there."""
         live.lat, live.lng, live.heading = latitude, longitude, heading
         live.ts_ms = live.track.at_ms
-        live.cell = cell_of(latitude, longitude)
         if not live.generation:
             return  # what waits in the tick is of the device that counts
         flag = ("m" if live.indexed else "e") if live.available else "-"
@@ -189,7 +187,7 @@ class Leases:
             flag,
             live.generation,
             live.version,
-            live.cell,
+            cell_of(live.lat, live.lng) if flag in "em" else 0,  # the index is not asked otherwise
             live.classes,
             pack(live.lat, live.lng, live.ts_ms, live.heading),
             sign_ms,
