@@ -61,6 +61,7 @@ class Sockets(SocketIO):
                 socket.close("not now")
             raise Refused(refusal.message, {"code": refusal.code, "retry": refusal.retry}) from None
         self.environ.pop(socket.sid, None)
+        socket.environ = {}
         if socket.closed:  # while we looked
             self.closed(session)
             raise Refused("gone")
@@ -119,9 +120,7 @@ class Sockets(SocketIO):
     def hear_event(self, socket: Socket, text: str) -> Awaitable[None] | None:
         """`42[id]["event",{…}]`: to the gate, and its answer back, as the ack or as `error`."""
         session: Session | None = socket.user
-        start = 2
-        while text[start : start + 1] in "0123456789" and start < min(len(text), 13):
-            start += 1
+        start = 2 if text[2:3] == "[" else _end_of_ack(text)
         ack = text[2:start]
         if session is None:
             self._bad(socket, ack)
@@ -186,3 +185,10 @@ class Sockets(SocketIO):
             self._reply(socket.user, ack, "", refused(refusal))
         else:
             socket.close("rubbish")
+
+
+def _end_of_ack(text: str) -> int:
+    end = 2
+    while end < min(len(text), 13) and text[end] in "0123456789":
+        end += 1
+    return end

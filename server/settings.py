@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     login_queue: Annotated[int, about("Password checks that may wait; more are refused with 429.", ge=1)] = 32
     tick_ms: Annotated[
         int, about("Fixes are sent to Redis in batches every so many milliseconds.", ge=5, le=1000)
-    ] = 25
+    ] = 40
     sweep_ms: Annotated[int, about("Deadlines are looked at every so many milliseconds.", ge=10, le=5000)] = (
         100
     )

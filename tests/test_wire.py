@@ -94,5 +94,5 @@ def test_the_channel_is_the_real_ones_shape() -> None:
     from rooms.transport.websocket import WebSocket
 
     for kind in (Polling, WebSocket):
-        for name in ("write", "finish", "abort", "pause_reading", "resume_reading"):
+        for name in ("write", "write_now", "finish", "abort", "pause_reading", "resume_reading"):
             assert callable(getattr(kind, name)) and callable(getattr(Channel, name))

@@ -17,6 +17,9 @@ class Channel:
     def write(self, out: list[Frame | None]) -> None:
         self.written += [frame.text for frame in out if frame is not None]
 
+    def write_now(self, frame: Frame) -> None:
+        self.write([frame])
+
     def finish(self) -> None:
         self.finished = True
 

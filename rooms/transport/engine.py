@@ -75,7 +75,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         self.silent = lambda socket: False
         self._new = Bucket()
         self._unwritten: list[Socket] = []
-        self.hearing = False  # a read of some client: whoever sets it flushes
+        self.hearing = 0  # so many messages of one read: whoever sets it flushes
         self._ended: deque[tuple[Socket, str]] = deque()
         self._parted: dict[str, bool] = {}  # by POST, while their next GET was still to come
         self._begun = False

@@ -44,6 +44,9 @@ class Polling:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(SEPARATOR.join([frame.text for frame in out if frame is not None]))
 
+    def write_now(self, frame: Frame) -> None:
+        self.write([frame])
+
     async def get(self, request: web.Request) -> str:
         """What waits, or the next that comes. Raises Rubbish when nobody may wait here."""
         socket = self.socket

@@ -73,7 +73,7 @@ class WebSocket(WebSocketDataQueue):
         got, engine = self._got, socket.engine
         if got:
             self._got = []
-            engine.hearing = True
+            engine.hearing = len(got)
             try:
                 if self.probing:
                     self._probe(got)
@@ -81,7 +81,7 @@ class WebSocket(WebSocketDataQueue):
                     socket.receive(got)
             finally:
                 # a turn of the loop for it would be a third of what a message costs
-                engine.hearing = False
+                engine.hearing = 0
                 engine.flush()
         if self._broken:
             self._fail()
@@ -119,6 +119,9 @@ class WebSocket(WebSocketDataQueue):
             self._transport.write(out[0].wire)  # type: ignore[union-attr]
         else:
             self._transport.write(b"".join([frame.wire for frame in out if frame is not None]))
+
+    def write_now(self, frame: Frame) -> None:
+        self._transport.write(frame.wire)
 
     def pong(self, payload: bytes) -> None:
         if self.ready:  # who does not read is answered nothing
