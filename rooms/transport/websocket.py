@@ -48,7 +48,7 @@ class WebSocket(WebSocketDataQueue):
         self._tail = b""
         self._broken = self._full = False
         self._transport: Any = None
-        self._reader: Any = WebSocketReader(self, size_max, False, True)
+        self._reader: Any = WebSocketReader(self, size_max + 1, False, True)  # the first that is too long
 
     def start(self, transport: Any, tail: bytes) -> None:
         """The connection is ours; what came right behind the handshake waits for `hear_tail`."""
