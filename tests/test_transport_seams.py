@@ -193,8 +193,12 @@ class Queue(WebSocketDataQueue):
 
 
 def a_reader(size_max: int = 1000) -> tuple[Queue, WebSocketReader]:
-    queue = Queue()
-    return queue, WebSocketReader(queue, size_max, False, True)
+    seam = moved("websocket.py", "the arguments of WebSocketDataQueue and WebSocketReader", "aiohttp")
+    try:
+        queue = Queue()
+        return queue, WebSocketReader(queue, size_max, False, True)
+    except TypeError as error:
+        raise AssertionError(seam) from error
 
 
 async def test_the_reader_is_aiohttps_in_c_and_gives_messages_to_a_subclass_of_its_queue() -> None:
