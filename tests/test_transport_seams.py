@@ -1,7 +1,7 @@
 """The private seams that rooms/transport/ stands on: which versions they are of, and those of aiohttp and the loops.
 
 When a library moves, these tests say which seam is another and which file stands on it; tests/seams.py says what to do.
-tests/test_transport_seams_socketio.py has those of python-engineio and python-socketio.
+tests/test_transport_seams_engineio.py and _socketio.py have the others.
 """
 
 from __future__ import annotations

@@ -77,6 +77,34 @@ def server(**options: Any) -> tuple[SocketIO, list[tuple[Any, ...]]]:
     return sio, noted
 
 
+#: An event with two attachments.
+TWO = '452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]'
+
+
+def suite_server(**options: Any) -> SocketIO:
+    """What the public suite speaks to."""
+    sio = SocketIO(**options)
+
+    async def connect(sid: str, environ: dict[str, Any], auth: Any) -> None:
+        sio.auths[sid] = auth
+
+    async def with_ack(sid: str, *arguments: Any) -> tuple[Any, ...]:
+        return arguments
+
+    def back(namespace: str) -> Any:
+        async def message(sid: str, *arguments: Any) -> None:
+            await sio.emit("message-back", arguments, to=sid, namespace=namespace)
+
+        return message
+
+    for namespace in ("/", "/custom"):
+        sio.on("connect", connect, namespace=namespace)
+        sio.on("message", back(namespace), namespace=namespace)
+    sio.on("message-with-ack", with_ack)
+    sio.auths = {}
+    return sio
+
+
 def masked(message: str | bytes, opcode: int | None = None, *, last: bool = True) -> bytes:
     """A frame as a client sends it; masked by zeros, as RFC 6455 does not forbid, so that it can be read."""
     body = message.encode() if isinstance(message, str) else message
