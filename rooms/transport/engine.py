@@ -23,12 +23,15 @@ from engineio.async_drivers.aiohttp import translate_request
 
 from rooms import metrics
 from rooms.bucket import Bucket
+from rooms.faults import fault
 from rooms.tasks import Tasks
 from rooms.transport.delay import Delay
 from rooms.transport.frames import Frame, Rubbish
 from rooms.transport.polling import Polling
 from rooms.transport.socket import Socket
 from rooms.transport.websocket import WebSocket, take_over
+
+logger = logging.getLogger(__name__)
 
 for _name in ("engineio", "engineio.server"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # they log what clients send
@@ -209,13 +212,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
     def flush(self) -> None:
         unwritten, self._unwritten = self._unwritten, []
-        rest = iter(unwritten)
-        try:
-            for socket in rest:
+        for socket in unwritten:
+            try:
                 socket.flush()
-        finally:  # a fault of one is none of the others'
-            for socket in rest:
-                self.flush_soon(socket)
+            except Exception as error:  # is none of the others', nor his in whose read this is told
+                logger.error("what waits for a client cannot be written: %s", fault(error))
+                socket.lose(self.reason.TRANSPORT_ERROR)
 
     def forget(self, socket: Socket) -> None:
         self.sockets.pop(socket.sid, None)
