@@ -108,6 +108,20 @@ async def test_what_is_told_in_one_turn_is_written_in_one_piece() -> None:
         assert len(writes) == 2
 
 
+async def test_what_is_told_in_one_read_is_written_at_its_end() -> None:
+    async with one() as (server, client, line, writes):
+        after: list[int] = []
+
+        def hear(_: Socket, text: str) -> None:
+            asyncio.get_running_loop().call_soon(lambda: after.append(len(writes)))
+            client.tell(numbered(int(text[1:])))
+
+        server.hear = hear
+        line.send("41", "42", "43")
+        assert [number_of(await line.hears()) for _ in range(3)] == [1, 2, 3]
+        assert len(writes) == 1 and after == [1, 1, 1], "in the turn of the read"
+
+
 async def test_one_frame_serves_all_its_members() -> None:
     server = Engine(async_mode="aiohttp")
     async with (
