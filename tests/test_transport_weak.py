@@ -224,6 +224,18 @@ async def test_rubbish_over_polling_is_answered_ok(peer: Peer) -> None:
         peer.shows(status == 200)
 
 
+async def test_a_payload_of_many_packets_over_polling_is_answered_ok_and_lost(peer: Peer) -> None:
+    """What a phone that was offline has to say comes in one body."""
+    async with Poller.opened(peer.port) as poller:
+        await poller.post('40{"name":"backlog"}')
+        await poller.polls()
+        status, _ = await poller.post(*(f'42["work",{number},0]' for number in range(20)))
+        assert status == 200
+        done = await peer.state("done", "backlog")
+        peer.shows(done == [])
+        assert done in ([], list(range(20)))
+
+
 async def test_who_never_says_connect_is_kept(peers: dict[str, Peer]) -> None:
     async def check(kind: str) -> None:
         async with Line.opened(peers[kind].port) as line:
