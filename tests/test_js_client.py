@@ -1,19 +1,26 @@
-"""The stock JavaScript client, in Node: a whole ride over each transport, and what a bad token tells it."""
+"""The stock JavaScript client, in Node and in Chromium: a whole ride over each transport; what a bad token tells it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
+import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 
-from tests.stack import RunningStack
+from tests.stack import HOST, RunningStack, a_node
 
 SCRIPTS = Path(__file__).parent / "js"
 NODE_S = 40.0
+Client = Callable[[RunningStack, list[str]], Awaitable[Any]]
 
 
 async def node(script: str, *arguments: str) -> Any:
@@ -43,19 +50,53 @@ def numbers(log: list[list[Any]], room: str) -> list[int]:
     return [payload["seq"] for _, payload in log if payload.get("room") == room]
 
 
+async def in_node(stack: RunningStack, arguments: list[str]) -> Any:
+    return await node("ride.mjs", stack.url, *arguments)
+
+
+async def in_chromium(stack: RunningStack, arguments: list[str]) -> Any:
+    """The page comes from another origin than the server, as an app's pages do."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium here: install the package chromium")
+    told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def hear(request: web.Request) -> web.Response:
+        told.set_result(await request.json())
+        return web.Response()
+
+    app = web.Application(client_max_size=2**20)
+    app.router.add_post("/told", hear)
+    app.router.add_static("/", SCRIPTS, follow_symlinks=True)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, 0).start()
+    pages = f"http://{HOST}:{runner.addresses[0][1]}"
+    with tempfile.TemporaryDirectory(prefix="aryv-chromium-", ignore_cleanup_errors=True) as profile:
+        async with a_node(stack, cors_origins=pages) as server:
+            page = f"{pages}/ride.html#{quote(json.dumps([f'http://{HOST}:{server.port}', *arguments]))}"
+            child = await asyncio.create_subprocess_exec(
+                program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                "--disable-background-networking", f"--user-data-dir={profile}", page,
+                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+            try:
+                async with asyncio.timeout(NODE_S):
+                    return await told
+            finally:
+                os.killpg(child.pid, signal.SIGKILL)
+                await child.wait()
+                await runner.cleanup()
+
+
+@pytest.mark.parametrize("client", [in_node, in_chromium])
 @pytest.mark.parametrize("transport", ["websocket", "polling", "upgrade"])
-async def test_whole_ride(stack: RunningStack, transport: str) -> None:
+async def test_whole_ride(stack: RunningStack, transport: str, client: Client) -> None:
     spot = stack.spot()
     driver, passenger = await stack.person("driver"), await stack.person("passenger")
-    told = await node(
-        "ride.mjs",
-        stack.url,
-        transport,
-        driver.token,
-        passenger.token,
-        str(spot.latitude),
-        str(spot.longitude),
-    )
+    arguments = [transport, driver.token, passenger.token, str(spot.latitude), str(spot.longitude)]
+    told = await client(stack, arguments)
+    assert "error" not in told, told
     assert told["transports"] == ["polling" if transport == "polling" else "websocket"] * 2
     ride_id, room = told["rideId"], f"ride:{told['rideId']}"
     assert numbers(told["passenger"], room) == list(range(1, 8))
