@@ -88,7 +88,7 @@ async def measured(peer: Peer, clients: int, settle_s: float, ask_s: float) -> F
     line = await connect_peer(peer.url, {"room": "asker"})
     try:
         asker = Asker(line)
-        calm_ms = await asker.longest_ms(CALM_S)
+        calm_ms = await asker.longest_ms(min(CALM_S, ask_s))
         empty_kib, before_s = pss_kib(peer.pid), used_s(peer.pid)
         async with crowd(peer.url, clients) as many:
             spent_s = used_s(peer.pid) - before_s

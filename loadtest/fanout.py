@@ -26,7 +26,7 @@ WARM_S = 0.5
 
 
 async def turn(side: Side, peer: Peer, rate: float, seconds: float) -> Turn:
-    await side.stream(rate, WARM_S)
+    await side.stream(rate, min(WARM_S, seconds))
     before_s = used_s(peer.pid)
     streamed = await side.stream(rate, seconds)
     us = (used_s(peer.pid) - before_s) * 1e6 / max(1, len(streamed.heard_ms))

@@ -32,7 +32,7 @@ WARM_S = 0.5
 
 async def level(side: Side, fixes_s: float, seconds: float, pids: Mapping[str, list[int]]) -> dict[str, Any]:
     """What one level came to; `core` is the share of a core that each part used."""
-    await side.stream(fixes_s, WARM_S)
+    await side.stream(fixes_s, min(WARM_S, seconds))
     server_s, before_s = used_s(pids["server"][0]), cpu_s(pids)
     streamed = await side.stream(fixes_s, seconds)
     core = {part: round((now_s - before_s[part]) / seconds, 2) for part, now_s in cpu_s(pids).items()}

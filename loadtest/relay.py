@@ -81,7 +81,7 @@ class Relay:
 
     async def _turn(self, name: str, rate: float) -> Turn:
         side = self._sides[name]
-        await side.stream(rate, WARM_S)
+        await side.stream(rate, min(WARM_S, self._options.seconds))
         before = self._used(name)
         streamed = await side.stream(rate, self._options.seconds)
         us = {part: (now_s - before[part]) * 1e6 / streamed.sent for part, now_s in self._used(name).items()}

@@ -162,7 +162,7 @@ class Side:
                 self._turn += 1
                 sent += 1
         own_share = (time.process_time() - used_s) / (time.perf_counter() - began_s)
-        due = sent * len(self.rooms[0].watchers)
+        due = max(1, sent) * len(self.rooms[0].watchers)
         for _ in range(round(LATE_S / LOOK_S)):
             if len(self._heard_ms) >= due:
                 break

@@ -21,14 +21,14 @@ from tests.benchkit import alone, bench
 from tests.stack import private_stack
 from tests.support import CHECKOUT
 
-SMALL = ("--rate", "24", "--seconds", "0.5", "--wind-up-s", "0.2", "--rounds", "1")
+SMALL = ("--rate", "24", "--seconds", "0.2", "--wind-up-s", "0.1", "--rounds", "1")
 
 
 async def test_a_short_relay_and_a_short_climb() -> None:
     async with private_stack() as stack:  # the bench has an area of its own
         _, line, said = await bench(stack, "loadtest.relay", "--rooms", "3", *SMALL)
         _, climb, climb_said = await bench(
-            stack, "loadtest.latency", "--levels", "8", "16", "--seconds", "0.5"
+            stack, "loadtest.latency", "--levels", "8", "16", "--seconds", "0.3"
         )
     for watchers in ("watchers_1", "watchers_4"):
         found = line[watchers]
