@@ -170,7 +170,7 @@ class EtaTable:
         log_s = self._curve(straight_m) + np.array([self._hour(each_s) for each_s in when_s.tolist()])
         log_s += _effects(self.learned.origins, origins_deg)
         log_s += _effects(self.learned.destinations, destinations_deg)
-        return np.maximum(np.exp(log_s), straight_m / self._top_speed_mps)
+        return np.asarray(np.maximum(np.exp(log_s), straight_m / self._top_speed_mps))
 
     async def matrix(self, origins_deg: Positions, destinations_deg: Positions, when_s: float) -> Floats:
         """`seconds`, as an EtaProvider."""

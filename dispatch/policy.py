@@ -49,6 +49,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pickup_overhead_s: Delay = 30.0  # Every approach takes this on top: reading the offer, turning, parking.
     stop_dwell_s: Delay = 60.0  # Every stop on the way takes this on top of the driving.
 
+    # Surge: a factor on fares where requests outnumber vehicles (surge.py)
+    surge_cap: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.0  # Never more than this; 1 means no surge at all.
+    surge_from: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0  # Requests for each vehicle where it begins.
+    surge_slope: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.5  # So much is added for one request more.
+    surge_band: Annotated[float, Meta(ge=0.0, le=10.0)] = (
+        0.2  # So far the pressure must fall short to lower it.
+    )
+    surge_rise_s: Delay = 60.0  # The pressure must have asked for more for so long, without a break.
+    surge_fall_s: Delay = 300.0  # The pressure must have asked for less for so long, without a break.
+
     # The job
     quote_s: Duration = 300.0  # A quoted fare is kept for this long.
     no_show_wait_s: Duration = 300.0  # After so long at the pickup a driver may leave without the passenger.
@@ -76,5 +86,7 @@ def scaled(policy: Policy, n: float) -> Policy:
         cruise_speed_mps=policy.cruise_speed_mps * n,
         pickup_overhead_s=policy.pickup_overhead_s / n,
         stop_dwell_s=policy.stop_dwell_s / n,
+        surge_rise_s=policy.surge_rise_s / n,
+        surge_fall_s=policy.surge_fall_s / n,
         no_show_wait_s=policy.no_show_wait_s / n,
     )

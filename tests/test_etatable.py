@@ -13,8 +13,8 @@ from dispatch import etatable
 from dispatch.cells import NearestSearch, cell_of, distance_m
 from dispatch.etatable import MAX_CELLS, RESOLUTION, Belief, EtaTable, Learned, distances_m
 from dispatch.policy import Policy
-from server.days import NEW_YORK_DAY, plausible, read_rides
-from server.measure_eta import BOUND, best_pace, learn, mape
+from server.matchbench.eta import BOUND, best_pace, learn, mape
+from server.matchbench.rides import NEW_YORK_DAY, plausible, read_rides
 from tests.support import shared_data
 
 POLICY = Policy(cruise_speed_mps=7.5, detour=1.5, top_speed_mps=50.0)

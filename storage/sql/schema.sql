@@ -287,6 +287,17 @@ table locations partition by RANGE (ts)
   constraint locations_on_globe CHECK (on_globe(location))
   constraint locations_pkey PRIMARY KEY (driver_id, ts, seq)
   CREATE INDEX locations_ts_brin ON ONLY public.locations USING brin (ts) WITH (pages_per_range='32')
+table models
+  area_id text not null
+  kind text not null
+  document bytea not null
+  learned_at timestamp with time zone not null
+  updated_at timestamp with time zone not null default now()
+  constraint models_area_id_fkey FOREIGN KEY (area_id) REFERENCES areas(id) ON DELETE CASCADE
+  constraint models_document CHECK (((octet_length(document) >= 1) AND (octet_length(document) <= 33554432)))
+  constraint models_kind CHECK ((kind = ANY (ARRAY['eta'::text, 'demand'::text])))
+  constraint models_pkey PRIMARY KEY (area_id, kind)
+  CREATE TRIGGER models_touch BEFORE UPDATE ON public.models FOR EACH ROW EXECUTE FUNCTION touch_updated_at()
 table notifications
   id uuid not null default uuid_v7()
   user_id uuid not null

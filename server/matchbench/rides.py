@@ -16,7 +16,7 @@ import numpy as np
 from dispatch.eta import Floats, Positions
 from dispatch.etatable import distances_m
 
-DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA: Final = Path(__file__).resolve().parents[3] / "shared" / "data"
 SAN_FRANCISCO: Final = "sf_requests_dev_2008-05-17_05-31.csv.gz"
 NEW_YORK_DAY: Final = "nyc_requests_dev_2015-01-15_24h-sample.csv.gz"
 NEW_YORK_AFTERNOON: Final = "nyc_requests_dev_2015-01-15_13h-15h.csv.gz"

@@ -11,6 +11,7 @@ but two busy hours are learned, and these predicted (`unseen_hours`), where the 
 
 from __future__ import annotations
 
+import argparse
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +21,36 @@ import numpy as np
 from dispatch.eta import Floats
 from dispatch.etatable import EtaTable, distances_m
 from dispatch.policy import Policy
-from server.days import DATA, NEW_YORK_AFTERNOON, NEW_YORK_DAY, SAN_FRANCISCO, Rides, plausible, read_rides
+from server.matchbench.part import Part, Teller
+from server.matchbench.rides import (
+    DATA,
+    NEW_YORK_AFTERNOON,
+    NEW_YORK_DAY,
+    SAN_FRANCISCO,
+    Rides,
+    plausible,
+    read_rides,
+)
 
 BOUND: Final = 0.85
 _DAY_S: Final = 86_400.0
+
+
+def measure(options: argparse.Namespace, tell: Teller) -> Part:
+    """`eta_mape`: see `measure_eta`."""
+    missing = [
+        name for name in (SAN_FRANCISCO, NEW_YORK_DAY, NEW_YORK_AFTERNOON) if not (DATA / name).is_file()
+    ]
+    if missing:
+        return Part({}, lines=[f"left out: {', '.join(missing)} not in ../shared/data"])
+    tell("learning San Francisco and New York")
+    cities = measure_eta()
+    wrong = [
+        f"ETA of {name}: MAPE {figures['ratio']} x constant speed's, {BOUND} is the most"
+        for name, figures in cities.items()
+        if figures["ratio"] > BOUND
+    ]
+    return Part({"eta_mape": cities}, wrong, [f"{name}: {figures}" for name, figures in cities.items()])
 
 
 def measure_eta(data: Path = DATA) -> dict[str, Any]:
@@ -87,9 +114,3 @@ def best_pace(straight_m: Floats, real_s: Floats) -> float:
     order = np.argsort(paces)
     upto = np.cumsum(weights[order])
     return float(paces[order][np.searchsorted(upto, upto[-1] / 2)])
-
-
-if __name__ == "__main__":
-    import json
-
-    print(json.dumps(measure_eta(), indent=1))
