@@ -55,17 +55,19 @@ class Plan(NamedTuple):
 
 
 class Inserted(NamedTuple):
-    """One parcel into each of k plans: what it adds (infinite where it does not fit), and the plans with it."""
+    """One parcel into each of k plans: what it adds (infinite where it does not fit), and all that was tried."""
 
     added_s: Floats  # (k,)
-    orders: Ints  # (k, longest + 2) rows of stops; the rest is nowhere
+    cost_s: Floats  # (orders,) of each order of each plan, plan after plan
+    orders: Ints  # (longest + 2, orders) rows of stops; the rest is nowhere
+    first: Ints  # (k,) where each plan's orders begin
 
     def plan(self, plans: Sequence[Plan], at: int) -> Plan:
         """The plan at this place with the parcel in it, as its next version."""
-        length = len(plans[at].stops) + 2
-        return plans[at]._replace(
-            version=plans[at].version + 1, stops=tuple(self.orders[at, :length].tolist())
-        )
+        begin = int(self.first[at])
+        end = int(self.first[at + 1]) if at + 1 < len(self.first) else len(self.cost_s)
+        order = self.orders[: len(plans[at].stops) + 2, begin + int(np.argmin(self.cost_s[begin:end]))]
+        return plans[at]._replace(version=plans[at].version + 1, stops=tuple(order.tolist()))
 
 
 def stops(
@@ -128,10 +130,7 @@ def insertions(plans: Sequence[Plan], pickup: int, places: Stops, late_weight: f
     best = np.minimum.reduceat(cost, first)
     fits = np.isfinite(before) & (np.array(counts) <= longest)
     added_s = np.where(fits, best - np.where(fits, before, 0.0), np.inf)
-    chosen = [
-        int(begin + np.argmin(part)) for begin, part in zip(first, np.split(cost, first[1:]), strict=True)
-    ]
-    return Inserted(added_s, sequences[:, chosen].T)
+    return Inserted(added_s, cost, sequences, first)
 
 
 def insert(plans: Sequence[Plan], pickup: int, places: Stops, late_weight: float) -> tuple[int, Plan] | None:
@@ -225,7 +224,7 @@ def leaves_s(plan: Plan, places: Stops) -> float:
 
 def set_out(plan: Plan, places: Stops, now_s: float) -> Plan:
     """The plan as of now: every stop that it was time to set out for is bound to him, and behind `start`."""
-    while (leaves := leaves_s(plan, places)) <= now_s:
+    while plan.stops and (leaves := leaves_s(plan, places)) <= now_s:
         stop = plan.stops[0]
         begins_s = leaves + float(places.legs_s[plan.start, stop])
         load = plan.load + int(places.units[stop])

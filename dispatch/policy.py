@@ -49,6 +49,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pickup_overhead_s: Delay = 30.0  # Every approach takes this on top: reading the offer, turning, parking.
     stop_dwell_s: Delay = 60.0  # Every stop on the way takes this on top of the driving.
 
+    # Several parcels on a courier (insertion.py)
+    late_weight: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0  # A second late costs so many of driving.
+    bundle_s: Delay = 600.0  # Parcels of one place go together when they are ready within this.
+    relocations: Annotated[int, Meta(ge=0, le=100)] = 6  # So many parcels may move when a new one comes.
+
     # Surge: a factor on fares where requests outnumber vehicles (surge.py)
     surge_cap: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.0  # Never more than this; 1 means no surge at all.
     surge_from: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0  # Requests for each vehicle where it begins.
@@ -86,6 +91,7 @@ def scaled(policy: Policy, n: float) -> Policy:
         cruise_speed_mps=policy.cruise_speed_mps * n,
         pickup_overhead_s=policy.pickup_overhead_s / n,
         stop_dwell_s=policy.stop_dwell_s / n,
+        bundle_s=policy.bundle_s / n,
         surge_rise_s=policy.surge_rise_s / n,
         surge_fall_s=policy.surge_fall_s / n,
         no_show_wait_s=policy.no_show_wait_s / n,

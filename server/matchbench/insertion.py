@@ -1,0 +1,191 @@
+"""Parcels into the plans of 40 couriers, one by one as they come, against OR-tools with the same knowledge and 10 s.
+
+San Francisco's Friday evening: pickups and dropoffs are of its real rides (those below 8 km), at 240 an hour; 40 % of
+the pickups are moved to twelve of the places, as from shops, and are ready 5 to 20 minutes later. Three of ten are
+promised within 40 minutes of being ready, the others within 75. Couriers take six units, a parcel is one or two, and
+each stop takes 90 s. Seconds of driving are the untrained table's; what is compared does not depend on them.
+
+At some moments the dispatcher's plans are kept. From each the solver begins twice, with these plans and with its own,
+10 s each, and may reorder everything and move every parcel that nobody has set out for. `gap` is what the
+dispatcher's plans cost over the better of the two. It is not negative, because the solver may keep the plans.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from dispatch.eta import Floats
+from dispatch.etatable import EtaTable, distances_m
+from dispatch.insertion import Plan, Stops, cost_s, insert, relocate, set_out, stops
+from dispatch.policy import Policy
+from server.matchbench.part import Part, Teller
+from server.matchbench.rides import DATA, SAN_FRANCISCO, Rides, read_rides
+
+COURIERS, PARCELS, AN_HOUR = 40, 200, 240.0
+CAPACITY, DWELL_S = 6, 90.0
+SEEDS: Final = (0, 1)
+LOOK_AT: Final = (60, 110, 150, 190)  # after so many parcels
+LIMIT_S: Final = 10.0
+GAP_MOST, MS_MOST = 0.10, 5.0
+_FRIDAY_18H: Final = 1_212_145_200.0 + 14 * 3_600.0
+_SHOPS, _SHOP_SHARE, _EXPRESS_SHARE = 12, 0.4, 0.3
+
+
+class Evening(NamedTuple):
+    """Rows of `places`: the couriers, the pickups in the order in which they are known, the dropoffs."""
+
+    places: Stops
+    plans: list[Plan]
+    known_s: Floats
+
+
+class Moment(NamedTuple):
+    """What the dispatcher knew and had planned after a parcel."""
+
+    seed: int
+    parcel: int
+    plans: list[Plan]
+    places: Stops
+
+
+def measure(options: argparse.Namespace, tell: Teller) -> Part:
+    """`insertion`: see `measure_insertion`."""
+    if not (DATA / SAN_FRANCISCO).is_file():
+        return Part({}, lines=[f"left out: {SAN_FRANCISCO} is not in ../shared/data"])
+    figures = measure_insertion(tell)
+    wrong = []
+    if figures["gap"] > GAP_MOST:
+        wrong.append(f"plans cost {figures['gap']:.1%} more than the oracle's, {GAP_MOST:.0%} is the most")
+    if figures["ms_a_parcel"] > MS_MOST:
+        wrong.append(f"a parcel takes {figures['ms_a_parcel']} ms, {MS_MOST:g} is the most")
+    return Part({"insertion": figures}, wrong, [f"{name:18} {value}" for name, value in figures.items()])
+
+
+def measure_insertion(tell: Teller, data: Path = DATA, limit_s: float = LIMIT_S) -> dict[str, Any]:
+    """Gaps to the oracle at each moment, milliseconds a parcel, and what moving parcels saves of what they cost."""
+    rides, policy = read_rides(data / SAN_FRANCISCO), Policy()
+    moments, spent_ms, driven = list[Moment](), list[float](), {}
+    for seed in SEEDS:
+        tell(f"evening {seed}")
+        for tries in (0, policy.relocations):
+            played = play(evening(rides, seed), policy.late_weight, tries, LOOK_AT)
+            driven[seed, tries] = played.cost_s
+        spent_ms += played.spent_ms
+        moments += [Moment(seed, *moment) for moment in played.moments]
+    tell(f"the oracle, 2 x {limit_s:g} s for each of {len(moments)} moments")
+    # two processes on two cores, each new: the solver keeps state that a fork would share
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        found = list(
+            pool.map(_oracle_s, *zip(*((m, policy.late_weight, limit_s) for m in moments), strict=True))
+        )
+    ours = [total_s(moment.plans, moment.places, policy.late_weight) for moment in moments]
+    gaps = [mine / min(mine, *theirs) - 1.0 for mine, theirs in zip(ours, found, strict=True)]
+    return {
+        "gap": round(float(np.mean(gaps)), 4),
+        "gap_max": round(max(gaps), 4),
+        "gaps": [round(gap, 4) for gap in gaps],
+        "oracle_own_start": round(
+            float(np.mean([mine / theirs[1] - 1.0 for mine, theirs in zip(ours, found, strict=True)])), 4
+        ),
+        "stops_planned": [sum(len(plan.stops) for plan in moment.plans) for moment in moments],
+        "ms_a_parcel": round(float(np.mean(spent_ms)), 2),
+        "ms_p99": round(float(np.quantile(spent_ms, 0.99)), 2),
+        "moving_saves": round(
+            1.0
+            - sum(driven[seed, policy.relocations] for seed in SEEDS)
+            / sum(driven[seed, 0] for seed in SEEDS),
+            4,
+        ),
+        "couriers": COURIERS,
+        "parcels": PARCELS * len(SEEDS),
+    }
+
+
+class Played(NamedTuple):
+    """`cost_s` is of what was driven in the end; `moments` are (parcel, plans, places known by then)."""
+
+    cost_s: float
+    spent_ms: list[float]
+    moments: list[tuple[int, list[Plan], Stops]]
+
+
+def play(shown: Evening, late_weight: float, tries: int, look_at: tuple[int, ...]) -> Played:
+    places, plans, cost, spent_ms, moments = shown.places, list(shown.plans), 0.0, list[float](), []
+
+    def go_on(now_s: float) -> float:
+        """What was driven up to now, since the last time."""
+        driven = 0.0
+        for at, plan in enumerate(plans):
+            plans[at] = set_out(plan, places, now_s)
+            bound = plan.stops[: len(plan.stops) - len(plans[at].stops)]
+            driven += cost_s(plan._replace(stops=bound), places, late_weight)
+        return driven
+
+    for parcel, known_s in enumerate(shown.known_s.tolist()):
+        cost += go_on(known_s)
+        pickup = len(plans) + parcel
+        began_s = time.perf_counter()
+        chosen = insert(plans, pickup, places, late_weight)
+        if chosen is None:
+            raise RuntimeError("no courier has room")
+        plans[chosen[0]] = chosen[1]
+        plans = relocate(plans, pickup, places, late_weight, tries)
+        spent_ms.append((time.perf_counter() - began_s) * 1e3)
+        if parcel in look_at:
+            moments.append((parcel, list(plans), places))
+    return Played(cost + go_on(np.inf), spent_ms, moments)
+
+
+def total_s(plans: list[Plan], places: Stops, late_weight: float) -> float:
+    return sum(cost_s(plan, places, late_weight) for plan in plans)
+
+
+def evening(rides: Rides, seed: int) -> Evening:
+    """200 parcels and 40 couriers, drawn from the real rides of two hours."""
+    chance = np.random.default_rng(seed)
+    rides = rides.where((rides.pickup_s >= _FRIDAY_18H) & (rides.pickup_s < _FRIDAY_18H + 7_200.0))
+    middle = np.median(rides.pickup_deg, axis=0)
+    near = [distances_m(ends, middle) < 9_000.0 for ends in (rides.pickup_deg, rides.dropoff_deg)]
+    rides = rides.where(near[0] & near[1] & (distances_m(rides.pickup_deg, rides.dropoff_deg) < 8_000.0))
+    drawn = rides.where(chance.permutation(len(rides))[:PARCELS])
+    pickup_deg = drawn.pickup_deg.copy()
+    shops_deg = rides.pickup_deg[chance.permutation(len(rides))[:_SHOPS]]
+    shop = chance.random(PARCELS) < _SHOP_SHARE
+    pickup_deg[shop] = shops_deg[chance.integers(0, _SHOPS, int(shop.sum()))]
+    known_s = np.sort(chance.random(PARCELS)) * PARCELS / AN_HOUR * 3_600.0
+    later_s = np.where(shop, chance.uniform(300.0, 1_200.0, PARCELS), chance.uniform(0.0, 300.0, PARCELS))
+    ready_s, units = known_s + later_s, chance.integers(1, 3, PARCELS)
+    due_s = ready_s + np.where(chance.random(PARCELS) < _EXPRESS_SHARE, 2_400.0, 4_500.0)
+    couriers_deg = rides.dropoff_deg[chance.permutation(len(rides))[:COURIERS]]
+    everywhere = np.vstack([couriers_deg, pickup_deg, drawn.dropoff_deg])
+    drive_s = EtaTable(Policy()).seconds(everywhere, everywhere, 0.0)
+    drive_s[distances_m(everywhere[:, None], everywhere[None, :]) < 1.0] = 0.0
+    none, all_ = np.full(PARCELS, -np.inf), np.full(COURIERS + PARCELS, np.inf)
+    rows = np.arange(PARCELS)
+    places = stops(
+        drive_s,
+        dwell_s=np.concatenate([np.zeros(COURIERS), np.full(2 * PARCELS, DWELL_S)]),
+        ready_s=np.concatenate([np.full(COURIERS, -np.inf), ready_s, none]),
+        due_s=np.concatenate([all_, due_s]),
+        units=np.concatenate([np.zeros(COURIERS, int), units, -units]),
+        other=np.concatenate([np.full(COURIERS, -1), COURIERS + PARCELS + rows, COURIERS + rows]),
+    )
+    return Evening(places, [Plan(1, row, 0.0, 0, CAPACITY) for row in range(COURIERS)], known_s)
+
+
+def _oracle_s(moment: Moment, late_weight: float, limit_s: float) -> list[float]:
+    """What the solver's plans cost that began with the dispatcher's, and those that began with its own."""
+    from server.matchbench.oracle import best_plans
+
+    found = []
+    for from_these in (True, False):
+        plans = best_plans(moment.plans, moment.places, late_weight, limit_s, from_these=from_these)
+        found.append(np.inf if plans is None else total_s(plans, moment.places, late_weight))
+    return found
