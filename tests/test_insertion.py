@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from dispatch.insertion import (
     MAX_STOPS,
@@ -296,3 +297,21 @@ def test_a_plan_replaces_only_the_version_it_was_made_from() -> None:
     assert chosen is not None and chosen[1].stops == (1, 2)
     assert follows(chosen[1], plan)
     assert not follows(chosen[1], plan._replace(version=8)) and not follows(plan, plan)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bundles_are_matched_to_couriers_in_one_batch(seed: int) -> None:
+    """Rows of `together` are rows of an assignment: each courier takes one bundle or none, no parcel is lost."""
+    city = City(seed, couriers=6, parcels=8)
+    rows = bundles(city.pickups(), city.places, window_s=600.0, most_units=6)[:6]
+    costs = [together(city.plans, bundle, city.places, LATE) for bundle in rows]
+    matrix = np.array([added_s for added_s, _ in costs])
+    taken, couriers = linear_sum_assignment(matrix)
+    after = list(city.plans)
+    for row, courier in zip(taken.tolist(), couriers.tolist(), strict=True):
+        after[courier] = costs[row][1][courier]
+    pickups = [pickup for bundle in rows for pickup in bundle]
+    assert is_sound(after, city.places)
+    assert stops_of(after) == sorted([*pickups, *(int(city.places.other[pickup]) for pickup in pickups)])
+    added = sum(cost_s(plan, city.places, LATE) for plan in after)
+    assert added == pytest.approx(matrix[taken, couriers].sum(), abs=1e-6)
