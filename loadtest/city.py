@@ -34,8 +34,12 @@ class Corner(NamedTuple):
 
 def point_of(corner: Corner) -> Point:
     """Where a crossing lies."""
+    return place_of(corner.east * BLOCK_EAST_M, corner.north * BLOCK_NORTH_M)
+
+
+def place_of(x_m: float, y_m: float) -> Point:
+    """Where something lies that is so far along the streets, and so far along the avenues, from the centre."""
     turn = math.radians(TURNED_DEG)
-    x_m, y_m = corner.east * BLOCK_EAST_M, corner.north * BLOCK_NORTH_M
     east_m = x_m * math.cos(turn) - y_m * math.sin(turn)
     north_m = x_m * math.sin(turn) + y_m * math.cos(turn)
     shrink = math.cos(math.radians(CENTRE.latitude))

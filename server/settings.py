@@ -107,6 +107,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     route_settle_s: Annotated[
         float, about("A finished job's route is drawn after this: late fixes count.", ge=0)
     ] = 5.0
+    basemap_file: Annotated[
+        str,
+        about(
+            "GeoJSON that maps draw under the areas: streets, water, parks, as `kind` of each feature says."
+        ),
+    ] = ""
+    tiles_url: Annotated[
+        str, about("Map tiles, as https://HOST/{z}/{x}/{y}.png; empty: maps ask nobody outside.")
+    ] = ""
+    tiles_attribution: Annotated[str, about("Whose tiles they are; maps say it.")] = ""
+    demo: Annotated[
+        bool,
+        about("Serve /demo, where anybody becomes a passenger, driver or courier; for development only."),
+    ] = False
     debug: Annotated[bool, about("Verbose logs; never with secrets, positions or message texts.")] = False
 
 

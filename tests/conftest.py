@@ -1,4 +1,5 @@
-"""Fixtures and the rules of a run: any order, no skip but for missing data, no exception nobody awaited.
+"""Fixtures and the rules of a run: any order, no skip but for missing data or a missing browser, no
+exception nobody awaited.
 
 `redis` and `database_url` are each test's own for as long as it runs. The servers behind them come from
 `./dev test` through the environment, or are started at the first need when pytest is called directly.
@@ -19,7 +20,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.support import NO_SHARED_DATA, fresh_database, session_redis_url, stop_session_stack
+from tests.support import MAY_BE_MISSING, fresh_database, session_redis_url, stop_session_stack
 
 # The running stack of the end-to-end tests; nothing starts before it is asked.
 pytest_plugins = ("tests.stack",)
@@ -100,7 +101,7 @@ def _forbidden_skip(report: pytest.TestReport | pytest.CollectReport) -> str | N
     if not report.skipped or hasattr(report, "wasxfail"):
         return None
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    return None if NO_SHARED_DATA in reason else reason
+    return None if any(missing in reason for missing in MAY_BE_MISSING) else reason
 
 
 @pytest.hookimpl(wrapper=True)
@@ -111,7 +112,9 @@ def pytest_runtest_makereport(
     reason = _forbidden_skip(report)
     if reason is not None:
         report.outcome = "failed"
-        report.longrepr = f"Nothing may skip but for missing data, and this did: {reason}"
+        report.longrepr = (
+            f"Nothing may skip but for missing data or a missing browser, and this did: {reason}"
+        )
     return report
 
 
@@ -123,7 +126,9 @@ def pytest_make_collect_report(
     reason = _forbidden_skip(report)
     if reason is not None:
         report.outcome = "failed"
-        report.longrepr = f"Nothing may skip but for missing data, and this module did: {reason}"
+        report.longrepr = (
+            f"Nothing may skip but for missing data or a missing browser, and this module did: {reason}"
+        )
     return report
 
 

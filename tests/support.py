@@ -35,6 +35,8 @@ from server.devstack import Stack, private_redis
 CHECKOUT = Path(__file__).resolve().parents[1]
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"
 NO_SHARED_DATA = "no ../shared/data"
+NO_CHROMIUM = "no Chromium here: install the package chromium to test the pages"
+MAY_BE_MISSING = (NO_SHARED_DATA, NO_CHROMIUM)
 POLL_S = 0.005
 SQL_TIMEOUT_S = 60.0
 

@@ -27,7 +27,7 @@ from server.devstack.stack import Stack, Urls
 
 LOADTEST, SERVER = CHECKOUT / "loadtest", CHECKOUT / "server"
 BENCHES = ((LOADTEST, "*.py", ""), (LOADTEST, "*/__main__.py", ""), (SERVER, "bench_*.py", "bench_"))
-NOT_A_BENCH = {"demo", "__main__"}
+NOT_A_BENCH = {"basemap", "demo", "__main__"}
 WATCH_S = 0.2
 
 

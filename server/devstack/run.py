@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from server.devstack import procs
 from server.devstack.app import App, ChildDied, python
-from server.devstack.paths import shown
+from server.devstack.paths import CHECKOUT, shown
 from server.devstack.stack import Stack
 
 HOST = "127.0.0.1"
@@ -26,6 +26,10 @@ DEFAULT_PORT = 8080
 PORTS_TRIED = 50
 WATCH_S = 0.2
 TOKENS_MAX_AGE_S = 12 * 3600  # they live 24 h: a city started on the last of them still has its half day
+DEMO = {
+    "DISPATCH_DEMO": "true",
+    "DISPATCH_BASEMAP_FILE": str(CHECKOUT / "server/console/static/demo/arynov.json"),
+}
 PEOPLE = {"driver": 60, "courier": 30, "passenger": 120}
 
 
@@ -68,6 +72,7 @@ def _run(started: ExitStack, stack: Stack, port: int, *, with_demo: bool) -> int
     procs.say("Starting:")
     urls = stack.start()
     app = App(stack.folder, urls, HOST, port)
+    app.env = {**DEMO, **app.env}  # what the person has set counts
     started.callback(app.stop)
     app.prepare()
     logins, made = _seed(app, stack.folder)
@@ -154,6 +159,7 @@ def _tokens(app: App, folder: Path) -> Path:
 
 def _banner(app: App, logins: Path, made: str, folder: Path) -> None:
     print(f"\nServer:  {app.url}")
+    print(f"Try it:  {app.url}/demo")
     print(
         f"Logins:  {shown(logins)}{', which only you can read; this first time also here:' if made else ''}"
     )

@@ -36,8 +36,9 @@ Kind = Literal["text", "email", "phone", "password", "day", "choice", "number", 
 
 
 class Field(NamedTuple):
-    """A field of a body, or of a query (`number`, `word` and `cursor`, which server/http/call.py reads). `most` are the
-    characters of a text or the largest number; the first of `choices` is what is meant without one, if any is."""
+    """A field of a body, or of a query (`word`, `cursor`, and there `number`, which server/http/call.py reads). `most`
+    are the characters of a text or the largest number; the first of `choices` is what is meant without one, if there
+    are any."""
 
     name: str
     kind: Kind = "text"
@@ -76,6 +77,7 @@ class Fields:
             "password": self._password,
             "day": self._day,
             "choice": self._choice,
+            "number": self._number,
         }
         return [readers[field.kind](field) for field in fields]
 
@@ -126,6 +128,15 @@ class Fields:
     def _choice(self, field: Field) -> str | None:
         value = self._body.get(field.name, field.choices[0])
         return str(value) if value in field.choices else self._fault(field, f"must be {field.words}")
+
+    def _number(self, field: Field) -> int | None:
+        value = self._body.get(field.name)
+        if value is None and not field.required:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= field.most:
+            return value
+        self._fault(field, f"must be {field.words}")
+        return None
 
     def refuse_if_wrong(self) -> None:
         if self._wrong:

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 
 from aiohttp import web
 
-from server.http import auth, commands, history, ops
+from server.console import demo, files
+from server.http import auth, commands, history, maps, ops, reviews
 from server.http.call import Call
 from server.http.envelope import Reply
 from server.http.fields import Field
@@ -31,6 +32,7 @@ class Route(NamedTuple):
 
 
 MADE = "Couriers are made by `dispatch users add --role courier`, admins likewise."
+DEMO = "with `DISPATCH_DEMO`, which is for development."
 PARTS = "Its parts: `redis` answers, the `log` is read, `postgresql` answers, and it is `staying`: not going away."
 
 ROUTES: tuple[Route, ...] = (
@@ -59,9 +61,28 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/rides/{id}", history.ride, "user", "One ride with facts, chat and track."),
     Route("GET", "/api/packages", history.packages, "user", "Own parcels; or all.", history.JOBS, 403),
     Route("GET", "/api/packages/{id}", history.package, "user", "One parcel with facts, chat and track."),
+    Route(
+        "POST",
+        "/api/rides/{id}/rate",
+        reviews.rate_ride,
+        "user",
+        "Stars for the other party, once, when it is completed.",
+        reviews.RATE,
+    ),
+    Route(
+        "POST", "/api/packages/{id}/rate", reviews.rate_package, "user", "The same of a parcel.", reviews.RATE
+    ),
+    Route("GET", "/api/map", maps.areas, "user", "What a map stands on: areas as GeoJSON, tiles."),
+    Route("GET", "/api/map/base", maps.base, "user", "The operator's own base map, as GeoJSON."),
     Route("GET", "/api/users", history.users, "admin", "All accounts.", history.PAGE, 403),
     Route("GET", "/api/couriers", history.couriers, "admin", "All couriers.", history.PAGE, 403),
     Route("GET", "/api/courier/analytics", history.analytics, "admin", "Figures.", no_token=403),
+    Route("GET", "/demo", demo.index, "public", "The apps' side in a browser. 404 but " + DEMO),
+    Route("GET", "/demo/{page}", demo.page, "public", "One of its pages: " + ", ".join(demo.PAGES) + "."),
+    Route(
+        "POST", "/api/demo/people", demo.person, "public", "An invented person. 404 but " + DEMO, demo.PERSON
+    ),
+    Route("GET", "/assets/{folder}/{file}", files.asset, "public", "What pages are made of."),
 )
 
 _SHAPES = tuple((re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path)), route.method) for route in ROUTES)

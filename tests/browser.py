@@ -1,0 +1,166 @@
+"""A real browser on the pages: the system's Chromium, without a screen, driven by Playwright.
+
+    async with browser() as chromium:
+        window = await chromium.window(stack.url, "/demo/passenger")
+
+A `Window` is a browser profile of its own. It notes everything that a page must not do (write an error to its console,
+ask another host, break its Content-Security-Policy), and `assert_clean` fails on any of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Frame, Page, async_playwright
+
+from tests.support import CHECKOUT, NO_CHROMIUM, wait_until
+
+AXE = CHECKOUT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
+PATIENCE_S = 20.0
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--font-render-hinting=none",
+]
+#: A page says this of the server that a test has killed under it; the browser writes it, not the page.
+SERVER_AWAY = (
+    "ERR_CONNECTION_REFUSED",
+    "WebSocket connection to",
+    "ERR_EMPTY_RESPONSE",
+    "ERR_CONNECTION_RESET",
+)
+#: What the browser itself reports of a policy that was broken, in a page that says so nowhere.
+WATCH_POLICY = """window.broken = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.broken.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));"""
+
+
+def program() -> str | None:
+    """The system's Chromium, by whatever name it has."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+class View:
+    """A page, or a frame of one, as the person before it sees it."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+
+    async def reads(self, selector: str, text: str) -> None:
+        """Waits until that element says so."""
+
+        async def said() -> bool:
+            found = self.frame.locator(selector)
+            return await found.is_visible() and text in await found.inner_text()
+
+        await wait_until(said, PATIENCE_S, every_s=0.05)
+
+    async def click(self, selector: str) -> None:
+        await self.frame.click(selector, timeout=PATIENCE_S * 1000)
+
+    async def fill(self, selector: str, text: str) -> None:
+        await self.frame.fill(selector, text)
+
+    async def choose(self, selector: str, label: str) -> None:
+        await self.frame.select_option(selector, label=label)
+
+    async def say(self, text: str) -> None:
+        await self.frame.fill(".say input", text)
+        await self.frame.press(".say input", "Enter")
+
+    async def knows(self, expression: str) -> Any:
+        """What the page's own client knows, once it is something; `aryv` and `job`, the newest, are at hand."""
+        script = f"() => {{ const job = [...aryv.jobs.values()].at(-1); return ({expression}) ?? null; }}"
+        return await wait_until(lambda: self.frame.evaluate(script), PATIENCE_S, every_s=0.05)
+
+    async def assert_accessible(self) -> None:
+        """axe-core finds no serious fault. The debugger lets it in: no policy has to be opened for it."""
+        await self.frame.evaluate(AXE.read_text())
+        found = await self.frame.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        serious = [
+            f"{fault['id']}: {fault['help']}: {[node['target'] for node in fault['nodes'][:3]]}"
+            for fault in found["violations"]
+            if fault["impact"] in ("serious", "critical")
+        ]
+        assert not serious, f"{self.frame.url}: {serious}"
+
+
+class Window(View):
+    """A window in a profile of its own, with one page."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        super().__init__(page.main_frame)
+        self.page = page
+        self.url = url
+        self.faults: list[str] = []
+        self.server_may_be_away = False
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
+        page.on("request", self._asked)
+
+    def _said(self, message: Any) -> None:
+        if message.type not in ("error", "warning"):
+            return
+        if self.server_may_be_away and any(words in message.text for words in SERVER_AWAY):
+            return
+        self.faults.append(f"console {message.type}: {message.text}")
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((f"{self.url}/", "data:", "blob:")):
+            self.faults.append(f"asked outside: {request.url}")
+
+    def inside(self, path: str) -> View:
+        """The frame that shows this path."""
+        return View(next(frame for frame in self.page.frames if frame.url == self.url + path))
+
+    async def assert_clean(self) -> None:
+        broken = [each for frame in self.page.frames for each in await frame.evaluate("window.broken ?? []")]
+        assert not (self.faults + broken), f"{self.page.url}: {self.faults + broken}"
+
+    async def picture(self, name: str) -> None:
+        """Into the folder that PICTURES names, for the README; else it is taken and forgotten."""
+        folder = os.environ.get("PICTURES")
+        await self.page.screenshot(path=Path(folder) / f"{name}.png" if folder else None)
+
+
+class Chromium:
+    """The running browser."""
+
+    def __init__(self, running: Browser) -> None:
+        self._running = running
+
+    async def window(
+        self, url: str, path: str, *, width: int = 1280, height: int = 800, **options: Any
+    ) -> Window:
+        size = {"width": width, "height": height}
+        context = await self._running.new_context(viewport=size, reduced_motion="reduce", **options)
+        await context.add_init_script(WATCH_POLICY)
+        window = Window(await context.new_page(), url)
+        answer = await window.page.goto(url + path)
+        assert answer is not None and answer.ok, f"{path}: {answer}"
+        return window
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Chromium]:
+    path = program()
+    if path is None:
+        pytest.skip(NO_CHROMIUM)
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        try:
+            yield Chromium(running)
+        finally:
+            await running.close()

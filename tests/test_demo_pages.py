@@ -1,0 +1,208 @@
+"""The demo's pages in a real browser against the real stack: a whole ride and a whole parcel, with the server killed
+in the middle of each. No page writes an error, asks another host, or breaks its policy, and axe-core finds nothing
+serious.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from loadtest.basemap import base_map
+from server.chores import checked_area
+from server.console.files import files
+from server.devstack.app import python
+from server.seed import demo_areas
+from storage.areas import put_area
+from storage.postgis import Database
+from tests.browser import Chromium, View, Window, browser
+from tests.stack import RunningStack, private_stack
+from tests.support import CHECKOUT, SQL_TIMEOUT_S, fresh_database
+
+BASEMAP = CHECKOUT / "server" / "console" / "static" / "demo" / "arynov.json"
+PHONE: dict[str, Any] = {"width": 390, "height": 844, "device_scale_factor": 2, "has_touch": True}
+FAST_KMH = "160"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def city() -> AsyncIterator[RunningStack]:
+    """A stack with the demo's own city, where a ride is proved by a code."""
+    with fresh_database() as url:
+        database = await Database.open(url, size=1, timeout_s=SQL_TIMEOUT_S)
+        for area in demo_areas("main"):
+            area["properties"] |= {"policy": {"otp_required": True, "search_retry_s": 0.2}}
+            await put_area(database, checked_area(area))
+        await database.close()
+        settings = {"DISPATCH_DEMO": "true", "DISPATCH_BASEMAP_FILE": str(BASEMAP)}
+        async with private_stack(database_url=url, **settings) as stack:
+            yield stack
+
+
+@pytest_asyncio.fixture
+async def chromium() -> AsyncIterator[Chromium]:
+    async with browser() as running:
+        yield running
+
+
+async def kill(stack: RunningStack, *windows: Window) -> None:
+    """The server dies as by a power cut; what the browser writes about it is no fault of the pages."""
+    for window in windows:
+        window.server_may_be_away = True
+    child = stack.app._children["serve"]
+    os.kill(child.pid, signal.SIGKILL)
+    await asyncio.to_thread(child.wait)
+
+
+async def restart(stack: RunningStack) -> None:
+    stack.app.spawn("serve", python("server.cli", "serve"), stack.folder / "serve.log")
+
+
+async def set_speed(view: View) -> None:
+    await view.frame.locator("#speed").evaluate(
+        "(range, kmh) => { range.value = kmh; range.dispatchEvent(new Event('input')) }", FAST_KMH
+    )
+
+
+async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chromium: Chromium) -> None:
+    window = await chromium.window(city.url, "/demo/ride", width=1440, height=860)
+    passenger, driver = window.inside("/demo/passenger"), window.inside("/demo/driver")
+    await passenger.reads("#state", "Live")
+    await passenger.assert_accessible()
+    await driver.click("#online")
+    await driver.reads("#line", "Waiting for work")
+
+    await passenger.choose("#to", "Lantern Library")
+    await passenger.reads("#choices", "min")
+    await passenger.reads("#request", "Request Economy")
+    await passenger.assert_accessible()
+    await passenger.click("#request")
+    await driver.reads("#offer", "Lantern Library")
+    await driver.assert_accessible()
+    await driver.click("text=Accept")
+    await passenger.reads("#line", "is on the way to you")
+    code = await passenger.knows("job.code")
+
+    await set_speed(driver)
+    await driver.click("#way")
+    await passenger.say("I am at the <b>blue</b> door.")
+    await driver.reads(".lines", "I am at the <b>blue</b> door.")
+    await driver.say("Two minutes, red car.")
+    await passenger.reads(".lines", "Two minutes")
+    await passenger.knows("job.position")
+    await passenger.assert_accessible()
+    await window.picture("demo-ride")
+
+    await kill(city, window)
+    await passenger.reads("#state", "Connecting")
+    await passenger.say("Are you still there?")
+    await passenger.reads(".lines", "sending")
+    await restart(city)
+    await driver.reads(".lines", "Are you still there?")
+    await driver.say("Always.")
+    await passenger.reads(".lines", "Always.")
+    await passenger.reads("#state", "Live")
+
+    await driver.click("#next")
+    await passenger.reads("#line", "is here")
+    await driver.reads("#line", "Wait for")
+    await driver.fill("#code", "0" if code != "0" else "1")
+    await driver.click("#next")
+    await driver.reads("#refused", "The code is wrong.")
+    await driver.fill("#code", code)
+    await driver.click("#next")
+    await passenger.reads("#line", "On the way to Lantern Library")
+    await driver.click("#way")
+    await driver.click("#next")
+    await passenger.reads("#line", "You have arrived")
+    await passenger.assert_accessible()
+    await driver.assert_accessible()
+    for view, count in ((passenger, 5), (driver, 4)):
+        await view.frame.locator(".star").nth(count - 1).click()
+        await view.click("text=Send rating")
+        await view.reads(".thanks", "Your rating is kept.")
+    await window.assert_clean()
+
+    (ride,) = await city.drained("select id, state from rides where state = 'completed'")
+    stars = await city.rows("select rating from reviews where job_id = $1 order by rating", ride["id"])
+    assert [row["rating"] for row in stars] == [4, 5]
+    lines = await city.rows("select text from chat_messages where job_id = $1 order by sent_at", ride["id"])
+    said = ["I am at the <b>blue</b> door.", "Two minutes, red car.", "Are you still there?", "Always."]
+    assert [row["text"] for row in lines] == said
+
+
+async def test_a_parcel_on_two_phones_by_itself(city: RunningStack, chromium: Chromium) -> None:
+    """The courier takes it, drives and asks by itself; his code comes over the chat."""
+    sender = await chromium.window(city.url, "/demo/sender", **PHONE)
+    courier = await chromium.window(city.url, "/demo/courier", **PHONE, color_scheme="dark")
+    await courier.reads("#state", "Live")
+    await set_speed(courier)
+    await courier.frame.check("#self")
+    await courier.click("#online")
+    await courier.reads("#line", "Waiting for work")
+
+    await sender.choose("#to", "Glass Theatre")
+    await sender.reads("#request", "Send")
+    await sender.assert_accessible()
+    await sender.click("#request")
+    await courier.reads("#line", "Drive to")
+    await sender.reads("#line", "is on the way to the pickup")
+    await kill(city, sender, courier)
+    await sender.reads("#state", "Connecting")
+    await restart(city)
+    await sender.reads("#line", "Your parcel is on the way")
+    await sender.knows("job.position")
+    await sender.picture("demo-sender-phone")
+    await courier.picture("demo-courier-phone")
+    await courier.assert_accessible()
+    code = await sender.knows("job.code")
+    await sender.reads("#line", "is at the door")
+    await sender.say(f"The code is {code}.")
+    await sender.reads("#line", "Delivered")
+    await sender.assert_accessible()
+    await sender.assert_clean()
+    await courier.assert_clean()
+    assert await city.drained("select 1 from packages where state = 'delivered'")
+
+
+async def test_the_first_page_leads_everywhere(city: RunningStack, chromium: Chromium) -> None:
+    window = await chromium.window(city.url, "/demo")
+    await window.assert_accessible()
+    links = await window.frame.eval_on_selector_all("main a", "all => all.map((a) => a.getAttribute('href'))")
+    assert len(links) == 6
+    for path in links:
+        assert (await city.http("GET", path))[0] == 200, path
+    await window.assert_clean()
+
+
+async def test_without_the_setting_there_is_no_demo(stack: RunningStack) -> None:
+    for method, path in (("GET", "/demo"), ("GET", "/demo/driver"), ("POST", "/api/demo/people")):
+        assert (await stack.http(method, path))[0] == 404, path
+
+
+async def test_a_part_is_sent_once(city: RunningStack) -> None:
+    """A browser that has it is told so; what lies beside static/ cannot be asked for."""
+    tag = files()["ui/base.css"].tag
+    status, text = await city.http("GET", "/assets/ui/base.css", headers={"If-None-Match": tag})
+    assert (status, text) == (304, "")
+    for path in ("/assets/ui/..%2F..%2Ffiles.py", "/assets/demo/ride.html", "/assets/ui/nothing.css"):
+        assert (await city.http("GET", path))[0] == 404, path
+
+
+def test_maps_show_the_streets_that_vehicles_drive_on() -> None:
+
+
+    assert json.loads(BASEMAP.read_text()) == base_map(), "print it again: python -m loadtest.basemap"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in files() if name.endswith(".html")))
+def test_no_page_has_script_or_style_of_its_own(name: str) -> None:
+    text = files()[name].body.decode()
+    assert "style=" not in text and "<style" not in text and " on" not in text.replace(" one", "")
+    assert text.count("<script") == text.count("<script src=")
