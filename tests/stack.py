@@ -34,7 +34,7 @@ import pytest_asyncio
 from rooms.identity import KeyRing, Ring
 from server.app import Node, running
 from server.chores import checked_area, load_people
-from server.devstack.app import App
+from server.devstack.app import App, python
 from server.devstack.redis import free_port
 from server.devstack.stack import Urls
 from server.settings import Settings
@@ -245,6 +245,18 @@ def stack(shared_stack: RunningStack) -> Iterator[RunningStack]:
     log = shared_stack.log_since(mark)
     if ERROR.search(log):
         pytest.fail(f"The stack logged an error:\n{log[-4000:]}", pytrace=False)
+
+
+async def kill_server(stack: RunningStack) -> None:
+    """The server of a private stack ends as by a power cut."""
+    child = stack.app._children["serve"]
+    child.kill()
+    await asyncio.to_thread(child.wait)
+
+
+def start_server(stack: RunningStack) -> None:
+    """It is there again, on the same port; who needs it ready waits for that."""
+    stack.app.spawn("serve", python("server.cli", "serve"), stack.folder / "serve.log")
 
 
 @asynccontextmanager

@@ -5,10 +5,7 @@ serious.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,12 +15,11 @@ import pytest_asyncio
 from loadtest.basemap import base_map
 from server.chores import checked_area
 from server.console.files import files
-from server.devstack.app import python
 from server.seed import demo_areas
 from storage.areas import put_area
 from storage.postgis import Database
-from tests.browser import Chromium, View, Window, browser
-from tests.stack import RunningStack, private_stack
+from tests.browser import Chromium, View, browser
+from tests.stack import RunningStack, kill_server, private_stack, start_server
 from tests.support import CHECKOUT, SQL_TIMEOUT_S, fresh_database
 
 BASEMAP = CHECKOUT / "server" / "console" / "static" / "demo" / "arynov.json"
@@ -49,19 +45,6 @@ async def city() -> AsyncIterator[RunningStack]:
 async def chromium() -> AsyncIterator[Chromium]:
     async with browser() as running:
         yield running
-
-
-async def kill(stack: RunningStack, *windows: Window) -> None:
-    """The server dies as by a power cut; what the browser writes about it is no fault of the pages."""
-    for window in windows:
-        window.server_may_be_away = True
-    child = stack.app._children["serve"]
-    os.kill(child.pid, signal.SIGKILL)
-    await asyncio.to_thread(child.wait)
-
-
-async def restart(stack: RunningStack) -> None:
-    stack.app.spawn("serve", python("server.cli", "serve"), stack.folder / "serve.log")
 
 
 async def set_speed(view: View) -> None:
@@ -99,11 +82,12 @@ async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chrom
     await passenger.assert_accessible()
     await window.picture("demo-ride")
 
-    await kill(city, window)
+    window.server_may_be_away = True
+    await kill_server(city)
     await passenger.reads("#state", "Connecting")
     await passenger.say("Are you still there?")
     await passenger.reads(".lines", "sending")
-    await restart(city)
+    start_server(city)
     await driver.reads(".lines", "Are you still there?")
     await driver.say("Always.")
     await passenger.reads(".lines", "Always.")
@@ -153,9 +137,10 @@ async def test_a_parcel_on_two_phones_by_itself(city: RunningStack, chromium: Ch
     await sender.click("#request")
     await courier.reads("#line", "Drive to")
     await sender.reads("#line", "is on the way to the pickup")
-    await kill(city, sender, courier)
+    sender.server_may_be_away = courier.server_may_be_away = True
+    await kill_server(city)
     await sender.reads("#state", "Connecting")
-    await restart(city)
+    start_server(city)
     await sender.reads("#line", "Your parcel is on the way")
     await sender.knows("job.position")
     await sender.picture("demo-sender-phone")
@@ -196,7 +181,6 @@ async def test_a_part_is_sent_once(city: RunningStack) -> None:
 
 
 def test_maps_show_the_streets_that_vehicles_drive_on() -> None:
-
 
     assert json.loads(BASEMAP.read_text()) == base_map(), "print it again: python -m loadtest.basemap"
 
