@@ -210,6 +210,16 @@ def _job(of: Callable[[World], Sequence[str]]) -> Tries:
     return lambda w: [Try(f"{one}?{_who(w)}", 401, 404, 200 if one == of(w)[0] else 404) for one in of(w)]
 
 
+def _rate(of: Callable[[World], Sequence[str]]) -> Tries:
+    """Stars are for the parties of a job; an admin is none."""
+    return lambda w: [Try(f"{one}/rate", 401, 404, 404, {"rating": 1, **w.legacy}) for one in of(w)]
+
+
+def _demo(path: str = "", body: Payload | None = None) -> Tries:
+    """Not there without its setting, for nobody."""
+    return lambda w: [Try(path, 404, 404, 404, body)]
+
+
 ROUTES: dict[tuple[str, str], Tries] = {
     ("GET", "/health"): _get(200, 200),
     ("GET", "/api/health"): _get(200, 200),
@@ -231,6 +241,14 @@ ROUTES: dict[tuple[str, str], Tries] = {
     ("GET", "/api/rides/{id}"): _job(lambda w: (w.ride, w.package)),
     ("GET", "/api/packages"): _get(200, 403),
     ("GET", "/api/packages/{id}"): _job(lambda w: (w.package, w.ride)),
+    ("POST", "/api/rides/{id}/rate"): _rate(lambda w: (w.ride, w.package)),
+    ("POST", "/api/packages/{id}/rate"): _rate(lambda w: (w.package, w.ride)),
+    ("GET", "/api/map"): _get(200),
+    ("GET", "/api/map/base"): _get(404, admin=404),
+    ("GET", "/demo"): _demo(),
+    ("GET", "/demo/{page}"): _demo("passenger"),
+    ("POST", "/api/demo/people"): _demo("", {"role": "driver"}),
+    ("GET", "/assets/{folder}/{file}"): lambda w: [Try("ui/base.css", 200, 200, 200)],
     ("GET", "/api/users"): _get(403, 403),
     ("GET", "/api/couriers"): _get(403, 403),
     ("GET", "/api/courier/analytics"): _get(403, 403),

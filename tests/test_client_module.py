@@ -28,6 +28,13 @@ async def test_each_part_keeps_its_promise() -> None:
     assert child.returncode == 0, out.decode()
 
 
+async def test_its_types_and_those_of_the_pages_hold() -> None:
+    """JSDoc says what everything is; a compiler that compiles nothing believes it or does not."""
+    child = await start("node_modules/typescript/bin/tsc", "-p", "tsconfig.json")
+    out, _ = await asyncio.wait_for(child.communicate(), NODE_S)
+    assert child.returncode == 0, out.decode()
+
+
 async def ride(stack: RunningStack) -> dict[str, Any]:
     """What two phones know of a ride in whose middle the server was killed."""
     spot = stack.spot()

@@ -53,14 +53,12 @@ async def set_speed(view: View) -> None:
     )
 
 
-async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chromium: Chromium) -> None:
-    window = await chromium.window(city.url, "/demo/ride", width=1440, height=860)
-    passenger, driver = window.inside("/demo/passenger"), window.inside("/demo/driver")
+async def ask_and_take(passenger: View, driver: View) -> str:
+    """A ride is asked for, offered and taken; its code."""
     await passenger.reads("#state", "Live")
     await passenger.assert_accessible()
     await driver.click("#online")
     await driver.reads("#line", "Waiting for work")
-
     await passenger.choose("#to", "Lantern Library")
     await passenger.reads("#choices", "min")
     await passenger.reads("#request", "Request Economy")
@@ -70,8 +68,37 @@ async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chrom
     await driver.assert_accessible()
     await driver.click("text=Accept")
     await passenger.reads("#line", "is on the way to you")
-    code = await passenger.knows("job.code")
+    return str(await passenger.knows("job.code"))
 
+
+async def drive_with_code(passenger: View, driver: View, code: str) -> None:
+    """From the pickup to the end; the code is told wrongly first."""
+    await driver.click("#next")
+    await passenger.reads("#line", "is here")
+    await driver.reads("#line", "Wait for")
+    await driver.fill("#code", "0")
+    await driver.click("#next")
+    await driver.reads("#refused", "The code is wrong.")
+    await driver.fill("#code", code)
+    await driver.click("#next")
+    await passenger.reads("#line", "On the way to Lantern Library")
+    await driver.click("#way")
+    await driver.click("#next")
+    await passenger.reads("#line", "You have arrived")
+    await passenger.assert_accessible()
+    await driver.assert_accessible()
+
+
+async def rate(view: View, stars: int) -> None:
+    await view.frame.locator(".star").nth(stars - 1).click()
+    await view.click("text=Send rating")
+    await view.reads(".thanks", "Your rating is kept.")
+
+
+async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chromium: Chromium) -> None:
+    window = await chromium.window(city.url, "/demo/ride", width=1440, height=860)
+    passenger, driver = window.inside("/demo/passenger"), window.inside("/demo/driver")
+    code = await ask_and_take(passenger, driver)
     await set_speed(driver)
     await driver.click("#way")
     await passenger.say("I am at the <b>blue</b> door.")
@@ -93,24 +120,9 @@ async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chrom
     await passenger.reads(".lines", "Always.")
     await passenger.reads("#state", "Live")
 
-    await driver.click("#next")
-    await passenger.reads("#line", "is here")
-    await driver.reads("#line", "Wait for")
-    await driver.fill("#code", "0" if code != "0" else "1")
-    await driver.click("#next")
-    await driver.reads("#refused", "The code is wrong.")
-    await driver.fill("#code", code)
-    await driver.click("#next")
-    await passenger.reads("#line", "On the way to Lantern Library")
-    await driver.click("#way")
-    await driver.click("#next")
-    await passenger.reads("#line", "You have arrived")
-    await passenger.assert_accessible()
-    await driver.assert_accessible()
-    for view, count in ((passenger, 5), (driver, 4)):
-        await view.frame.locator(".star").nth(count - 1).click()
-        await view.click("text=Send rating")
-        await view.reads(".thanks", "Your rating is kept.")
+    await drive_with_code(passenger, driver, code)
+    await rate(passenger, 5)
+    await rate(driver, 4)
     await window.assert_clean()
 
     (ride,) = await city.drained("select id, state from rides where state = 'completed'")

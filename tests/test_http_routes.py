@@ -111,6 +111,18 @@ def done(_: Town, answer: Answer) -> None:
     assert answer.status == 200
 
 
+def unrated(_: Town, answer: Answer) -> None:
+    """A job of others takes no stars of his: he does not even get to hear that it is there."""
+    refused(answer, 404)
+
+
+def places(_: Town, answer: Answer) -> None:
+    """Areas as everybody sees them, without prices and policy."""
+    data = answer.body["data"]
+    assert data["areas"]["type"] == "FeatureCollection" and (data["tiles"], data["base"]) == (None, False)
+    assert "prices" not in str(data) and "policy" not in str(data)
+
+
 # What a second user meets on each route that lets him in; a new route without an entry fails the test below.
 SECOND_USER: dict[tuple[str, str], Any] = {
     ("GET", "/api/auth/verify"): own,
@@ -122,6 +134,10 @@ SECOND_USER: dict[tuple[str, str], Any] = {
     ("GET", "/api/rides/{id}"): missing,
     ("GET", "/api/packages"): empty,
     ("GET", "/api/packages/{id}"): missing,
+    ("POST", "/api/rides/{id}/rate"): unrated,
+    ("POST", "/api/packages/{id}/rate"): unrated,
+    ("GET", "/api/map"): places,
+    ("GET", "/api/map/base"): missing,
     ("POST", "/api/auth/logout"): done,
 }
 
@@ -129,7 +145,9 @@ SECOND_USER: dict[tuple[str, str], Any] = {
 async def test_a_second_user_meets_nothing_foreign(town: Town) -> None:
     mine = {(route.method, route.path): route for route in ROUTES if route.who == "user"}
     assert set(mine) == set(SECOND_USER), "a route without an entry in SECOND_USER"
-    lies = {"userId": town.ids["passenger"], "id": town.ids["passenger"], "senderId": town.ids["passenger"]}
+    lies = dict.fromkeys(("userId", "id", "senderId", "reviewerId"), town.ids["passenger"]) | {
+        "rating": 1
+    }
     for key, check in SECOND_USER.items():
         route = mine[key]
         body = lies if route.method != "GET" else None

@@ -37,7 +37,7 @@ import { Connection } from "./connection.mjs";
 import { http, login, newId } from "./http.mjs";
 import { idField } from "./jobs.mjs";
 import { Refused } from "./outbox.mjs";
-import { pause } from "./rooms.mjs";
+import { later, pause } from "./rooms.mjs";
 
 export { Refused, http, login, newId };
 
@@ -145,10 +145,10 @@ export class Aryv extends Connection {
     this.ask("typing_start", payload).catch(() => {});
     const stop = () => {
       const restMs = TYPING_MS - (performance.now() - this.#typedMs);
-      if (restMs > 0) setTimeout(stop, restMs);
+      if (restMs > 0) later(restMs, stop);
       else this.ask("typing_stop", payload).catch(() => {});
     };
-    setTimeout(stop, TYPING_MS);
+    later(TYPING_MS, stop);
   }
 
   // -- what a driver or courier says

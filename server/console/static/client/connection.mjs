@@ -6,7 +6,7 @@
 import { newId, http } from "./http.mjs";
 import { Jobs } from "./jobs.mjs";
 import { Outbox, Refused } from "./outbox.mjs";
-import { Rooms, pause } from "./rooms.mjs";
+import { Rooms, later, pause } from "./rooms.mjs";
 import { Track } from "./track.mjs";
 
 /** @typedef {import("./jobs.mjs").Job} Job */
@@ -252,7 +252,7 @@ export class Connection {
     }
     this.#emit("fact", { event, payload: fact, missed });
     this._change();
-    return job?.room === fact.room && (job.over || !this.jobs.has(job.id));
+    return job !== undefined && job.room === fact.room && (job.over || !this.jobs.has(job.id));
   }
 
   /** The offer has become a job. @param {Payload} fact */
@@ -267,10 +267,11 @@ export class Connection {
   /** These are the open offers. @param {Payload[]} offers */
   #offered(offers) {
     const now = performance.now();
-    const open = offers.map((offer) => ({ untilMs: now + offer.expiresInMs, answered: false, ...offer }));
-    this.offers = new Map(open.map((offer) => [offer.offerId, /** @type {Offer} */ (offer)]));
+    const fresh = { answered: false };
+    const open = offers.map((offer) => /** @type {Offer} */ ({ untilMs: now + offer.expiresInMs, ...fresh, ...offer }));
+    this.offers = new Map(open.map((offer) => [offer.offerId, offer]));
     for (const offer of open) {
-      setTimeout(() => this.offers.delete(offer.offerId) && this._change(), offer.untilMs - now + GRACE_MS);
+      later(offer.untilMs - now + GRACE_MS, () => this.offers.delete(offer.offerId) && this._change());
     }
     this._change();
   }

@@ -33,6 +33,9 @@
  * @property {Message[]} messages
  * @property {Map<string, string>} readUpTo   by reader: the id of the last line he has read
  * @property {{state: string, at: string}[]} story
+ * @property {string} typing     the name of who is typing, or ""
+ * @property {Record<string, any>} [parcel]
+ * @property {string} [note]
  */
 
 const ENDS = new Set(["completed", "cancelled"]);
@@ -112,8 +115,9 @@ export class Jobs {
    */
   lines(job, lines) {
     const known = new Set(job.messages.map((each) => each.id));
-    const older = lines.filter((each) => !known.has(each.id));
-    job.messages = [...older.map((each) => ({ ...each, text: each.message, at: each.timestamp, state: "sent" })), ...job.messages];
+    for (const { id, senderId, senderName, message: text, type, timestamp: at } of lines) {
+      if (!known.has(id)) job.messages.push({ id, senderId, senderName, text, type, at, state: "sent" });
+    }
     job.messages.sort((a, b) => Number(a.state !== "sent") - Number(b.state !== "sent") || a.at.localeCompare(b.at));
   }
 

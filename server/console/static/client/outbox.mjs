@@ -13,7 +13,7 @@
  * | too many wait | `add` rejects at once with `full` |
  */
 
-import { pause } from "./rooms.mjs";
+import { later, pause } from "./rooms.mjs";
 
 const PAUSES_MS = [250, 500, 1_000, 2_000, 4_000, 8_000];
 const LASTS_MS = 600_000;
@@ -66,7 +66,7 @@ export class Outbox {
   add(event, payload, lastsMs = LASTS_MS) {
     if (this.#waiting.length >= this.most) return Promise.reject(new Refused("full", "Too much waits to be sent."));
     return new Promise((resolve, reject) => {
-      const entry = { event, payload, resolve, reject, timer: setTimeout(() => this.#end(entry, EXPIRED), lastsMs) };
+      const entry = { event, payload, resolve, reject, timer: later(lastsMs, () => this.#end(entry, EXPIRED)) };
       this.#waiting.push(entry);
       this.#send();
     });

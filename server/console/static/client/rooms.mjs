@@ -22,6 +22,17 @@ const SNAPSHOTS = new Set(["connected", "joined_ride", "joined_package"]);
 /** @param {number} ms */
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+/**
+ * Something for later that is no reason for a program to go on.
+ * @param {number} ms
+ * @param {() => void} work
+ */
+export function later(ms, work) {
+  const timer = /** @type {any} */ (setTimeout(work, ms));
+  timer.unref?.(); // Node's; a browser's is a number
+  return timer;
+}
+
 export class Rooms {
   /** @type {Map<string, {epoch: string, seq: number}>} */
   #at = new Map();
@@ -110,7 +121,7 @@ export class Rooms {
       }
       if (line !== this.#line) continue; // of a connection that is no more: what was wanted is wanted still
       for (const each of answer?.rooms ?? []) this.#answered(each);
-      if (!answer?.rooms.every((each) => each.error?.code !== "unavailable")) await pause(AGAIN_MS);
+      if (!answer?.rooms.every((/** @type {Payload} */ each) => each.error?.code !== "unavailable")) await pause(AGAIN_MS);
     }
   }
 

@@ -53,8 +53,7 @@ export class Autopilot {
       this.car.driveTo(at(this.car.target(job)), () => this.car.step(job, ""));
       return;
     }
-    const told = this.car.aryv.jobs.get(job.id)?.messages ?? [];
-    const code = told.findLast((line) => line.senderId !== this.car.aryv.userId && CODE.test(line.text))?.text.match(CODE)?.[0] ?? "";
+    const code = job.messages.findLast((line) => line.senderId !== this.car.aryv.userId && CODE.test(line.text))?.text.match(CODE)?.[0] ?? "";
     if (next.code === "proof" && !code) return; // he waits at the door
     this.#soon(`${what} ${code}`, THINK_MS, () => this.car.step(job, code));
   }

@@ -143,8 +143,8 @@ async function step(job, code) {
 
 const pilot = new Autopilot({
   aryv, wheel, driveTo, current, open, target,
-  step: (job, code) => attempt(() => step(job, code)),
-  done: (job) => put_away.add(job.id) && draw(),
+  step: (/** @type {Job} */ job, /** @type {string} */ code) => attempt(() => step(job, code)),
+  done: (/** @type {Job} */ job) => put_away.add(job.id) && draw(),
 });
 const self = byId("self");
 self.addEventListener("change", () => {

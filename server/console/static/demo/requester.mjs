@@ -17,6 +17,7 @@ const kind = page === "sender" ? "package" : "ride";
 const QUOTE_AFTER_MS = 300;
 const QUOTE_AGAIN_MS = 20_000;
 const ON_MAP = "on-map";
+/** @type {Record<string, string>} */
 const NAMES = {
   economy: "Economy", comfort: "Comfort", premium: "Premium", shared: "Shared",
   lightning: "Lightning", express: "Express", standard: "Standard",

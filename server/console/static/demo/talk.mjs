@@ -21,7 +21,7 @@ export function chat(aryv, other) {
   const send = el("button", { type: "submit", class: "round", "aria-label": "Send" }, icon("send"));
   const typing = el("p", { class: "typing soft small", role: "status" });
   const form = el("form", { class: "say" }, input, send);
-  form.addEventListener("submit", (event) => {
+  form.addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
     const text = input.value.trim();
     if (!job || !text) return;
@@ -89,7 +89,7 @@ export function stars(aryv) {
     const chosen = Number(new FormData(form).get("stars"));
     choices.forEach((label, at) => label.classList.toggle("lit", at < chosen));
   });
-  form.addEventListener("submit", (event) => {
+  form.addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
     const chosen = Number(new FormData(form).get("stars"));
     if (!job) return;

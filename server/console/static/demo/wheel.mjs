@@ -21,6 +21,7 @@ export class Wheel {
    * @param {() => void} moved   `here` or `heading` are others now
    */
   constructor(here, moved) {
+    /** @type {LatLng} */
     this.here = here;
     this.moved = moved;
     setInterval(() => this.#roll(), TURN_MS);
@@ -68,7 +69,8 @@ export class Wheel {
         left -= far;
       } else {
         const part = left / far;
-        this.here = [this.here[0] + (next[0] - this.here[0]) * part, this.here[1] + (next[1] - this.here[1]) * part];
+        const [lat, lng] = this.here;
+        this.here = [lat + (next[0] - lat) * part, lng + (next[1] - lng) * part];
         left = 0;
       }
     }

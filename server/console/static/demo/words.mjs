@@ -6,7 +6,7 @@ import { minutes } from "../ui/dom.mjs";
 
 /** @typedef {import("../client/aryv-client.mjs").Job} Job */
 
-/** How far along a job is, of its four stages. */
+/** How far along a job is, of its four stages. @type {Record<string, number>} */
 const STAGE = {
   requesting: 0, scheduled: 0, searching: 0, offered: 0, assigned: 1, arrived: 1, arrived_pickup: 1,
   in_progress: 2, picked_up: 2, failed: 2, returning: 2, arrived_dropoff: 2, completed: 3, delivered: 3, returned: 3,

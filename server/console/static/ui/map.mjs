@@ -24,7 +24,8 @@ export const pointOf = ({ lat, lng }) => ({ latitude: Number(lat.toFixed(6)), lo
 /** @param {string} name */
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--map-${name}`).trim();
 
-/** How lines and surfaces of the base map are drawn, by `kind`, the lowest first; `px` are the pixels of a metre. */
+/** How lines and surfaces of the base map are drawn, by `kind`, the lowest first; `px` are the pixels of a metre.
+ * @type {Record<string, (px: number) => object>} */
 const STYLES = {
   area: () => ({ fillColor: colour("area"), color: colour("edge"), weight: 1.5, fillOpacity: 1, dashArray: "6 5" }),
   water: () => ({ fillColor: colour("water"), fillOpacity: 1, stroke: false }),

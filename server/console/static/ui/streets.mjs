@@ -65,7 +65,7 @@ export class Streets {
     const [start, goal] = [this.#nearest(a), this.#nearest(b)];
     const before = this.#search(start, goal);
     const corners = [];
-    for (let at = goal; at !== undefined; at = before.get(at)) corners.unshift(this.#corners[at]);
+    for (let at = /** @type {number | undefined} */ (goal); at !== undefined; at = before.get(at)) corners.unshift(this.#corners[at]);
     const way = corners.length > 0 && corners[0] === this.#corners[start] ? [a, ...corners, b] : [a, b];
     return way.filter((point, at) => at === 0 || metres(point, way[at - 1]) > 1);
   }

@@ -1,0 +1,2 @@
+// All that the pages use of it.
+export const io: (...options: any[]) => any;
