@@ -60,12 +60,18 @@ class View:
 
     async def reads(self, selector: str, text: str) -> None:
         """Waits until that element says so."""
+        found = self.frame.locator(selector)
+        said = ""
 
-        async def said() -> bool:
-            found = self.frame.locator(selector)
-            return await found.is_visible() and text in await found.inner_text()
+        async def so() -> bool:
+            nonlocal said
+            said = await found.inner_text() if await found.is_visible() else "(not to be seen)"
+            return text in said
 
-        await wait_until(said, PATIENCE_S, every_s=0.05)
+        try:
+            await wait_until(so, PATIENCE_S, every_s=0.05)
+        except pytest.fail.Exception:
+            pytest.fail(f"{self.frame.url} {selector} says {said!r}, not {text!r}")
 
     async def click(self, selector: str) -> None:
         await self.frame.click(selector, timeout=PATIENCE_S * 1000)

@@ -145,9 +145,7 @@ SECOND_USER: dict[tuple[str, str], Any] = {
 async def test_a_second_user_meets_nothing_foreign(town: Town) -> None:
     mine = {(route.method, route.path): route for route in ROUTES if route.who == "user"}
     assert set(mine) == set(SECOND_USER), "a route without an entry in SECOND_USER"
-    lies = dict.fromkeys(("userId", "id", "senderId", "reviewerId"), town.ids["passenger"]) | {
-        "rating": 1
-    }
+    lies = dict.fromkeys(("userId", "id", "senderId", "reviewerId"), town.ids["passenger"]) | {"rating": 1}
     for key, check in SECOND_USER.items():
         route = mine[key]
         body = lies if route.method != "GET" else None

@@ -16,7 +16,8 @@ export function chat(aryv, other) {
   /** @type {Job | null} */
   let job = null;
   let shown = "";
-  const list = el("ol", { class: "lines", role: "log", "aria-label": `Chat with the ${other}`, tabindex: "0" });
+  const list = el("ol");
+  const lines = el("div", { class: "lines", role: "log", "aria-label": `Chat with the ${other}`, tabindex: "0" }, list);
   const input = el("input", { type: "text", maxlength: "4000", placeholder: `Message the ${other}`, "aria-label": `Message to the ${other}`, autocomplete: "off" });
   const send = el("button", { type: "submit", class: "round", "aria-label": "Send" }, icon("send"));
   const typing = el("p", { class: "typing soft small", role: "status" });
@@ -29,7 +30,7 @@ export function chat(aryv, other) {
     aryv.say(job.id, text);
   });
   input.addEventListener("input", () => job && aryv.typing(job.id));
-  const element = el("section", { class: "chat", "aria-label": "Chat" }, list, typing, form);
+  const element = el("section", { class: "chat", "aria-label": "Chat" }, lines, typing, form);
 
   return {
     element,
@@ -44,7 +45,8 @@ export function chat(aryv, other) {
       if (now === shown) return;
       shown = now;
       list.replaceChildren(...job.messages.map((line) => bubble(aryv, next, line, seen)));
-      list.scrollTop = list.scrollHeight;
+      show(lines, next.messages.length > 0);
+      lines.scrollTop = lines.scrollHeight;
       if (document.visibilityState === "visible") aryv.read(job.id);
     },
   };

@@ -29,7 +29,7 @@ const first = (job) => job.driver?.name.split(" ")[0] ?? "";
  * @returns {[string, string]}
  */
 export function forRequester(job) {
-  const eta = job.etaSeconds === null ? "" : `About ${minutes(job.etaSeconds)}`;
+  const eta = job.etaSeconds === null ? "" : job.etaSeconds < 45 ? "Less than a minute" : `About ${minutes(job.etaSeconds)}`;
   const to = job.dropoff?.address || "the destination";
   const driver = job.kind === "ride" ? "driver" : "courier";
   /** @type {Record<string, [string, string]>} */

@@ -38,6 +38,7 @@ export class CityMap {
   /** @type {any[]} */
   #base = [];
   #tiles = false;
+  #centre = L.latLng(0, 0);
   /** @type {Map<string, any>} */
   #things = new Map();
   streets = new Streets(null);
@@ -74,12 +75,14 @@ export class CityMap {
     if (tiles) L.tileLayer(tiles.url, { maxZoom: 19 }).addTo(this.leaflet);
     this.attribution = ["Leaflet", tiles?.attribution].filter(Boolean).join(" · ");
     const shown = own?.features.length ? L.geoJSON(own) : L.geoJSON(areas);
-    if (shown.getBounds().isValid()) this.leaflet.fitBounds(shown.getBounds(), { animate: false });
+    if (!shown.getBounds().isValid()) return;
+    this.#centre = shown.getBounds().getCenter();
+    this.leaflet.fitBounds(shown.getBounds(), { animate: false });
   }
 
-  /** The place that is nearest to the middle of what is shown. */
+  /** The place that is nearest to the middle of the city. */
   middle() {
-    const far = (/** @type {{point: Point}} */ place) => this.leaflet.getCenter().distanceTo(at(place.point));
+    const far = (/** @type {{point: Point}} */ place) => this.#centre.distanceTo(at(place.point));
     return [...this.places].sort((a, b) => far(a) - far(b))[0] ?? null;
   }
 
