@@ -10,7 +10,6 @@ ask another host, break its Content-Security-Policy), and `assert_clean` fails o
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Frame, Page, async_playwright
 
+from server.devstack.find import find_chromium
 from tests.support import CHECKOUT, NO_CHROMIUM, wait_until
 
 AXE = CHECKOUT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
@@ -46,12 +46,6 @@ document.addEventListener("securitypolicyviolation", (event) =>
   window.broken.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));"""
 
 
-def program() -> str | None:
-    """The system's Chromium, by whatever name it has."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return next((path for name in names if (path := shutil.which(name))), None)
-
-
 class View:
     """A page, or a frame of one, as the person before it sees it."""
 
@@ -75,6 +69,9 @@ class View:
 
     async def click(self, selector: str) -> None:
         await self.frame.click(selector, timeout=PATIENCE_S * 1000)
+
+    async def press(self, selector: str, key: str) -> None:
+        await self.frame.press(selector, key, timeout=PATIENCE_S * 1000)
 
     async def fill(self, selector: str, text: str) -> None:
         await self.frame.fill(selector, text)
@@ -161,7 +158,7 @@ class Chromium:
 
 @asynccontextmanager
 async def browser() -> AsyncIterator[Chromium]:
-    path = program()
+    path = find_chromium()
     if path is None:
         pytest.skip(NO_CHROMIUM)
     async with async_playwright() as playwright:

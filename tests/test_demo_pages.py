@@ -123,6 +123,12 @@ async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chrom
     await passenger.reads(".lines", "Always.")
     await passenger.reads("#state", "Live")
 
+    await window.page.reload()  # both apps are opened anew, and know all of it again
+    passenger, driver = window.inside("/demo/passenger"), window.inside("/demo/driver")
+    for view in (passenger, driver):
+        await view.reads(".lines", "I am at the blue door.")
+        await view.reads(".lines", "Always.")
+    await driver.knows("aryv.shift")
     await drive_with_code(passenger, driver, code)
     await rate(passenger, 5)
     await rate(driver, 4)
@@ -173,6 +179,39 @@ async def test_a_parcel_on_two_phones_by_itself(city: RunningStack, chromium: Ch
     await sender.assert_clean()
     await courier.assert_clean()
     assert await city.drained("select 1 from packages where state = 'delivered'")
+
+
+async def test_a_ride_by_keyboard_and_a_car_by_mouse(city: RunningStack, chromium: Chromium) -> None:
+    passenger = await chromium.window(city.url, "/demo/passenger")
+    driver = await chromium.window(city.url, "/demo/driver", color_scheme="dark")
+    await driver.reads("#state", "Live")
+    await driver.press("#online", "Enter")
+    await driver.reads("#line", "Waiting for work")
+    await passenger.reads("#state", "Live")
+    await passenger.press("#to", "G")  # to the first place of this letter
+    await passenger.reads("#request", "Request")
+    await passenger.picture("demo-passenger")
+    await passenger.press("#request", "Enter")
+    await driver.reads("#offer", "Glass Theatre")
+    await driver.page.keyboard.press("Enter")  # the offer has the focus
+    await passenger.reads("#line", "is on the way")
+
+    await driver.press("#map", "ArrowUp")
+    before = await passenger.knows("job.position?.latitude")
+    box = await driver.frame.locator(".vehicle.own").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    await driver.page.mouse.move(x, y)
+    await driver.page.mouse.down()
+    await driver.page.mouse.move(x, y + 60, steps=6)
+    await driver.page.mouse.up()
+    await passenger.knows(f"job.position.latitude < {before} - 0.0001 || null")
+    await passenger.press("#cancel", "Enter")
+    await passenger.reads("#line", "Cancelled")
+    await driver.reads("#line", "Waiting for work")
+    await driver.assert_accessible()
+    await passenger.assert_clean()
+    await driver.assert_clean()
 
 
 async def test_the_first_page_leads_everywhere(city: RunningStack, chromium: Chromium) -> None:

@@ -21,6 +21,7 @@ from server.devstack.procs import DevError, step
 CLUSTER_CONF = "/etc/postgresql-common/createcluster.conf"
 NO_CLUSTER = r"s/^#\?[[:space:]]*create_main_cluster.*/create_main_cluster = false/"
 NODE_PACKAGES = ["nodejs", "npm"]
+CHROMIUM_PACKAGE = "chromium"
 
 
 def is_there() -> bool:
@@ -106,6 +107,16 @@ def install_node() -> None:
     with step("installing nodejs and npm"):
         _must([*root, "apt-get", "update"])
         _must([*root, "apt-get", "-y", "--no-install-recommends", "install", *NODE_PACKAGES])
+
+
+def install_chromium() -> bool:
+    """For the tests of the pages, which skip without it; False where it cannot be had."""
+    root = _as_root()
+    if root is None or not is_there():
+        return False
+    with step(f"installing {CHROMIUM_PACKAGE}"):
+        argv = [*root, "apt-get", "-y", "--no-install-recommends", "install", CHROMIUM_PACKAGE]
+        return _run([*root, "apt-get", "update"]).returncode == 0 and _run(argv).returncode == 0
 
 
 # Without root, from here on.

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from server.devstack import node, procs
+from server.devstack import apt, find, node, procs
 from server.devstack.app import python
 from server.devstack.paths import CHECKOUT
 from server.devstack.stack import Stack
@@ -28,6 +28,8 @@ def test(arguments: Sequence[str]) -> int:
     procs.say("Starting:")
     for folder in (JS_TESTS, node.PEERS):
         node.prepare(folder)
+    if find.find_chromium() is None and not apt.install_chromium():
+        procs.say("  There is no Chromium here: the tests of the pages are skipped.")
     stack = Stack.first_free("test", "test")
     with stack as urls:
         env = os.environ | {"TEST_DATABASE_URL": urls.database_url, "TEST_REDIS_URL": urls.redis_url}

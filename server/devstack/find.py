@@ -146,6 +146,12 @@ def find_nginx() -> Program:
     return Program(root / "usr" / "sbin" / "nginx", _environment(root))
 
 
+def find_chromium() -> str | None:
+    """The system's, by whatever name it has."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
 def _redis_major(program: Program) -> int | None:
     argv, env = [str(program.path), "--version"], {**os.environ, **program.env}
     try:

@@ -4,7 +4,7 @@
  */
 
 import { newId, http } from "./http.mjs";
-import { Jobs } from "./jobs.mjs";
+import { ENDS, Jobs } from "./jobs.mjs";
 import { Outbox, Refused } from "./outbox.mjs";
 import { Rooms, later, pause } from "./rooms.mjs";
 import { Track } from "./track.mjs";
@@ -299,8 +299,8 @@ export class Connection {
   #gone(room) {
     const job = this.jobs.get(room.slice(room.indexOf(":") + 1));
     if (!job || job.over) return;
-    const over = (/** @type {Payload} */ found) => Object.assign(job, { status: found.status, state: found.state, over: true });
-    this.#history(job, over, () => this.jobs.delete(job.id));
+    const ended = (/** @type {Payload} */ { status, state }) => ENDS.has(status) && Object.assign(job, { status, state, over: true });
+    this.#history(job, ended, () => this.jobs.delete(job.id)); // one that is not over there was lost: `versions` tell of it
   }
 
   /**

@@ -38,7 +38,7 @@
  * @property {string} [note]
  */
 
-const ENDS = new Set(["completed", "cancelled"]);
+export const ENDS = new Set(["completed", "cancelled"]);
 const WITHOUT_DRIVER = new Set(["scheduled", "searching", "offered"]);
 const FINISHED_KEPT = 20;
 

@@ -17,6 +17,7 @@ const kind = page === "sender" ? "package" : "ride";
 const QUOTE_AFTER_MS = 300;
 const QUOTE_AGAIN_MS = 20_000;
 const ON_MAP = "on-map";
+const USUAL = kind === "ride" ? "economy" : "standard";
 /** @type {Record<string, string>} */
 const NAMES = {
   economy: "Economy", comfort: "Comfort", premium: "Premium", shared: "Shared",
@@ -45,16 +46,24 @@ for (const end of /** @type {("from" | "to")[]} */ (["from", "to"])) {
   const select = byId(end);
   select.append(el("option", { value: "", text: "Choose, or click the map" }));
   map.places.forEach(({ name }, number) => select.append(el("option", { value: String(number), text: name })));
-  select.append(el("option", { value: ON_MAP, text: "A point on the map", hidden: true }));
+  select.append(el("option", { value: ON_MAP, hidden: true }));
   select.addEventListener("focus", () => (aimed = end));
   select.addEventListener("change", () => {
     const place = map.places[Number(select.value)];
     if (select.value !== ON_MAP) choose(end, select.value === "" ? null : { ...place.point, address: place.name });
   });
   byId(`${end}Here`).append(icon("target"));
-  byId(`${end}Here`).addEventListener("click", () => choose(end, pointOf(map.leaflet.getCenter())));
+  byId(`${end}Here`).addEventListener("click", () => choose(end, here(map.leaflet.getCenter())));
 }
-map.leaflet.on("click", (/** @type {any} */ event) => form.hidden || choose(aimed, pointOf(event.latlng)));
+map.leaflet.on("click", (/** @type {any} */ event) => form.hidden || choose(aimed, here(event.latlng)));
+
+/** A point of the map, as people call it.
+ * @param {{lat: number, lng: number}} latlng
+ * @returns {Point} */
+function here(latlng) {
+  const point = pointOf(latlng);
+  return { ...point, address: map.streets.address(at(point)) };
+}
 
 /**
  * @param {"from" | "to"} end
@@ -64,6 +73,7 @@ function choose(end, point) {
   trip[end] = point;
   const select = byId(end);
   const named = map.places.findIndex(({ name }) => name === point?.address);
+  select.querySelector(`[value="${ON_MAP}"]`).textContent = point?.address || "A point on the map";
   select.value = named >= 0 ? String(named) : point ? ON_MAP : "";
   aimed = end === "from" ? "to" : "from";
   drawPlan();
@@ -113,13 +123,13 @@ const nameOf = (/** @type {Record<string, any>} */ one) => one.class ?? one.tier
 
 function drawChoices() {
   const box = byId("choices");
-  const before = chosen();
+  const before = chosen(); // the same class, at its new price
   show(box, quotes.length > 0);
   const known = [...box.querySelectorAll("input")].map((input) => input.value);
   if (known.join() !== quotes.map(nameOf).join()) {
     box.replaceChildren(
       el("legend", { class: "unseen", text: "What shall come" }),
-      ...quotes.map((one) => choice(one, nameOf(one) === (before ? nameOf(before) : nameOf(quotes[0])))),
+      ...quotes.map((one) => choice(one, one === (before ?? quotes.find((each) => nameOf(each) === USUAL) ?? quotes[0]))),
     );
   }
   for (const one of quotes) {

@@ -30,6 +30,8 @@ export class Streets {
   #corners = [];
   /** @type {[number, number][][]} of each corner the next ones, and how far they are */
   #next = [];
+  /** @type {Set<string>[]} the streets that meet there */
+  #names = [];
 
   /** @param {{features: any[]} | null} base   GeoJSON */
   constructor(base) {
@@ -39,12 +41,14 @@ export class Streets {
       if (!known.has(key)) {
         known.set(key, this.#corners.push([lat, lng]) - 1);
         this.#next.push([]);
+        this.#names.push(new Set());
       }
       return known.get(key);
     };
-    for (const { geometry } of base?.features ?? []) {
+    for (const { geometry, properties } of base?.features ?? []) {
       if (geometry.type !== "LineString") continue;
       const line = geometry.coordinates.map(corner);
+      if (properties.name) for (const at of line) this.#names[at].add(properties.name);
       for (let at = 1; at < line.length; at++) {
         const [a, b] = [line[at - 1], line[at]];
         const far = metres(this.#corners[a], this.#corners[b]);
@@ -68,6 +72,12 @@ export class Streets {
     for (let at = /** @type {number | undefined} */ (goal); at !== undefined; at = before.get(at)) corners.unshift(this.#corners[at]);
     const way = corners.length > 0 && corners[0] === this.#corners[start] ? [a, ...corners, b] : [a, b];
     return way.filter((point, at) => at === 0 || metres(point, way[at - 1]) > 1);
+  }
+
+  /** What people call this place, or "".
+   * @param {LatLng} point */
+  address(point) {
+    return this.#corners.length === 0 ? "" : [...this.#names[this.#nearest(point)]].slice(0, 2).join(" and ");
   }
 
   /** @param {LatLng} point */
