@@ -9,7 +9,7 @@ import { NEXT } from "./words.mjs";
 /** @typedef {import("../client/aryv-client.mjs").Job} Job */
 
 const LOOK_MS = 400;
-const THINK_MS = 1_500;
+const THINK_MS = 1_000;
 const DONE_MS = 6_000; // how long a finished job is looked at
 const CODE = /\b\d{4,8}\b/;
 

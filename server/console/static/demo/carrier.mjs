@@ -20,6 +20,7 @@ const CLASSES = page === "courier" ? ["parcel"] : ["economy", "comfort", "premiu
 const KEY = `aryv.demo.${page}.shift`;
 const FIX_MS = 1_000;
 const STEP_M = 40; // of an arrow key
+const AWAY_M = 230;
 const METRES_PER_DEGREE = 111_195;
 /** What else a carrier may do with a job. @type {Record<string, {to: string, label: string, reason?: string}>} */
 const INSTEAD = {
@@ -47,9 +48,10 @@ let car = null;
 /** A corner or two from where most trips begin. */
 function somewhere() {
   const middle = map.middle()?.point ?? pointOf(map.leaflet.getCenter());
-  const aside = () => (Math.random() - 0.5) * 0.004;
-  const [first] = map.streets.way([middle.latitude + aside(), middle.longitude + aside()], at(middle)).slice(1);
-  return first ?? at(middle);
+  const turn = Math.random() * 2 * Math.PI;
+  const aside = [Math.cos(turn), Math.sin(turn) * 1.5].map((part) => (part * AWAY_M) / METRES_PER_DEGREE);
+  const there = /** @type {[number, number]} */ ([middle.latitude + aside[0], middle.longitude + aside[1]]);
+  return map.streets.way(there, at(middle))[1] ?? there;
 }
 
 function moved() {

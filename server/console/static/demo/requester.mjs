@@ -77,7 +77,7 @@ function choose(end, point) {
   select.value = named >= 0 ? String(named) : point ? ON_MAP : "";
   aimed = end === "from" ? "to" : "from";
   drawPlan();
-  if (trip.from && trip.to) map.look([trip.from, trip.to]);
+  if (trip.from && trip.to) map.look([trip.from, trip.to], true);
   quoteSoon();
 }
 

@@ -100,7 +100,10 @@ export function minutes(seconds) {
 }
 
 /** @param {number | undefined} metres */
-export const kilometres = (metres) => (metres === undefined ? "" : `${(metres / 1000).toFixed(1)} km`);
+export function kilometres(metres) {
+  if (metres === undefined) return "";
+  return metres < 1000 ? `${Math.round(metres / 10) * 10} m` : `${(metres / 1000).toFixed(1)} km`;
+}
 
 /** @param {string} iso */
 export const clock = (iso) => new Date(iso).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });

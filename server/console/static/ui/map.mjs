@@ -8,6 +8,7 @@ import { drawing, el } from "./dom.mjs";
 import { Streets } from "./streets.mjs";
 
 const L = /** @type {any} */ (window).L;
+const NAMES_FROM = 12.5; // from farther away the names of places would lie on one another
 const GLIDE_M = 400; // who jumps farther has not driven there
 
 /** @typedef {import("./streets.mjs").LatLng} LatLng */
@@ -56,7 +57,10 @@ export class CityMap {
     this.canvas = L.canvas({ padding: 0.4, pane: "base" });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#restyle());
     this.leaflet.on("zoomstart", () => element.querySelectorAll(".glides").forEach((each) => each.classList.remove("glides")));
-    this.leaflet.on("zoomend", () => this.#restyle());
+    this.leaflet.on("zoomend", () => {
+      this.#restyle();
+      element.classList.toggle("far", this.leaflet.getZoom() < NAMES_FROM);
+    });
     new ResizeObserver(() => this.leaflet.invalidateSize({ pan: false })).observe(element);
   }
 
