@@ -117,6 +117,8 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         app = web.Application(client_max_size=settings.payload_kib * 1024)
         sockets = sockets_of(settings, gate, door, node_name(settings))
         sockets.attach(app)
+        if settings.demo:
+            logger.warning("DISPATCH_DEMO is on: whoever reaches this server may become anybody but an admin")
         context = Context(
             settings=settings,
             database=database,

@@ -6,16 +6,18 @@ serious.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
 from loadtest.basemap import base_map
 from server.chores import checked_area
-from server.console.files import files
+from server.console.files import files, policy
 from server.seed import demo_areas
 from storage.areas import put_area
 from storage.postgis import Database
@@ -241,6 +243,41 @@ async def test_a_part_is_sent_once(city: RunningStack) -> None:
 def test_maps_show_the_streets_that_vehicles_drive_on() -> None:
 
     assert json.loads(BASEMAP.read_text()) == base_map(), "print it again: python -m loadtest.basemap"
+
+
+async def test_a_page_may_ask_this_server_only(city: RunningStack) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{city.url}/demo") as answer,
+    ):
+        rules = dict(rule.split(" ", 1) for rule in answer.headers["Content-Security-Policy"].split("; "))
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert rules.pop("default-src") == "'none'"
+    assert {source for sources in rules.values() for source in sources.split()} == {"'self'", "'none'"}
+    with_tiles = policy("https://tiles.example.org:8443/{z}/{x}/{y}.png")
+    assert "img-src 'self' data: https://tiles.example.org:8443; connect-src 'self';" in with_tiles
+
+
+async def test_the_people_of_the_demo_are_what_they_are_asked_to_be(city: RunningStack) -> None:
+    for role in ("passenger", "driver", "courier"):
+        status, text = await city.http("POST", "/api/demo/people", json={"role": role})
+        made = json.loads(text)["data"]
+        assert (status, made["user"]["role"]) == (201, role)
+        status, text = await city.http("GET", "/api/auth/profile", made["accessToken"])
+        assert (status, json.loads(text)["data"]["role"]) == (200, role)
+    assert (await city.http("POST", "/api/demo/people", json={"role": "admin"}))[0] == 400
+
+
+def test_what_is_vendored_has_its_licence_and_is_what_was_published() -> None:
+    vendor = BASEMAP.parents[1] / "vendor"
+    table = (vendor / "README.md").read_text()
+    libraries = [path.name for path in vendor.iterdir() if path.suffix in (".js", ".css", ".woff2")]
+    assert len(libraries) == 5 and [name for name in libraries if f"`{name}`" not in table] == []
+    licences = {path.name for path in vendor.glob("*.LICENSE.txt")}
+    assert licences == set(re.findall(r"`(\S+LICENSE.txt)`", table))
+    published = CHECKOUT / "tests/js/node_modules/socket.io-client/dist/socket.io.esm.min.js"
+    as_here = (vendor / "socket.io.esm.min.js").read_text()
+    assert published.read_text().partition("//# sourceMappingURL")[0] == as_here
 
 
 class Markup(HTMLParser):
