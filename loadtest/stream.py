@@ -170,9 +170,8 @@ class Side:
         if any(line.lost for room in self.rooms for line in (room.driver, *room.watchers)):
             raise StageError("the server has closed a line")
         heard_ms = sorted(self._heard_ms)
-        return Streamed(
-            sent, heard_ms, len(heard_ms) / due, own_share, percentile(sorted(late_ms), 0.99) or 0.0
-        )
+        heard_share = len(heard_ms) / due if due else 1.0
+        return Streamed(sent, heard_ms, heard_share, own_share, percentile(sorted(late_ms), 0.99) or 0.0)
 
     def leave(self) -> None:
         for room in self.rooms:
