@@ -64,6 +64,8 @@ class Fuzzed:
         self.left[sid] += 1
 
     def now(self, sid: str, *arguments: Any) -> Any:
+        for socket in list(self.sio.eio.sockets.values()):
+            socket.tell_latest("now", Frame(b'42["place"]'))
         return list(arguments)
 
     async def later(self, sid: str, *arguments: Any) -> Any:
