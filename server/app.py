@@ -62,6 +62,7 @@ logger = logging.getLogger(__name__)
 
 START_S = 20.0
 LEAVE_MOST_S = 9  # then the process is ended, whatever it waits for
+IDLE_S = 75.0  # a connection without a request for longer is closed
 SEND_BUFFER_BYTES = 64 * 1024
 UNACKNOWLEDGED_MS = (
     15_000  # that long what was sent may stay unacknowledged before the kernel ends a connection
@@ -132,7 +133,9 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
             version=version("aryv-dispatch"),
         )
         build_http(app, context)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=2.0, keepalive_timeout=IDLE_S
+        )
         await runner.setup()
         closing.push_async_callback(runner.cleanup)
         listener = listening(settings, settings.port, settings.reuse_port)
