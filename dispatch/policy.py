@@ -17,6 +17,7 @@ from dispatch.cells import MAX_SEARCH_RADIUS_M
 Duration = Annotated[float, Meta(ge=0.01, le=86_400.0)]
 Delay = Annotated[float, Meta(ge=0.0, le=86_400.0)]
 Speed = Annotated[float, Meta(ge=0.1, le=10_000.0)]
+Weight = Annotated[float, Meta(ge=0.0, le=10.0)]
 Radius = Annotated[float, Meta(ge=50.0, le=MAX_SEARCH_RADIUS_M)]
 
 
@@ -34,6 +35,23 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     search_radius_m: Radius = 6_000.0  # Nobody farther away (straight line) is asked.
     candidates: Annotated[int, Meta(ge=1, le=100)] = 8  # So many nearest are ranked per look.
     schedule_lead_s: Duration = 900.0  # A scheduled job starts to search so long before its time.
+
+    # The batch
+    plenty: Annotated[float, Meta(ge=0.0, le=1_000.0)] = (
+        3.0  # From so many idle drivers for a request on, no batch.
+    )
+    longest_pickup_s: Duration = 900.0  # Nobody is sent to a pickup that takes longer to reach.
+    short_share: Annotated[float, Meta(ge=0.001, le=1.0)] = 0.05  # So many requests lost: drivers are short.
+    age_weight: Weight = 0.2  # How much a second of a request's age counts against one of pickup ETA, ...
+    age_most_s: Delay = 300.0  # ... up to this age.
+    idle_weight: Weight = 0.05  # How much a second of a driver's idle time counts, ...
+    idle_most_s: Delay = 600.0  # ... up to this time.
+    end_weight: Weight = (
+        0.0  # How much a second counts that a driver waits longer for work where the job ends.
+    )
+    keep_offer_s: Delay = 10.0  # An open offer goes to another driver only when that saves so much.
+    swap_accepted: bool = False  # May an accepted job get another driver before its pickup (once)? ...
+    swap_saves_s: Delay = 60.0  # ... Only when that saves so much.
 
     # Positions
     stale_s: Duration = 45.0  # A driver silent for longer is out of supply until his next fix.
@@ -86,6 +104,11 @@ def scaled(policy: Policy, n: float) -> Policy:
         search_retry_s=policy.search_retry_s / n,
         schedule_lead_s=policy.schedule_lead_s / n,
         stale_s=policy.stale_s / n,
+        longest_pickup_s=policy.longest_pickup_s / n,
+        age_most_s=policy.age_most_s / n,
+        idle_most_s=policy.idle_most_s / n,
+        keep_offer_s=policy.keep_offer_s / n,
+        swap_saves_s=policy.swap_saves_s / n,
         top_speed_mps=policy.top_speed_mps * n,
         jitter_s=policy.jitter_s / n,
         cruise_speed_mps=policy.cruise_speed_mps * n,
