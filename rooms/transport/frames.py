@@ -39,22 +39,14 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
 
 class Frame:
     """One Engine.IO packet, made once for all who get it: `body` is its text in UTF-8 or, where `binary`, an
-    attachment as it is."""
+    attachment as it is; `wire` is it as a websocket carries it."""
 
-    __slots__ = ("_wire", "binary", "body")
+    __slots__ = ("binary", "body", "wire")
 
     def __init__(self, body: bytes, *, binary: bool = False) -> None:
         self.body = body
         self.binary = binary
-        self._wire = b""
-
-    @property
-    def wire(self) -> bytes:
-        """As a websocket carries it."""
-        wire = self._wire
-        if not wire:
-            wire = self._wire = websocket_frame(BINARY if self.binary else TEXT, self.body)
-        return wire
+        self.wire = websocket_frame(BINARY if binary else TEXT, body)
 
     @property
     def text(self) -> str:

@@ -200,8 +200,9 @@ class Socket:
         """A volatile one: of those with one key only the newest waits."""
         if self.closed:
             return
-        if self.engine.hearing == 1 and not self._out and self.channel.ready:
-            self.channel.write_now(frame)  # what was read holds nothing newer that could take its place
+        channel = self.channel
+        if self.engine.hearing == 1 and channel.ready and not self._out:
+            channel.write_now(frame)  # what was read holds nothing newer that could take its place
             return
         out, at = self._out, self._latest.get(key)
         if at is not None:
