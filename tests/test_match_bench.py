@@ -174,7 +174,10 @@ def test_crowds_are_counted_in_squares() -> None:
     most = ((np.quantile(city.pickup_m, 0.99, axis=0) - low_m) // CELL_M).astype(int)
     cell: Callable[[np.ndarray], np.ndarray] = lambda m: np.clip((m - low_m) // CELL_M, 0, most)  # noqa: E731
     expected = [(np.abs(cell(others_m) - cell(place)) <= half).all(axis=1).sum() for place in places_m]
-    assert crowds.near(places_m, others_m).tolist() == expected
+    near = crowds.near(places_m, others_m, others_m[:0])
+    assert near.idle.tolist() == expected and not near.waiting.any() and not near.rate_per_s.any()
+    crowds.look(float(city.asked_s[-1]), [0.0, float(city.asked_s[-1])])
+    assert crowds.near(places_m, others_m, others_m).rate_per_s.sum() > 0.0 and 0.0 < crowds.lost_share < 0.1
 
 
 def test_figures_are_what_books_say() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,14 @@ WINDOW_S: Final = 900.0
 EVERY_S: Final = 60.0
 CELL_M: Final = 500.0
 BUSY_SHARE: Final = (0.01, 0.99)  # of the pickups lie on the grid; who is outside counts at its edge
+
+
+class Near(NamedTuple):
+    """By place (m,)."""
+
+    rate_per_s: Floats  # of requests
+    idle: Floats
+    waiting: Floats
 
 
 class Crowds:
@@ -39,27 +47,25 @@ class Crowds:
             gone = len(gone_s) - bisect_left(gone_s, now_s - WINDOW_S)
             self.lost_share = gone / max(1, end - first)
 
-    def rate_per_s(self, places_m: Floats) -> Floats:
-        """Requests a second near each place: (m,)."""
-        return self._at(self._rates_per_s, places_m)
-
-    def near(self, places_m: Floats, others_m: Floats) -> Floats:
-        """How many of the others (k, 2) are near each place: (m,)."""
-        return self._at(self._sums(others_m), places_m)
+    def near(self, places_m: Floats, idle_m: Floats, waiting_m: Floats) -> Near:
+        """What is near each place (m, 2), of drivers and requests at these places."""
+        cells = self._cells(places_m)
+        return Near(self._rates_per_s[cells], self._sums(idle_m)[cells], self._sums(waiting_m)[cells])
 
     def _cells(self, places_m: Floats) -> tuple[Ints, Ints]:
         cell = np.clip(((places_m - self._low_m) // CELL_M).astype(int), 0, self._most)
         return cell[:, 0], cell[:, 1]
 
-    def _at(self, sums: Floats, places_m: Floats) -> Floats:
-        return np.asarray(sums[self._cells(places_m)])
-
     def _sums(self, places_m: Floats) -> Floats:
         """Of each cell, how many are in the square around it."""
-        sums, width = np.zeros(self._most + 1), 2 * self._half + 1
+        sums, half = np.zeros(self._most + 1), self._half
         np.add.at(sums, self._cells(places_m), 1.0)
-        for _ in range(2):  # along one axis, then along the other
-            upto = np.pad(np.cumsum(sums, axis=0), [(self._half + 1, self._half), (0, 0)], mode="edge")
-            upto[: self._half + 1] = 0.0
-            sums = (upto[width:] - upto[:-width]).T
+        for _ in range(
+            2
+        ):  # along one axis, then along the other: a sum is the difference of two sums from the edge
+            n = len(sums)
+            upto = np.zeros((n + 1, sums.shape[1]))
+            np.cumsum(sums, axis=0, out=upto[1:])
+            at = np.arange(n)
+            sums = (upto[np.minimum(n, at + half + 1)] - upto[np.maximum(0, at - half)]).T
         return sums

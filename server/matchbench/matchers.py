@@ -32,24 +32,25 @@ class FirstComeNearest:
     """Each request, as it comes, gets the nearest idle driver; who got none asks again, the oldest first."""
 
     def asked(self, world: World, job: int) -> None:
-        idle = world.idle()
-        self._offer(world, job, idle, world.places_m(idle))
+        self._serve(world, [job])
 
     def tick(self, world: World) -> None:
-        for job in sorted(world.waiting):
-            idle = world.idle()
+        self._serve(world, sorted(world.waiting))
+
+    @staticmethod
+    def _serve(world: World, jobs: list[int]) -> None:
+        idle = world.idle()
+        places_m = world.places_m(idle)
+        for job in jobs:
             if not len(idle):
                 break
-            self._offer(world, job, idle, world.places_m(idle))
-
-    def _offer(self, world: World, job: int, idle: Ints, places_m: Floats) -> None:
-        may = ~np.isin(idle, list(world.barred.get(job, ())))
-        idle, places_m = idle[may], places_m[may]
-        if len(idle):
             away_m = np.hypot(*(places_m - world.city.pickup_m[job]).T)
+            if barred := world.barred.get(job):
+                away_m[np.isin(idle, list(barred))] = np.inf
             best = int(np.argmin(away_m))
-            if etas_s(away_m[best], world.policy) <= world.left_s(np.array([job]))[0]:
+            if etas_s(away_m[best], world.policy) <= world.left_s(job):
                 world.offer(job, int(idle[best]))
+                idle, places_m = np.delete(idle, best), np.delete(places_m, best, axis=0)
 
 
 class SortedPairs:
@@ -89,7 +90,7 @@ class Batch:
             return
         nearest = np.argsort(away_m, kind="stable")[: policy.candidates]
         best = rank([Candidate(f"{idle[at]:06}", float(away_m[at]), 0) for at in nearest], policy)[0]
-        if best.eta_s <= world.left_s(np.array([job]))[0]:
+        if best.eta_s <= world.left_s(job):
             world.offer(job, int(best.driver_id))
 
     def tick(self, world: World) -> None:
@@ -110,11 +111,10 @@ class Batch:
         if self._crowds is None:
             self._crowds = Crowds(world.city, reach_m(policy.longest_pickup_s, policy))
         self._crowds.look(world.now_s, world.gone_s)
-        places_m = world.places_m(drivers)
-        rate_per_s = self._crowds.rate_per_s(places_m)
-        idle = self._crowds.near(places_m, world.places_m(world.idle()))
-        waiting = self._crowds.near(places_m, world.city.pickup_m[sorted(world.waiting)])
-        return worth_s(rate_per_s, self._crowds.lost_share, idle, waiting, policy)
+        near = self._crowds.near(
+            world.places_m(drivers), world.places_m(world.idle()), world.city.pickup_m[sorted(world.waiting)]
+        )
+        return worth_s(near.rate_per_s, self._crowds.lost_share, near.idle, near.waiting, policy)
 
     def timed(self, solving: Callable[[], Ints]) -> Ints:
         began_s = time.perf_counter()
@@ -132,10 +132,10 @@ class BatchRematch(Batch):
         offered = np.array(sorted(world.open), dtype=int)
         coming = self._may_change(world) if policy.swap_accepted else np.zeros(0, dtype=int)
         idle = world.idle()
+        if not len(idle) and not len(offered):
+            return  # nobody can be asked
         jobs = np.concatenate([waiting, offered, coming])
         drivers = np.concatenate([idle, world.offered_to[offered], world.driver_of[coming]])
-        if not len(jobs):
-            return
         bound = np.repeat([PLANNED, OFFERED, ACCEPTED], [len(waiting), len(offered), len(coming)])
         planned = (
             self.plan(world, waiting, idle) if len(waiting) and len(idle) else np.full(len(waiting), NOBODY)
@@ -196,7 +196,7 @@ def standing_cost_s(
 
 def _requests(world: World, jobs: Ints) -> Requests:
     age_s = world.now_s - world.city.asked_s[jobs]
-    return Requests(age_s, world.left_s(jobs), np.zeros(len(jobs)))
+    return Requests(age_s, world.city.limit_s - age_s, np.zeros(len(jobs)))
 
 
 def _drivers(world: World, drivers: Ints, longest_s: Floats) -> Drivers:

@@ -139,9 +139,9 @@ class World:
             places_m[on_trail] = self._trail_m(drivers[on_trail], self.now_s)
         return np.asarray(places_m)
 
-    def left_s(self, jobs: Ints) -> Floats:
-        """How long a pickup may take at most, from now."""
-        return np.asarray(self.city.limit_s - (self.now_s - self.city.asked_s[jobs]))
+    def left_s(self, job: int) -> float:
+        """How long its pickup may take at most, from now."""
+        return self.city.limit_s - (self.now_s - float(self.city.asked_s[job]))
 
     def arrives_in_s(self, drivers: Ints) -> Floats:
         """How long vehicles that are on their way to a pickup still need."""
