@@ -36,7 +36,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     candidates: Annotated[int, Meta(ge=1, le=100)] = 8  # So many nearest are ranked per look.
     schedule_lead_s: Duration = 900.0  # A scheduled job starts to search so long before its time.
 
-    # The batch
+    # The batch (batch.py, rematch.py); the server does not use it yet
     plenty: Annotated[float, Meta(ge=0.0, le=1_000.0)] = (
         3.0  # From so many idle drivers for a request on, no batch.
     )
@@ -67,12 +67,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pickup_overhead_s: Delay = 30.0  # Every approach takes this on top: reading the offer, turning, parking.
     stop_dwell_s: Delay = 60.0  # Every stop on the way takes this on top of the driving.
 
-    # Several parcels on a courier (insertion.py)
+    # Several parcels on a courier (insertion.py); the server does not use it yet
     late_weight: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0  # A second late costs so many of driving.
     bundle_s: Delay = 600.0  # Parcels of one place go together when they are ready within this.
     relocations: Annotated[int, Meta(ge=0, le=100)] = 6  # So many parcels may move when a new one comes.
 
-    # Surge: a factor on fares where requests outnumber vehicles (surge.py)
+    # Surge: a factor on fares where requests outnumber vehicles (surge.py); the server does not use it yet
     surge_cap: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.0  # Never more than this; 1 means no surge at all.
     surge_from: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0  # Requests for each vehicle where it begins.
     surge_slope: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.5  # So much is added for one request more.

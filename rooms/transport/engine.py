@@ -5,8 +5,8 @@ Stands on these seams of python-engineio 4.15, held by tests/test_transport_seam
 `_get_socket` are used. Its sockets, queues, writer tasks and its service task are not.
 
 No timer and no task belongs to a single client: heartbeats and deadlines are Delay queues of all of them, what is to
-be written is flushed once per turn of the loop, and the ends of clients are told a few a turn, so that the loss of ten
-thousand at once leaves room for the others.
+be written is flushed at the end of a read or once per turn of the loop, and the ends of clients are told a few a turn,
+so that the loss of ten thousand at once leaves room for the others.
 """
 
 import asyncio
@@ -40,12 +40,10 @@ CONNECT_S = 10.0  # a socket that has not said CONNECT by then is closed
 LOOK_S = 0.5  # so often we look whether who waits for his poll's answer is still there
 END_S = 1.0  # for a client to take what waits for him before he is closed
 NEW_A_TURN = 4  # connections of a crowd that are opened, before those who are in get their turn
-NEW_A_SECOND, NEW_AT_ONCE = (
-    1000.0,
-    20_000.0,
-)  # beyond them 503: room for the clients of another node that died
-GONE_A_TURN = 64
-PARTED_MAX = 64
+# Of new connections; beyond them 503. There is room for the clients of another node that died.
+NEW_A_SECOND, NEW_AT_ONCE = 1000.0, 20_000.0
+GONE_A_TURN = 64  # ends that are told, before those who are in get their turn
+PARTED_MAX = 64  # who said goodbye lately and may have a GET under way
 PING = Frame(b"2")
 HEAVY = ("aiohttp.request", "wsgi.input")  # of a handshake's environ: they would keep the whole request
 

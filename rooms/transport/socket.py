@@ -3,7 +3,7 @@
 What enters: websocket messages (websocket.py) or polled packets (polling.py), through `receive`. What is a message
 goes to `engine.hear` at once, in the callback that read it; what that returns, where it is a coroutine, is awaited by a
 task that also serves what came meanwhile, so that a client's events keep their order. What leaves: frames, told by
-`tell` and `tell_latest`, written once per turn of the loop, joined.
+`tell` and `tell_latest`, written joined: at the end of the read that told them, else once per turn of the loop.
 
 | when | then |
 |---|---|
@@ -40,7 +40,6 @@ BACKLOG_MAX = 64  # frames that wait for a command before we read no more of him
 LATEST_MAX = 256  # volatile values that wait for one client
 CONTROL_MAX = 16  # characters of a packet that is no message
 BROKEN = (ValueError, KeyError, IndexError, RecursionError)  # what looking at a client's frame can raise
-PONG, NOOP = "3", "6"
 Message = tuple[int, Any]  # a websocket's opcode and what came with it
 
 
@@ -171,7 +170,7 @@ class Socket:
             raise Rubbish("a control packet that long")
         if kind == "1":
             self._leave(self.engine.reason.CLIENT_DISCONNECT)
-        elif kind not in "35":
+        elif kind not in "35":  # a pong; an upgrade that is over
             raise Rubbish("not a packet of a client")
 
     # Outwards
