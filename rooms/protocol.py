@@ -39,7 +39,8 @@ Per room the ack of `sync` says one of three things. `recovered: true`: `events`
 up to `seq`, in order, each `["event", {…}]` as it would have come by itself. `recovered: false`: that cannot be
 told (more than `resume.events` facts, or `resume.window_s` after the job's end, another epoch, facts of before you
 came): forget what you had; `last`, in both, is where things stand at (epoch, seq). `error`: `not_found` if you are
-no party (any more), or `unavailable` when the answer was full: ask for that room again. What comes after the ack follows it.
+no party (any more), or `unavailable` when the answer was full: ask for that room again. What comes after the ack
+follows it.
 `last` of a job's room is `{job, position}`, of your own `{jobs, offers}`; an offer in `events` may be over, one in
 `last.offers` says how long it still stands.
 

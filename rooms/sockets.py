@@ -111,11 +111,7 @@ class Sockets(SocketIO):
         if kind not in ("0", "1") or len(text) > self._payload_max:
             self._bad(socket, "")
             return None
-        try:
-            return super().hear(socket, text)
-        except (ValueError, RecursionError):
-            self._bad(socket, "")
-            return None
+        return super().hear(socket, text)
 
     def hear_event(self, socket: Socket, text: str) -> Awaitable[None] | None:
         """`42[id]["event",{…}]`: to the gate, and its answer back, as the ack or as `error`."""

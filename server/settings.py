@@ -52,7 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node: Annotated[
         str,
         about(
-            "Name of this process, of letters, digits and _; empty makes one of host and process id (of a worker: its parent's, and its number).",
+            "Name of this process, of letters, digits and _; empty makes one of host and process id "
+            "(of a worker: its parent's, and its number).",
             pattern=r"^\w*$",
         ),
     ] = ""
