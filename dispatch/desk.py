@@ -10,30 +10,25 @@ key again, after a lost reply or from another node, gets the first answer and ha
 | another node wrote first | the commit does nothing; load and decide again |
 | Redis is gone, hung or full | `unavailable`, never success; a repeat finds out what was true |
 | the deadline passed while we decided | `offer_gone`, by Redis' clock |
-| nobody matches a job that was opened (its node died) | its timer is due at once; any node's sweep matches it |
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import msgspec
 
 from dispatch import commands as c
 from dispatch.area import Areas
-from dispatch.cells import NearestSearch
 from dispatch.commands import Answer, Refusal
 from dispatch.decision import Decision, State
-from dispatch.matching import Candidate, Ranked, rank
-from dispatch.policy import Policy
 from dispatch.rules import RULES, chat, follow, heed_newest_device
 from storage.fleet import Fleet
 from storage.log import Again, Conflict, Full, Late, Loaded, Log, Write
-from storage.records import LINES_MAX, Job, Place, Room, UserId
+from storage.records import LINES_MAX, Job
 from storage.shard import Unavailable
 
 TRIES = 3
 RUN_WITHIN_S = 1.9  # whatever keeps Redis from answering, who asks is told within two seconds
-LOOKS = 4  # a look reads the policy's `candidates` nearest; those who do not fit must not hide the others for ever
 
 _json = msgspec.json.Encoder()
 
@@ -149,68 +144,6 @@ class Desk:
         except Unavailable:
             raise Refusal("unavailable") from None
         return _remembered.decode(stored).answer
-
-    async def near(
-        self,
-        vehicle_class: str,
-        place: Place,
-        policy: Policy,
-        now_ms: int,
-        skip: Collection[str] = frozenset(),
-    ) -> list[Ranked]:
-        """The drivers of a class nearest by ETA, from the index; exact within the policy's search radius."""
-        stale_ms = now_ms - int(policy.stale_s * 1000)
-        search: NearestSearch[int] = NearestSearch(
-            place.latitude, place.longitude, policy.candidates, policy.search_radius_m
-        )
-        while (cells := search.ask()) is not None:
-            found = await self.fleet.read(vehicle_class, cells)
-            # ghosts and the excluded never count towards K, or the search would stop too early
-            search.feed(
-                (p.driver_id, p.lat_deg, p.lng_deg, p.ts_ms)
-                for p in found
-                if p.ts_ms >= stale_ms and p.driver_id not in skip
-            )
-        return rank((Candidate(n.driver_id, n.distance_m, now_ms - n.payload) for n in search.best()), policy)
-
-    async def match(self, job_id: str) -> bool:
-        """Offers a searching job to the best driver who can take it now. False when nobody was found."""
-        try:
-            loaded = await self.log.load([(Job, job_id)])
-            job = loaded.records[Job, job_id]
-            if not isinstance(job, Job) or job.state != "searching" or loaded.now_ms >= job.wake_ms:
-                return False
-            skip: set[str] = {*job.excluded, job.requester_id}
-            area = self.areas.get(job.area_id)
-            if area is None:
-                return False
-            for _ in range(LOOKS):
-                ranked = await self.near(job.vehicle_class, job.pickup, area.policy, loaded.now_ms, skip)
-                for best in ranked:
-                    try:
-                        await self.run(_offer_to(job, best))
-                    except Refusal as refusal:
-                        if refusal.code == "no_supply":
-                            # not free any more, or not for this job: farther ones may be
-                            skip.add(best.driver_id)
-                            continue
-                    return True
-                if not ranked:
-                    break
-        except (Unavailable, Conflict):
-            pass  # its timer stands; the sweep comes back to it
-        return False
-
-
-def _offer_to(job: Job, best: Ranked) -> c.MakeOffer:
-    return c.MakeOffer(
-        user=c.SYSTEM,
-        room=Room(job.room),
-        job_id=job.id,
-        driver_id=UserId(best.driver_id),
-        distance_m=best.distance_m,
-        eta_s=best.eta_s,
-    )
 
 
 def _merge(loaded: Loaded, more: Loaded) -> None:

@@ -10,6 +10,7 @@ import logging
 
 from dispatch.commands import SYSTEM, Command, Refusal, WakeDriver, WakeJob
 from dispatch.desk import Desk
+from dispatch.match import Match
 from rooms.faults import fault
 from storage.log import Conflict
 from storage.records import Driver, Job, JobId, Room, UserId
@@ -26,6 +27,7 @@ GRACE_S = 4.0  # longer than the pause between two tries of a tick, and its time
 class Clock:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._match = Match(desk)
         self._queue: asyncio.Queue[str | Command] = asyncio.Queue(QUEUE_MAX)
         self._queued: set[str] = set()
         desk.poke = self.poke
@@ -89,7 +91,7 @@ class Clock:
     async def _serve(self, timer: str) -> None:
         what, _, id_ = timer.partition(":")
         if what == "match":
-            await self._desk.match(id_)
+            await self._match.at_once(id_)
         elif what == "job":
             await self._wake_job(JobId(id_), timer)
         else:
@@ -106,7 +108,7 @@ class Clock:
             area = self._desk.areas.get(job.area_id)
             retry_ms = int(area.policy.search_retry_s * 1000) if area else 2000
             await log.snooze(timer, min(loaded.now_ms + retry_ms, job.wake_ms))
-            await self._desk.match(job_id)
+            await self._match.at_once(job_id)
             return
         await self._desk.run(WakeJob(user=SYSTEM, room=job.room, job_id=job_id))
 

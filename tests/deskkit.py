@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from dispatch.area import Area, Areas
 from dispatch.desk import Desk
+from dispatch.match import Match
 from dispatch.policy import Policy
 from storage import keys
 from storage import shard as shard_module
@@ -89,6 +90,7 @@ class Node:
         self.log = Log(self.shard, room_facts)
         self.fleet = Fleet(self.shard)
         self.desk = Desk(self.log, self.fleet, city(policy))
+        self.match = Match(self.desk)
         self.ticks = 0
 
     async def close(self) -> None:

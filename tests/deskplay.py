@@ -132,14 +132,14 @@ class Play:
                     await node.log.snooze(timer, await node.log.now_ms() + 2_000)
                     room = Room(f"ride:{id_}")
                     await self._ask(node, c.WakeJob(user=c.SYSTEM, room=room, job_id=JobId(id_)))
-                    await node.desk.match(id_)
+                    await node.match.at_once(id_)
         except Unavailable:
             self.trace.append(f"   {node.name} sweep: unavailable")
 
     async def _match(self, r: Random) -> None:
         searching = [job.id for job in self.fold.all(Job) if job.state == "searching"]
         r.shuffle(searching)
-        await asyncio.gather(*(node.desk.match(id_) for id_ in searching[:3] for node in self._nodes))
+        await asyncio.gather(*(node.match.at_once(id_) for id_ in searching[:3] for node in self._nodes))
 
     async def _travel(self, r: Random) -> None:
         seconds = r.choice([1, 2, 3, 5, 8, 12, 25, 50])

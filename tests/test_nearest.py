@@ -7,9 +7,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from dispatch.area import Areas
 from dispatch.cells import cell_of, distance_m
-from dispatch.desk import Desk
+from dispatch.match import nearest
 from dispatch.policy import Policy
 from storage.fleet import Fleet, Position, Update, pack, unpack
 from storage.log import Log
@@ -22,7 +21,7 @@ from tests.test_cells import PLACES, moved, scattered
 STALE_MS = 45_000
 POLICY = Policy(stale_s=STALE_MS / 1000, candidates=8, search_radius_m=6_000.0)
 DRIVERS, QUERIES = 400, 12
-Fleet_ = tuple[Desk, dict[str, Position], int]
+Fleet_ = tuple[Fleet, dict[str, Position], int]
 
 
 @pytest_asyncio.fixture
@@ -51,7 +50,7 @@ async def drive(shard: Shard, rng: random.Random, centre: tuple[float, float], w
             flag = "e" if tick == 1 else "m"
             updates.append(Update(id_, flag, 4, 1, cell_of(lat, lng), "economy", packed, 0, False))
         await fleet.tick("n1", "boot", tick, updates, [])
-    return Desk(log, fleet, Areas([])), stood, now_ms
+    return fleet, stood, now_ms
 
 
 def by_hand(
@@ -74,7 +73,7 @@ async def test_the_nearest_are_those_of_brute_force(
 ) -> None:
     rng = random.Random(f"{name} {within_m}")
     centre = PLACES[name]
-    desk, stood, now_ms = await drive(shard, rng, centre, within_m)
+    fleet, stood, now_ms = await drive(shard, rng, centre, within_m)
     for _ in range(QUERIES):
         place = Place(*moved(*centre, rng.random() * 6, rng.random() * within_m))
         skip = frozenset(rng.sample(sorted(stood), rng.randrange(200)))
@@ -83,11 +82,11 @@ async def test_the_nearest_are_those_of_brute_force(
             candidates=rng.choice([1, 3, 8, 50]),
             search_radius_m=rng.choice([500.0, 6_000.0, 12_000.0]),
         )
-        found = await desk.near("economy", place, policy, now_ms, skip)
+        found = await nearest(fleet, "economy", place, policy, now_ms=now_ms, skip=skip)
         expected = by_hand(stood, place, policy, now_ms, skip)
         assert [each.driver_id for each in found] == [id_ for id_, _ in expected]
         assert [each.distance_m for each in found] == [m for _, m in expected]
-        assert await desk.near("comfort", place, policy, now_ms) == []
+        assert await nearest(fleet, "comfort", place, policy, now_ms=now_ms) == []
 
 
 async def test_ghosts_and_the_excluded_are_never_returned_however_near(shard: Shard) -> None:
@@ -113,8 +112,10 @@ async def test_ghosts_and_the_excluded_are_never_returned_however_near(shard: Sh
         for id_ in ids
     ]
     await fleet.tick("n1", "boot", 1, updates, [])
-    desk = Desk(log, fleet, Areas([]))
     one = Policy(stale_s=STALE_MS / 1000, candidates=1)
-    found = await desk.near("economy", Place(lat, lng), one, now_ms, frozenset({"excluded"}))
+    found = await nearest(fleet, "economy", Place(lat, lng), one, now_ms=now_ms, skip=frozenset({"excluded"}))
     assert [each.driver_id for each in found] == ["far"], "they do not take up the only place either"
-    assert await desk.near("economy", Place(lat, lng), one, now_ms + 1, frozenset({"excluded"})) == []
+    assert (
+        await nearest(fleet, "economy", Place(lat, lng), one, now_ms=now_ms + 1, skip=frozenset({"excluded"}))
+        == []
+    )

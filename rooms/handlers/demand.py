@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from dispatch import commands as c
 from dispatch.commands import Refusal, not_one_of
 from dispatch.eta import trip_estimate
+from dispatch.match import nearest
 from dispatch.pricing import parcel_fare, ride_fare
 from dispatch.rules.go_online import PARCEL_CLASS
 from dispatch.wording import iso
@@ -47,7 +48,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
         if fare is None:
             continue
         vehicle_class = name if message.kind == "ride" else PARCEL_CLASS
-        near = await house.desk.near(vehicle_class, pickup, area.policy, now_ms)
+        near = await nearest(house.desk.fleet, vehicle_class, pickup, area.policy, now_ms=now_ms)
         until_ms = now_ms + int(area.policy.quote_s * 1000)
         quotes.append(
             {
