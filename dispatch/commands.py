@@ -4,7 +4,8 @@ A command is a frozen value: who asks (`user`, from the token, never from a payl
 where its answer is remembered; `key` names it there, so that the same key again gets the first answer; a
 command without a key is never remembered; `content` is a digest of what was asked, so that the same key with
 other content is told apart. `drove` names a driver's device that went online: once a newer one did, what the older
-says of offers and jobs has no effect. Commands of the system (timers, the match) have the user "system".
+says of offers and jobs has no effect. `audit` is the id under which the audit log keeps what an admin did to a job of
+others. Commands of the system (timers, the match) have the user "system".
 """
 
 from collections.abc import Iterable
@@ -57,6 +58,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     content: str = ""
     drove: str = ""
+    audit: str = ""
 
 
 class GoOnline(Command, frozen=True, kw_only=True):
@@ -103,6 +105,32 @@ class CancelJob(Command, frozen=True, kw_only=True):
     kind: str
     admin: bool = False
     reason: str = ""
+
+
+class AssignJob(Command, frozen=True, kw_only=True):
+    """An admin gives a job to a driver by hand. `code` is the fresh secret that it may need."""
+
+    job_id: JobId
+    kind: str
+    driver_id: UserId
+    code: str
+    reason: str
+
+
+class UnassignJob(Command, frozen=True, kw_only=True):
+    """An admin takes a job from its driver before the pickup; it searches on without him."""
+
+    job_id: JobId
+    kind: str
+    reason: str
+
+
+class LiftHold(Command, frozen=True, kw_only=True):
+    """The person for whom a job waited has looked: it goes on as it stands."""
+
+    job_id: JobId
+    kind: str
+    reason: str
 
 
 class MakeOffer(Command, frozen=True, kw_only=True):

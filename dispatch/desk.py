@@ -22,6 +22,7 @@ from dispatch.area import Areas
 from dispatch.commands import Answer, Refusal
 from dispatch.decision import Decision, State
 from dispatch.rules import RULES, chat, follow, heed_newest_device
+from dispatch.rules.audit import audited
 from storage.fleet import Fleet
 from storage.log import Again, Conflict, Full, Late, Loaded, Log, Write
 from storage.records import LINES_MAX, Job
@@ -108,7 +109,7 @@ class Desk:
             _merge(loaded, await self.log.load(more))
         heed_newest_device(command, loaded.records)
         state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
-        return RULES[type(command)].decide(state, command)
+        return audited(state, command, RULES[type(command)].decide(state, command))
 
     async def _commit(self, command: c.Command, decision: Decision, loaded: Loaded, field: str) -> None:
         remembered = _json.encode(Remembered(_content(command), decision.answer)) if field else b""

@@ -9,23 +9,23 @@ from dispatch.commands import Refusal
 
 RIDE: dict[str, dict[str, str]] = {
     "scheduled": {"searching": "S", "cancelled": "PA"},
-    "searching": {"offered": "S", "no_driver": "S", "cancelled": "PAS"},
-    "offered": {"assigned": "D", "searching": "DS", "cancelled": "PA"},
-    "assigned": {"arrived": "D", "searching": "DS", "cancelled": "PA"},
-    "arrived": {"in_progress": "D", "no_show": "DS", "searching": "DS", "cancelled": "PA"},
+    "searching": {"offered": "S", "assigned": "A", "no_driver": "S", "cancelled": "PAS"},
+    "offered": {"assigned": "DA", "searching": "DS", "cancelled": "PA"},
+    "assigned": {"arrived": "D", "searching": "DSA", "cancelled": "PA"},
+    "arrived": {"in_progress": "D", "no_show": "DS", "searching": "DSA", "cancelled": "PA"},
     "in_progress": {"completed": "DA", "cancelled": "A"},
 }
 
 PACKAGE: dict[str, dict[str, str]] = {
     "scheduled": {"searching": "S", "cancelled": "PA"},
-    "searching": {"offered": "S", "no_courier": "S", "cancelled": "PAS"},
-    "offered": {"assigned": "D", "searching": "DS", "cancelled": "PA"},
-    "assigned": {"arrived_pickup": "D", "searching": "DS", "cancelled": "PA"},
-    "arrived_pickup": {"picked_up": "D", "searching": "DS", "cancelled": "PA"},
-    "picked_up": {"arrived_dropoff": "D", "failed": "D"},
-    "arrived_dropoff": {"delivered": "D", "failed": "D"},
+    "searching": {"offered": "S", "assigned": "A", "no_courier": "S", "cancelled": "PAS"},
+    "offered": {"assigned": "DA", "searching": "DS", "cancelled": "PA"},
+    "assigned": {"arrived_pickup": "D", "searching": "DSA", "cancelled": "PA"},
+    "arrived_pickup": {"picked_up": "D", "searching": "DSA", "cancelled": "PA"},
+    "picked_up": {"arrived_dropoff": "D", "failed": "DA"},
+    "arrived_dropoff": {"delivered": "DA", "failed": "DA"},
     "failed": {"arrived_dropoff": "D", "returning": "DSA"},
-    "returning": {"returned": "D"},
+    "returning": {"returned": "DA"},
 }
 
 TABLES = {"ride": RIDE, "package": PACKAGE}
@@ -69,6 +69,9 @@ WORDS: dict[str, dict[str, str]] = {
         "returned": "cancelled",
     },
 }
+
+#: Of an admin every step needs it: it stands in the audit log.
+WHY = "An administrator says why: give a reason."
 
 #: What must come with the step to a state, as the field is named on the wire; an admin needs none of it. A code
 #: is asked for only where the job has one.

@@ -117,18 +117,18 @@ def status_fact(
     )
 
 
-def assigned_fact(job: Job, driver: Driver, offer: Offer, now_ms: int) -> Fact:
-    """A driver took the job; he joins its room with this fact."""
+def assigned_fact(job: Job, driver: Driver, offer: Offer | None, now_ms: int) -> Fact:
+    """A driver took the job, or was given it without an offer; he joins its room with this fact."""
     payload = {
         **receipt(job),
         "driverId": driver.id,
         "driverName": driver.name,
         "vehicle": driver.vehicle,
-        "etaSeconds": round(offer.eta_s),
-        "distanceM": round(offer.distance_m),
+        "etaSeconds": round(offer.eta_s) if offer else None,
+        "distanceM": round(offer.distance_m) if offer else None,
         "timestamp": iso(now_ms),
     }
-    records = (job, driver, offer)
+    records = (job, driver, *((offer,) if offer else ()))
     return Fact(room=job.room, event="driver_assigned", payload=payload, records=records, join=(driver.id,))
 
 

@@ -29,6 +29,7 @@ from rooms.session import Session
 from rooms.speaker import Speaker
 from rooms.wording_errors import in_words
 from storage.accounts import Accounts, Who
+from storage.operators import Operators
 from storage.postgis import DatabaseUnavailable
 from storage.roomlog import RoomLog
 
@@ -52,6 +53,7 @@ class House(NamedTuple):
     accounts: Accounts
     quotes: Quotes
     presence: Presence
+    operators: Operators
     node: str
 
 

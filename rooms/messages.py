@@ -7,7 +7,7 @@ dropped before the message is looked at, so that no id in a payload is ever trus
 that an app which sends a bare id (or number) means by it.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -177,6 +177,51 @@ class PackageStatus(Reliable, frozen=True, kw_only=True):
     status: Class
     proof: Proof = Proof()
     reason: Short = ""
+
+
+Reason = Annotated[str, Meta(min_length=1, max_length=200)]
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Table = Annotated[dict[Name, Any], Meta(max_length=100)]
+
+
+class BlockUser(Reliable, frozen=True, kw_only=True):
+    legacy = Message.legacy - {"userId"}
+    user_id: NewId
+    reason: Reason
+
+
+class OfJob(Reliable, frozen=True, kw_only=True):
+    """What an admin does to a job; names exactly one of the two ids."""
+
+    ride_id: AnyId | UnsetType = UNSET
+    package_id: AnyId | UnsetType = UNSET
+    reason: Reason
+
+
+class AssignJob(OfJob, frozen=True, kw_only=True):
+    legacy = Message.legacy - {"driverId"}
+    driver_id: NewId
+
+
+class PauseArea(Reliable, frozen=True, kw_only=True):
+    area_id: Name
+    reason: Reason
+
+
+class EditArea(Reliable, frozen=True, kw_only=True):
+    """`version` is that of the area as it was read; `policy` and `prices`, where given, replace what the area has of
+    its own: all that differs from the defaults."""
+
+    area_id: Name
+    version: Count
+    reason: Reason
+    policy: Table | UnsetType = UNSET
+    prices: Table | UnsetType = UNSET
+
+
+class LetterRef(Reliable, frozen=True, kw_only=True):
+    letter_id: NewId
+    reason: Reason
 
 
 RoomSeen = tuple[Annotated[str, Meta(max_length=80)], Annotated[str, Meta(max_length=80)], Count]

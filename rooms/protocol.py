@@ -20,7 +20,8 @@ object; every event may carry an ack, which gets `{"ok": true, …}` or
 Fields that are not listed are refused on a socket and ignored over HTTP. Those which the platform's apps send
 along (DROPPED, where an event does not list them)
 are dropped silently: who you are is your token. Every command may carry a `commandId`: the same one again gets
-the first answer and has no second effect.
+the first answer and has no second effect. What an admin does, to a job, an account, an area or a refused row, needs a
+`reason` and stands in the audit log.
 
 A login that ends while its socket is open (logout, block, another role) closes it within seconds, after an
 `error` with the code `unauthenticated`: the next handshake is refused, or finds the new role. `server_draining`
@@ -69,6 +70,14 @@ ACKS = (
         "rooms: [{room, epoch, seq, recovered, events: [[event, payload]], last} or {room, error}]",
     ),
     ("send_message", "id, timestamp"),
+    ("block_user, unblock_user", "userId, status"),
+    ("assign_job", "rideId or packageId, status, state, version, driverId"),
+    ("unassign_job, lift_hold", "rideId or packageId, status, state, version"),
+    ("pause_area, resume_area, edit_area", "areaId, version, paused"),
+    (
+        "retry_letter, discard_letter",
+        "letterId, outcome: written, refused, nothing (what stands there is newer, or another's) or discarded, reason?",
+    ),
 )
 
 JOB_ID = "rideId or packageId"
@@ -127,6 +136,8 @@ def _type(hint: Any) -> str:
         return " or ".join(f"`{a}`" for a in get_args(hint))
     if get_origin(hint) is tuple and Ellipsis not in arguments:
         return f"`[{', '.join(_type(a) for a in arguments)}]`"
+    if get_origin(hint) is dict:
+        return "an object"
     if get_origin(hint) is tuple:
         return f"list of {_type(arguments[0])}"
     if arguments:

@@ -52,12 +52,14 @@ def _statuses(kind: str) -> list[str]:
     lines = [
         f"### `status` of `{kind}_status_update`",
         "",
-        "P its passenger or sender, D its driver, A an admin, who needs no code.",
+        "P its passenger or sender, D its driver, A an admin, who needs no code but always a `reason`.",
         "",
         "| status | in state | by | with it |",
         "|---|---|---|---|",
     ]
     for to in WORDS[kind]:
+        if to == "assigned":
+            continue  # by accept_offer, or by an admin's assign_job
         ways: dict[str, list[str]] = {}
         for at, steps in TABLES[kind].items():
             if by := _parties(at, steps.get(to, "")):
@@ -80,5 +82,5 @@ def _with(to: str, by: str) -> str:
     if to == "no_show":
         return f"after the area's `no_show_wait_s` at the pickup ({Policy().no_show_wait_s:g} s by default)"
     if to == "searching":
-        return "gives the job back; his `cancelled` means the same"
+        return "gives the job back; a driver's `cancelled` means the same"
     return _NEEDED[NEEDS[to]] if to in NEEDS else ""

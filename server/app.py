@@ -52,6 +52,7 @@ from storage.fleet import Fleet
 from storage.history import History
 from storage.log import OVER_TTL_MS, Conflict, Log
 from storage.migrate import check
+from storage.operators import Operators
 from storage.passwords import Passwords
 from storage.postgis import Database, DatabaseUnavailable
 from storage.presence import Leases
@@ -164,7 +165,8 @@ async def _house(settings: Settings, database: Database, shard: Shard, keyring: 
     presence = Presence(Leases(shard, node), registry, fixes.tick)
     roomlog = RoomLog(shard, settings.room_facts)
     accounts, quotes = Accounts(database), Quotes(keyring)
-    return House(desk, roomlog, registry, speaker, fixes, accounts, quotes, presence, node)
+    operators = Operators(database)
+    return House(desk, roomlog, registry, speaker, fixes, accounts, quotes, presence, operators, node)
 
 
 async def _warn_if_lost(database: Database, log: Log, shard: str) -> None:

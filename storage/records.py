@@ -5,7 +5,7 @@ version it was read at (0: it does not exist yet) and is the fence of every writ
 it, or does nothing. Times are integer milliseconds of the shard's Redis clock, money is minor units.
 """
 
-from typing import NewType
+from typing import Any, NewType
 
 import msgspec
 
@@ -188,5 +188,17 @@ class Read(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
     read_ms: int
 
 
+class Audit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="audit"):
+    """What an admin did to a live job, for the audit log: who, what, to what, how it stood before and after."""
+
+    id: str
+    actor_id: UserId
+    action: str
+    subject_type: str
+    subject_id: str
+    details: dict[str, Any]
+    at_ms: int
+
+
 Stored = Job | Offer | Driver
-Drained = Job | Offer | Driver | Message | Read
+Drained = Job | Offer | Driver | Message | Read | Audit

@@ -60,6 +60,7 @@ class Commands:
             (0.5 + 2.0 * out.count("stale"), self.revive),
             (1.0, self.offer),
             (0.5, self.wander),
+            (1.0, self.by_hand),
             (0.5, self.wake),
         ]
         weights, makers = zip(*choices, strict=True)
@@ -153,6 +154,21 @@ class Commands:
         user = r.choice([job.requester_id, job.driver_id or "x0", r.choice(EVERYBODY)])
         more = {"admin": r.random() < 0.1, "reason": "because"}
         return c.CancelJob(**self._keyed(user, job.room), job_id=job.id, kind=job.kind, **more)
+
+    def by_hand(self, r: Random) -> c.Command:
+        """An admin's, of any job, with any driver."""
+        kind = r.choice([c.AssignJob, c.AssignJob, c.UnassignJob, c.LiftHold])
+        states = (
+            ("searching", "offered") if kind is c.AssignJob else ("assigned", "arrived", "arrived_pickup")
+        )
+        job = (r.random() < 0.8 and self._some_job(r, *states)) or self._some_job(r)
+        if job is None:
+            return self.open_job(r)
+        more: dict[str, Any] = {"job_id": job.id, "kind": job.kind, "reason": "because"}
+        if kind is c.AssignJob:
+            more |= {"driver_id": UserId(r.choice([*DRIVERS, job.offered_to or "d0"])), "code": CODE}
+        made: c.Command = kind(**self._keyed("x0", job.room), audit=f"a{self._number}", **more)
+        return made
 
     def chat(self, r: Random) -> c.Command:
         job = (r.random() < 0.8 and self._some_job(r, *NEXT["ride"], *NEXT["package"])) or self._some_job(r)

@@ -117,6 +117,15 @@ def _seen(w: World) -> list[Payload]:
     return [{"rooms": [[room, "", seq] for room in rooms], "jobs": jobs} for seq in (0, 3)]
 
 
+def _of_job(w: World, **more: Any) -> list[Payload]:
+    """Jobs that an admin's hand has no place on, as they are."""
+    return [{"rideId": w.ride, "reason": "me", **more}, {"packageId": w.package, "reason": "me", **more}]
+
+
+def _area(w: World, **more: Any) -> list[Payload]:
+    return [{"areaId": "nowhere", "reason": "me", **more}]
+
+
 EVENTS: dict[str, Attack] = {
     "sync": attack(_seen, "ok"),
     "quote": attack(lambda w: [{"kind": "ride", **w.spot.trip}], "ok"),
@@ -126,7 +135,7 @@ EVENTS: dict[str, Attack] = {
     "driver_location_update": attack(_fixes, "ok superseded wrong_state"),
     "request_ride": attack(_rides, "duplicate bad_request"),
     "request_package": attack(_parcels, "duplicate bad_request"),
-    # a ride under way needs a reason even of an admin; a parcel on board cannot be called off
+    # an admin says why; a parcel on board cannot be called off
     "cancel_ride": attack(
         lambda w: [{"rideId": w.ride}, {"rideId": w.package}],
         "not_found",
@@ -154,6 +163,32 @@ EVENTS: dict[str, Attack] = {
     "typing_start": attack(_both, "not_found"),
     "typing_stop": attack(_both, "not_found"),
     "get_online_users": attack(_both, "not_found"),
+    # only admins: the others are refused before anything is looked at; what would succeed, only the others try
+    "block_user": attack(
+        lambda w: [{"userId": new_id(), "reason": "me"}],
+        "forbidden",
+        "not_found",
+        lambda w: [{"userId": w.victims["driver"].id, "reason": "me"}],
+    ),
+    "unblock_user": attack(lambda w: [{"userId": new_id(), "reason": "me"}], "forbidden", "not_found"),
+    "assign_job": attack(
+        lambda w: _of_job(w, driverId=w.victims["asked"].id),
+        "forbidden",
+        "wrong_state",
+        lambda w: [{"rideId": w.waiting_ride, "driverId": w.victims["asked"].id, "reason": "me"}],
+    ),
+    "unassign_job": attack(_of_job, "forbidden", "wrong_state"),
+    "lift_hold": attack(_of_job, "forbidden", "wrong_state"),
+    "pause_area": attack(_area, "forbidden", "not_found", lambda w: [{"areaId": "patient", "reason": "me"}]),
+    "resume_area": attack(_area, "forbidden", "not_found"),
+    "edit_area": attack(
+        lambda w: _area(w, version=1, policy={}),
+        "forbidden",
+        "not_found",
+        lambda w: [{"areaId": "patient", "version": 1, "policy": {}, "reason": "me"}],
+    ),
+    "retry_letter": attack(lambda w: [{"letterId": new_id(), "reason": "me"}], "forbidden", "not_found"),
+    "discard_letter": attack(lambda w: [{"letterId": new_id(), "reason": "me"}], "forbidden", "not_found"),
     "join_user_room": attack(lambda w: [{"userId": w.victims["passenger"].id}], "ok"),
     "ping": attack(lambda w: [{}], "ok"),
     "go_offline": attack(lambda w: [{}], "ok superseded"),

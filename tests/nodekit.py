@@ -111,6 +111,7 @@ class Node:
             accounts,
             quotes,
             self.presence,
+            None,
             name,
         )
         self.gate = Gate(House(*parts), HANDLERS)

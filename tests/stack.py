@@ -57,6 +57,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "strict": {"otp_required": True, "proof_tries": 2},
     "brief": {"no_show_wait_s": 0.2},
     "patient": {"offer_s": 3600, "stale_s": 3600},
+    "halted": {},
     "wild": {"offer_s": 0.3, "patience_s": 5, "search_retry_s": 0.2},
 }
 ERROR = re.compile(r"Traceback \(most recent|^\S+ \S+ (ERROR|CRITICAL) |Exception", re.MULTILINE)

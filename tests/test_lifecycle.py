@@ -71,7 +71,7 @@ def test_every_state_can_end(kind: str) -> None:
 def test_a_driver_lost_before_the_pickup_is_replaced_and_after_it_is_not(kind: str) -> None:
     gives_back = {at for at, steps in TABLES[kind].items() if "searching" in steps and at not in UNASSIGNED}
     assert gives_back == BEFORE_PICKUP[kind]
-    assert all(TABLES[kind][state]["searching"] == "DS" for state in gives_back)
+    assert all(TABLES[kind][state]["searching"] == "DSA" for state in gives_back)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -157,7 +157,7 @@ def _payloads(event: str, world: World, role: str) -> Iterator[Any]:
     """As in the table, with every legacy id; and, where an app may send it, the bare id."""
     message, entry = HANDLERS[event].message, matrix.EVENTS[event]
     for payload in [*entry.payloads(world), *(entry.not_admin(world) if role != "admin" else [])]:
-        yield payload | {k: v for k, v in world.legacy.items() if k in message.legacy}
+        yield {k: v for k, v in world.legacy.items() if k in message.legacy} | payload
         if message.bare and message.bare in payload:
             yield payload[message.bare]
 
@@ -205,7 +205,7 @@ class Run:
                 code = "ok" if answer["ok"] else answer["error"]["code"]
                 self.judge(event, code, json.dumps(answer), payload, expected)
             for payload in matrix.EVENTS[event].payloads(self.world):
-                await self._over_http(event, {**payload, **self.world.legacy}, expected)
+                await self._over_http(event, {**self.world.legacy, **payload}, expected)
 
     async def _over_http(self, event: str, payload: Any, expected: frozenset[str]) -> None:
         token = self.attacker.person.token

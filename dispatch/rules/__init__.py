@@ -11,6 +11,7 @@ from dispatch import commands as c
 from dispatch.decision import Decision, State
 from dispatch.rules import (
     answer_offer,
+    by_hand,
     cancel_job,
     chat,
     go_offline,
@@ -68,6 +69,9 @@ RULES: dict[type[c.Command], Rule] = {
     c.AcceptOffer: Rule(_offer, answer_offer.decide_accept),
     c.DeclineOffer: Rule(_offer, answer_offer.decide_decline),
     c.MoveJob: Rule(_job_and_self, move_job.decide),
+    c.AssignJob: Rule(lambda m: [(Job, m.job_id), (Driver, m.driver_id)], by_hand.decide_assign),
+    c.UnassignJob: Rule(_job, by_hand.decide_unassign),
+    c.LiftHold: Rule(_job, by_hand.decide_lift),
     c.WakeJob: Rule(_job, wake_job.decide),
     c.WakeDriver: Rule(lambda m: [(Driver, m.driver_id)], wake_driver.decide),
     c.HoldJob: Rule(_job, hold_job.decide),

@@ -11,8 +11,9 @@ from dispatch.commands import AcceptOffer, DeclineOffer, Refusal, SeeOffer
 from dispatch.decision import Decision, State
 from dispatch.lifecycle import step
 from dispatch.rules.release import offer_returned
+from dispatch.rules.taking import taken
 from dispatch.wording import assigned_fact, code_fact, receipt
-from storage.records import Driver, Job, Offer, Stop
+from storage.records import Driver, Job, Offer
 
 
 def _open_offer(state: State, offer_id: str, user: str) -> tuple[Offer, Job, Driver]:
@@ -64,37 +65,12 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     if driver.spare < units:
         # he came online with a smaller vehicle since he was asked
         raise Refusal("wrong_state", "Your vehicle has no room for this job.")
-    needs_code = job.kind == "package" or policy.otp_required
-    assigned = replace(
-        job,
-        state=step(job.kind, job.state, "assigned", "D"),
-        driver_id=driver.id,
-        driver_name=driver.name,
-        vehicle_id=driver.vehicle_id,
-        vehicle=driver.vehicle,
-        offer_id=None,
-        offered_to=None,
-        assigned_ms=state.now_ms,
-        wake_ms=0,
-        code=command.code if needs_code else "",
-        code_tries=0,
-    )
+    step(job.kind, job.state, "assigned", "D")
+    assigned, busy = taken(job, driver, state.now_ms, policy, command.code)
     accepted = replace(offer, state="accepted", ended_ms=state.now_ms)
-    stops = (
-        Stop(job.kind, job.id, "pickup", job.pickup),
-        *(Stop(job.kind, job.id, "stop", place) for place in job.stops),
-        Stop(job.kind, job.id, "dropoff", job.dropoff),
-    )
-    busy = replace(
-        driver,
-        offer_id=None,
-        load={**driver.load, job.id: units},
-        plan=(*driver.plan, *stops),
-        changed_ms=state.now_ms,
-    )
     told = assigned_fact(assigned, busy, accepted, state.now_ms)
     # a ride's code is for the start; a parcel's is issued once the parcel is on board
-    secret = (code_fact(assigned, state.now_ms),) if job.kind == "ride" and needs_code else ()
+    secret = (code_fact(assigned, state.now_ms),) if job.kind == "ride" and assigned.code else ()
     return Decision(
         answer={**receipt(assigned), "offerId": offer.id, "outcome": "accepted"},
         put=(assigned, accepted, busy),

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from dispatch.commands import CancelJob, Refusal
 from dispatch.decision import Decision, State
-from dispatch.lifecycle import step
+from dispatch.lifecycle import WHY, step
 from dispatch.rules.release import end_offer, ended, searching_again, without_job
 from dispatch.wording import receipt, status_fact
 from storage.records import Job
@@ -19,8 +19,8 @@ def decide(state: State, command: CancelJob) -> Decision:
     if job.requester_id != command.user and not command.admin:
         raise Refusal("not_found")
     to = step(job.kind, job.state, "cancelled", "A" if command.admin else "P")
-    if command.admin and job.state == "in_progress" and not command.reason:
-        raise Refusal("bad_request", "Cancelling a ride in progress needs a reason.")
+    if command.admin and not command.reason:
+        raise Refusal("bad_request", WHY)
     over = ended(job, to, state.now_ms, by=command.user, reason=command.reason)
     told = status_fact(over, state.now_ms, command.user)
     records, facts = end_offer(state, job, "withdrawn", "cancelled")

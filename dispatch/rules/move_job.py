@@ -6,11 +6,11 @@ the area's limit only an admin can go on.
 
 from msgspec.structs import replace
 
-from dispatch.commands import CancelJob, MoveJob, Refusal
+from dispatch.commands import CancelJob, MoveJob, Refusal, UnassignJob
 from dispatch.decision import Decision, State
-from dispatch.lifecycle import NEEDS, OVER, from_client, step
+from dispatch.lifecycle import NEEDS, OVER, WHY, from_client, step
 from dispatch.policy import Policy
-from dispatch.rules import cancel_job
+from dispatch.rules import by_hand, cancel_job
 from dispatch.rules.release import ended, past_pickup, without_job
 from dispatch.wording import code_fact, receipt, status_fact
 from storage.records import Driver, Job
@@ -25,9 +25,15 @@ def decide(state: State, command: MoveJob) -> Decision:
     to = from_client(job.kind, job.state, command.status)
     if to == "cancelled" or (to == "searching" and _party(job, command) == "D"):
         return _cancel(state, command)
+    if to == "assigned" and command.admin:
+        raise Refusal("bad_request", "Name its driver: assign_job gives a job to one.")
     if to == job.state and command.user == job.driver_id:
         return Decision(answer={**receipt(job), "version": job.version})
     step(job.kind, job.state, to, _party(job, command))
+    if command.admin and not command.reason:
+        raise Refusal("bad_request", WHY)
+    if to == "searching":
+        return by_hand.decide_unassign(state, _unassigned(command))
     policy = state.area(job.area_id).policy
     if not command.admin:
         refused = _proof_refused(state, job, to, command, policy)
@@ -53,6 +59,16 @@ def _cancel(state: State, command: MoveJob) -> Decision:
         reason=command.reason,
     )
     return cancel_job.decide(state, cancel)
+
+
+def _unassigned(command: MoveJob) -> UnassignJob:
+    return UnassignJob(
+        user=command.user,
+        room=command.room,
+        job_id=command.job_id,
+        kind=command.kind,
+        reason=command.reason,
+    )
 
 
 def _proof_refused(state: State, job: Job, to: str, command: MoveJob, policy: Policy) -> Decision | None:

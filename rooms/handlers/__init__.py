@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from rooms import messages as m
 from rooms.gate import House
-from rooms.handlers import backlog, chat, demand, offers, supply
+from rooms.handlers import admin, backlog, chat, demand, offers, supply
 from rooms.session import Session
 
 ANY = frozenset({"passenger", "driver", "courier", "admin"})
 CARRIERS = frozenset({"driver", "courier"})
 REQUESTERS = frozenset({"passenger"})
+ADMINS = frozenset({"admin"})
 
 
 class Handler(NamedTuple):
@@ -55,6 +56,16 @@ HANDLERS: dict[str, Handler] = {
     "typing_start": Handler(m.JobRef, ANY, 2, 6, False, chat.typing_start),
     "typing_stop": Handler(m.JobRef, ANY, 2, 6, False, chat.typing_stop),
     "get_online_users": Handler(m.JobRef, ANY, 2, 10, True, chat.get_online_users),
+    "block_user": Handler(m.BlockUser, ADMINS, 2, 20, True, admin.block_user),
+    "unblock_user": Handler(m.BlockUser, ADMINS, 2, 20, True, admin.unblock_user),
+    "assign_job": Handler(m.AssignJob, ADMINS, 2, 20, True, admin.assign_job),
+    "unassign_job": Handler(m.OfJob, ADMINS, 2, 20, True, admin.unassign_job),
+    "lift_hold": Handler(m.OfJob, ADMINS, 2, 20, True, admin.lift_hold),
+    "pause_area": Handler(m.PauseArea, ADMINS, 2, 20, True, admin.pause_area),
+    "resume_area": Handler(m.PauseArea, ADMINS, 2, 20, True, admin.resume_area),
+    "edit_area": Handler(m.EditArea, ADMINS, 2, 20, True, admin.edit_area),
+    "retry_letter": Handler(m.LetterRef, ADMINS, 5, 50, True, admin.retry_letter),
+    "discard_letter": Handler(m.LetterRef, ADMINS, 5, 50, True, admin.discard_letter),
     "join_user_room": Handler(m.Nothing, ANY, 2, 10, False, chat.join_user_room),
     "ping": Handler(m.Nothing, ANY, 2, 10, False, chat.ping),
 }

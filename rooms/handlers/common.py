@@ -1,5 +1,6 @@
 """What several handlers share: reading ids, keys, times and places from messages."""
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,11 @@ def place(point: m.Point) -> Place:
 
 def key(message: m.Reliable, natural: str) -> str:
     return natural if message.command_id is UNSET else f"c:{message.command_id}"
+
+
+def audit_id(role: str) -> str:
+    """Under what the audit log keeps what an admin's command does to a job; empty for others."""
+    return str(uuid.uuid4()) if role == "admin" else ""
 
 
 def moment_ms(text: str) -> int:

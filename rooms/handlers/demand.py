@@ -189,6 +189,7 @@ async def _cancel(house: House, session: Session, message: Any, kind: str, job_i
         job_id=JobId(job_id),
         kind=kind,
         admin=session.role == "admin",
+        audit=common.audit_id(session.role),
         reason=message.reason,
     )
     return await house.desk.run(command)

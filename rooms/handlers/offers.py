@@ -59,6 +59,7 @@ async def ride_status(house: House, session: Session, message: m.RideStatus) -> 
         kind="ride",
         status=message.status,
         admin=session.role == "admin",
+        audit=common.audit_id(session.role),
         otp=message.otp,
         reason=message.reason,
     )
@@ -79,6 +80,7 @@ async def package_status(house: House, session: Session, message: m.PackageStatu
         kind="package",
         status=message.status,
         admin=session.role == "admin",
+        audit=common.audit_id(session.role),
         proof_code=proof.code,
         has_proof=bool(proof.photo or proof.signature or proof.code),
         reason=message.reason,

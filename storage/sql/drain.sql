@@ -203,6 +203,14 @@ on conflict (job_id, reader_id) do update
                 where later.job_id = excluded.job_id and later.id = excluded.message_id
                   and (known.id is null or (later.sent_at, later.id) > (known.sent_at, known.id)))
 
+-- name: audit_log
+-- What admins did to live jobs, once.
+insert into audit_log (id, at, actor_id, action, subject_type, subject_id, details)
+select id, from_ms(at_ms), actor_id, action, subject_type, subject_id, details
+  from json_to_recordset($1) as r (id uuid, at_ms bigint, actor_id uuid, action text, subject_type text,
+    subject_id text, details jsonb)
+on conflict (id) do nothing
+
 -- name: routes_of_rides
 -- Draws finished rides ($3 at most) once the fixes stream was drained $2 s beyond their end. Late fixes of a phone
 -- carry its own time, so the window is wider than the ride; job_id says which of them count.

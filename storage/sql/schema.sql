@@ -160,8 +160,13 @@ table audit_log
   subject_type text not null
   subject_id text not null
   details jsonb not null default '{}'::jsonb
+  command_id text
+  content text
+  answer jsonb
   constraint audit_log_pkey PRIMARY KEY (id)
-  CREATE INDEX audit_log_at ON public.audit_log USING btree (at)
+  CREATE INDEX audit_log_actor ON public.audit_log USING btree (actor_id, at, id)
+  CREATE UNIQUE INDEX audit_log_command ON public.audit_log USING btree (actor_id, command_id) WHERE (command_id IS NOT NULL)
+  CREATE INDEX audit_log_order ON public.audit_log USING btree (at, id)
   CREATE INDEX audit_log_subject ON public.audit_log USING btree (subject_type, subject_id, at)
 table bookings
   id uuid not null default uuid_v7()
@@ -238,7 +243,7 @@ table dead_letters
   at timestamp with time zone not null default now()
   constraint dead_letters_pkey PRIMARY KEY (id)
   constraint dead_letters_shard_life_stream_entry_id_item_key UNIQUE (shard, life, stream, entry_id, item)
-  CREATE INDEX dead_letters_at ON public.dead_letters USING btree (at)
+  CREATE INDEX dead_letters_order ON public.dead_letters USING btree (at, id)
 table drain_cursors
   shard text not null
   stream text not null
@@ -274,6 +279,7 @@ table drivers
   constraint drivers_capacity CHECK ((capacity >= 0))
   constraint drivers_pkey PRIMARY KEY (id)
   constraint drivers_state CHECK ((state = ANY (ARRAY['offline'::text, 'idle'::text, 'offered'::text, 'busy'::text, 'stale'::text])))
+  CREATE INDEX drivers_order ON public.drivers USING btree (committed_at, id)
   CREATE INDEX drivers_state ON public.drivers USING btree (shard, state)
 table locations partition by RANGE (ts)
   driver_id uuid not null

@@ -27,25 +27,26 @@ from tests.rules.build import (
 )
 
 # PROTOCOL.md "Lifecycles", written down again from there: from | to (by) ...; a driver lost before the pickup
-# is the system's step from `arrived` and `arrived_pickup` as well (the sentence below its tables).
+# is the system's step from `arrived` and `arrived_pickup` as well (the sentence below its tables); an admin gives and
+# takes a job by hand before the pickup, and brings a parcel to its end.
 RIDE = """
     scheduled    searching:S cancelled:PA
-    searching    offered:S no_driver:S cancelled:PAS
-    offered      assigned:D searching:DS cancelled:PA
-    assigned     arrived:D searching:DS cancelled:PA
-    arrived      in_progress:D no_show:DS searching:DS cancelled:PA
+    searching    offered:S assigned:A no_driver:S cancelled:PAS
+    offered      assigned:DA searching:DS cancelled:PA
+    assigned     arrived:D searching:DSA cancelled:PA
+    arrived      in_progress:D no_show:DS searching:DSA cancelled:PA
     in_progress  completed:DA cancelled:A
 """
 PACKAGE = """
     scheduled       searching:S cancelled:PA
-    searching       offered:S no_courier:S cancelled:PAS
-    offered         assigned:D searching:DS cancelled:PA
-    assigned        arrived_pickup:D searching:DS cancelled:PA
-    arrived_pickup  picked_up:D searching:DS cancelled:PA
-    picked_up       arrived_dropoff:D failed:D
-    arrived_dropoff delivered:D failed:D
+    searching       offered:S assigned:A no_courier:S cancelled:PAS
+    offered         assigned:DA searching:DS cancelled:PA
+    assigned        arrived_pickup:D searching:DSA cancelled:PA
+    arrived_pickup  picked_up:D searching:DSA cancelled:PA
+    picked_up       arrived_dropoff:D failed:DA
+    arrived_dropoff delivered:DA failed:DA
     failed          arrived_dropoff:D returning:DSA
-    returning       returned:D
+    returning       returned:DA
 """
 TABLES = {
     kind: {
@@ -72,6 +73,8 @@ def expected(world: World, to: str, by: str) -> tuple[str, str]:
         return "not_found", job.state
     if by == "D" and to == job.state and to != "cancelled":
         return "ok", job.state
+    if (by, to) == ("A", "assigned"):
+        return "bad_request", job.state  # to whom? assign_job says that
     if by == "D" and to == "cancelled":
         to = "searching"  # a driver's cancel gives the job back
     steps = TABLES[job.kind].get(job.state, {})
@@ -228,3 +231,17 @@ def test_patience_begins_anew_when_a_driver_gives_the_job_back(state: str) -> No
     again = scene(kind, state, POLICY, searching_ms=NOW - 10_000_000).run(move(kind, "searching")).job
     assert (again.searching_ms, again.wake_ms) == (NOW, NOW + 180_000)
     assert (again.driver_id, again.assigned_ms, again.arrived_ms, again.offer_id) == (None, 0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "to"),
+    [
+        ("ride", "in_progress", "completed"),
+        ("package", "arrived_dropoff", "delivered"),
+        ("ride", "arrived", "searching"),
+    ],
+)
+def test_an_admin_says_why(kind: str, state: str, to: str) -> None:
+    world = scene(kind, state, POLICY)
+    assert world.code(move(kind, to, "A", reason="")) == "bad_request"
+    assert world.code(move(kind, to, "A", otp="", proof_code="", has_proof=False)) == "ok"
