@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from loadtest.faults.held import Held, OfferRow
-from loadtest.faults.history import Attempt, Command, History, heard_of
+from loadtest.faults.held import DriverRow, Held, OfferRow
+from loadtest.faults.history import NO_ANSWER, Attempt, Command, History, fix_times, heard_of
 from loadtest.geo import Point
 from loadtest.pace import iso_utc
 from loadtest.spoken import spoken_of
@@ -14,7 +15,7 @@ ZERO_S = 1_800_000_000.0
 JOB, OTHER = "job-1", "job-2"
 RIDER, DRIVER, SECOND, STRANGER = "rider", "driver", "second", "stranger"
 EPOCH, LATER = "main.1.aaaaaa", "main.2.bbbbbb"
-HERE = Point(49.99, 36.23)
+HERE, HOME = Point(49.99, 36.23), Point(49.98, 36.22)
 
 
 def fact(seq: int, event: str, job: str = JOB, epoch: str = EPOCH, **more: Any) -> dict[str, Any]:
@@ -60,8 +61,35 @@ def ack(history: History, user: str, event: str, at: float, **payload: Any) -> C
     return command
 
 
+def says(
+    history: History,
+    event: str,
+    at: float,
+    outcome: str = "ok",
+    *,
+    link: int = 1,
+    by: str = DRIVER,
+    **answer: Any,
+) -> Command:
+    """A driver says something of his lease; `at` is when, in seconds of the story."""
+    payload: dict[str, Any] = {"batchId": f"b{at}", "fixes": [taken(at - 1), taken(at - 0.5)]}
+    if event != "location_batch":
+        payload = {"latitude": HOME.latitude, "longitude": HOME.longitude} if event == "go_online" else {}
+    command = history.asked(by, event, payload)
+    command.attempts.append(Attempt(0, ZERO_S + at, ZERO_S + at + 0.01, outcome, link))
+    if outcome != NO_ANSWER:
+        command.outcome, command.answer = outcome, {"ok": outcome == "ok", **answer}
+    return command
+
+
+def taken(at: float) -> dict[str, Any]:
+    """A recorded position."""
+    stamp = iso_utc(round((ZERO_S + at) * 1000))
+    return {"latitude": HERE.latitude, "longitude": HERE.longitude, "timestamp": stamp}
+
+
 def sound() -> tuple[History, Held]:
-    """One ride as it should be: what its people said and heard, and what PostgreSQL holds."""
+    """One ride as it should be, in its driver's shift: what its people said and heard, and what PostgreSQL holds."""
     history, told = History(), story()
     rider, driver = connect(history, RIDER), connect(history, DRIVER)
     ack(history, RIDER, "request_ride", 1, rideId=JOB)
@@ -81,6 +109,9 @@ def sound() -> tuple[History, Held]:
     ack(history, DRIVER, "message_read", 3.5, rideId=JOB, messageId=f"line-{JOB}")
     for seq, state in ((4, "arrived"), (5, "in_progress"), (6, "completed")):
         ack(history, DRIVER, "ride_status_update", seq, rideId=JOB, status=state)
+    says(history, "go_online", 0.5, version=1, generation=1)
+    batch = says(history, "location_batch", 7, kept=2, refused={})
+    says(history, "go_offline", 8, version=9)
     history.ended_s = ZERO_S + 60
     events = [spoken for each in told if (spoken := spoken_of(each["event"], each)) is not None]
     held = Held(
@@ -89,7 +120,9 @@ def sound() -> tuple[History, Held]:
         events=events,
         lines=[(JOB, f"line-{JOB}")],
         reads={(JOB, DRIVER)},
-        offers=[OfferRow("o-1", "accepted", DRIVER, JOB)],
+        offers=[OfferRow("o-1", "accepted", DRIVER, JOB, round(ZERO_S + 1) * 1000)],
+        drivers={DRIVER: DriverRow("offline", 9)},
+        fixes=Counter((DRIVER, ts_ms) for ts_ms in fix_times(batch.payload)),
     )
     return history, held
 

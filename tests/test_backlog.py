@@ -74,6 +74,7 @@ async def test_kept_in_order_and_once_whoever_is_asked(redis: Redis, redis_url: 
         assert await one.say(driver, "location_batch", batch) == first
         one.depart(driver)
         again, _ = two.arrive("driver", driver.user_id)
+        assert await two.say(again, "location_batch", batch) == first, "before he is online again"
         assert (await two.say(again, "go_online", ONLINE))["ok"]
         assert await two.say(again, "location_batch", batch) == first
         assert await rows(redis) == kept
@@ -242,6 +243,8 @@ async def test_whose_device_it_is_not(redis: Redis, redis_url: str) -> None:
         assert await rows(redis) == []
         assert (await two.say(newer, "location_batch", batch))["kept"] == 5
         await two.say(newer, "go_offline", {})
+        assert (await two.say(newer, "location_batch", batch))["kept"] == 5, "said again"
+        batch["batchId"] = "another"
         assert await code(two, newer) == "wrong_state"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from loadtest.faults.checker import judge
-from loadtest.faults.held import Held, OfferRow
+from loadtest.faults.held import DriverRow, Held, OfferRow
 from loadtest.faults.history import History, Resume
-from loadtest.faults.report import MUST_BE_ZERO, failures, figures
+from loadtest.faults.report import MUST_BE_ZERO, failures, figures, least
 from loadtest.pace import iso_utc
 from loadtest.spoken import spoken_of
 from tests.faultkit import (
@@ -27,6 +27,7 @@ from tests.faultkit import (
     fact,
     hear,
     position,
+    says,
     sound,
     story,
 )  # fmt: skip
@@ -40,7 +41,7 @@ def test_a_sound_run_is_found_sound() -> None:
     verdict = judge(history, held)
     line = figures(7, history, held, verdict, [])
     assert failures(line) == [], line["examples"]
-    assert (line["acked"], line["assignments"]) == (7, 1)
+    assert (line["acked"], line["assignments"]) == (10, 1)
 
 
 # -- one planted violation each
@@ -198,6 +199,46 @@ def won_by_two(history: History, held: Held) -> None:
     ack(history, SECOND, "accept_offer", 2, offerId="o-1")
 
 
+# -- what drivers were promised
+
+
+def fix_gone(history: History, held: Held) -> None:
+    held.fixes.popitem()
+
+
+def batch_answered_otherwise(history: History, held: Held) -> None:
+    says(history, "location_batch", 7.2, kept=1, refused={})
+
+
+def fix_twice(history: History, held: Held) -> None:
+    held.fixes[next(iter(held.fixes))] += 1
+
+
+def shift_gone(history: History, held: Held) -> None:
+    held.drivers[DRIVER] = DriverRow("idle", 8)
+
+
+def driver_gone(history: History, held: Held) -> None:
+    held.drivers.clear()
+
+
+def offered_off_duty(history: History, held: Held) -> None:
+    held.offers.append(OfferRow("o-2", "expired", DRIVER, OTHER, round((ZERO_S + 9) * 1000)))
+
+
+def online_and_not_online(history: History, held: Held) -> None:
+    says(history, "location_batch", 6.5, "wrong_state")
+
+
+def online_and_superseded_by_nobody(history: History, held: Held) -> None:
+    says(history, "go_online", 5, link=2, by=SECOND)
+    says(history, "location_batch", 6.5, "superseded")
+
+
+def lease_twice(history: History, held: Held) -> None:
+    says(history, "go_online", 4, link=3, version=4, generation=1)
+
+
 def resumed(seen: tuple[str, int], recovered: bool, seqs: tuple[int, ...], whole: bool = True) -> Plant:
     def plant(history: History, held: Held) -> None:
         at = (ZERO_S + 9, RIDER, 0, f"ride:{JOB}", seen, EPOCH, 6)
@@ -222,6 +263,12 @@ PLANTED: list[tuple[str, Plant]] = [
     *(("foreign", plant) for plant in (code_to_the_driver, position_after_the_end, position_of_another)),
     *(("foreign", plant) for plant in (position_before_the_assignment, position_of_nobody)),
     ("foreign", position_to_a_stranger),
+    *(("lost", plant) for plant in (fix_gone, batch_answered_otherwise, shift_gone, driver_gone)),
+    *(
+        ("lost", plant)
+        for plant in (offered_off_duty, online_and_not_online, online_and_superseded_by_nobody)
+    ),
+    *(("duplicated", plant) for plant in (fix_twice, lease_twice)),
     *(("double_assignments", plant) for plant in (second_driver, second_job, offered_to_two, won_by_two)),
 ]
 
@@ -245,6 +292,46 @@ def test_too_few_answers_outside_the_windows_are_not_held() -> None:
     history, held = sound()
     line = figures(1, history, held, judge(history, held), [])
     assert failures(line | {"acked_share_outside_windows": 0.998})
+
+
+FLOORS = least(10, 30, ["node_killed"])
+ENOUGH = {"acked": 20_000, "assignments": 500, "faults": 100}
+
+
+@pytest.mark.parametrize("few", ["acked", "assignments", "faults", "kind node_killed"])
+def test_a_run_in_which_too_little_happened_is_not_held(few: str) -> None:
+    history, held = sound()
+    line = (
+        figures(1, history, held, judge(history, held), [])
+        | ENOUGH
+        | {"least": FLOORS, "kinds": {"node_killed": 3}}
+    )
+    assert failures(line) == []
+    fewer = {"kinds": {"node_killed": 2}} if few.startswith("kind") else {few: ENOUGH[few] - 1}
+    assert [each.split(" is ")[0] for each in failures(line | fewer)] == [few]
+
+
+def test_a_shorter_run_and_a_smaller_town_need_less() -> None:
+    assert least(0.3, 8, ["node_killed"]) == {
+        "acked": 160,
+        "assignments": 4,
+        "faults": 3,
+        "kind node_killed": 0,
+    }
+    assert least(3, 60, ["link_cut"]) == {
+        "acked": 6_000,
+        "assignments": 150,
+        "faults": 30,
+        "kind link_cut": 0,
+    }
+    assert least(30, 30, ["link_cut"])["kind link_cut"] == 9
+
+
+def test_a_command_without_an_outcome_is_not_held() -> None:
+    history, held = sound()
+    history.commands[0].outcome = ""
+    line = figures(1, history, held, judge(history, held), [])
+    assert "unsettled is 1, not 0" in failures(line)
 
 
 def test_a_run_in_which_nothing_happened_proves_nothing() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
 from loadtest.faults.checker import GRACE_S, judge, outside, recoveries_s
-from loadtest.faults.history import Attempt, Broken, Command, Heard, History, Resume, heard_of
+from loadtest.faults.held import OfferRow
+from loadtest.faults.history import NO_ANSWER, Attempt, Broken, Command, Heard, History, Resume, heard_of
 from loadtest.faults.report import failures, figures
 from loadtest.pace import iso_utc
 from loadtest.spoken import spoken_of
@@ -24,6 +26,7 @@ from tests.faultkit import (
     fact,
     hear,
     position,
+    says,
     sound,
     story,
 )  # fmt: skip
@@ -149,6 +152,52 @@ def test_an_honest_sync_is_no_violation(
     history, held = sound()
     history.resumes.append(Resume(ZERO_S + 9, RIDER, 0, f"ride:{JOB}", seen, EPOCH, 6, recovered, seqs, True))
     assert judge(history, held).out_of_order == []
+
+
+def another_phone(history: History) -> None:
+    says(history, "go_online", 6, link=5, version=8, generation=2)
+
+
+def off_duty(history: History) -> None:
+    says(history, "go_offline", 6.2, version=8)
+
+
+def a_node_that_was_frozen(history: History) -> None:
+    says(history, "go_online", 3, NO_ANSWER, link=5)
+
+
+def before_it_was_online(history: History) -> None:
+    history.commands[-4].attempts[:] = [Attempt(0, ZERO_S + 6.6, ZERO_S + 6.7, "ok", 1)]
+
+
+def a_wiped_redis(history: History) -> None:
+    history.faults.append(Broken("redis_wiped", "", ZERO_S + 5, ZERO_S + 6, ZERO_S + 5, forgot_from_s=1.0))
+
+
+@pytest.mark.parametrize(
+    "ended", [another_phone, off_duty, a_node_that_was_frozen, before_it_was_online, a_wiped_redis]
+)
+def test_a_lease_may_end_and_who_has_none_is_told_so(ended: Callable[[History], None]) -> None:
+    history, held = sound()
+    says(history, "location_batch", 6.5, "superseded")
+    assert judge(history, held).lost
+    ended(history)
+    assert judge(history, held).lost == []
+
+
+@pytest.mark.parametrize(("again_s", "outcome"), [(8.5, "ok"), (7.0, NO_ANSWER)])
+def test_who_asks_for_work_again_may_be_offered_some(again_s: float, outcome: str) -> None:
+    history, held = sound()
+    held.offers.append(OfferRow("o-2", "expired", DRIVER, OTHER, round((ZERO_S + 9) * 1000)))
+    assert judge(history, held).lost
+    says(history, "go_online", again_s, outcome, version=9, generation=2)
+    assert judge(history, held).lost == []
+
+
+def test_what_was_refused_of_a_batch_need_not_be_there() -> None:
+    history, held = sound()
+    says(history, "location_batch", 7.2, kept=0, refused={"teleport": 2})
+    assert judge(history, held).lost == []
 
 
 def test_recovery_is_that_of_the_slowest_node() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from server.http.context import LOGIN_TRIES
 from tests.phones import Phone, assigned_ride, drive, new_id, phone, raw
 from tests.postgreskit import OwnPostgres, own_postgres
 from tests.stack import ERROR, RunningStack, private_stack
@@ -69,6 +70,9 @@ async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how
         postgres.kill() if how == "killed" else postgres.freeze()
         try:
             await are_503(stack, passenger, within_s)
+            if how == "killed":
+                tries = [await login(stack) for _ in range(LOGIN_TRIES + 1)]
+                assert {*tries} == {503}, "nobody is locked out for asking again"
             await ride_on(driver, passenger, ride, spot.at(200.0))
             asked = {"rideId": new_id(), "class": "economy", **spot.trip}
             assert await passenger.refused("request_ride", asked) == "unavailable"

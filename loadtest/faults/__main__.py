@@ -27,7 +27,7 @@ from loadtest.faults.cluster import Cluster, Place
 from loadtest.faults.harm import inflict
 from loadtest.faults.held import Held
 from loadtest.faults.history import History
-from loadtest.faults.report import failures, figures, json_line, table
+from loadtest.faults.report import failures, figures, json_line, least, table
 from loadtest.faults.schedule import KINDS, POWER_LOSSES, Fault, Kind, kinds_named, plan
 from loadtest.faults.town import People, feature
 from loadtest.stage import StageError, make_people, put_area
@@ -99,6 +99,8 @@ async def _run(options: argparse.Namespace, place: Place, kinds: Sequence[Kind])
     if options.history:
         options.history.write_bytes(pickle.dumps((history, held)))
     line = figures(options.seed, history, held, judge(history, held), cluster.died)
+    names = [kind.name for kind in kinds]
+    line["least"] = least(options.minutes, min(options.drivers, options.riders), names)
     line["errors"] = dict(people.tally.errors.most_common(8))
     print(table(line), file=sys.stderr if options.json else sys.stdout, flush=True)
     if options.json:
@@ -128,8 +130,9 @@ async def _drained(cluster: Cluster, history: History) -> Held:
     """Waits for the drain, for a bounded time; what is missing then is lost."""
     _say("comparing with PostGIS ...")
     deadline_s = time.monotonic() + DRAIN_BOUND_S
+    batched = {driver for driver, _ in history.batched}
     while True:
-        held = await rows.read(cluster.place.database_url)
+        held = await rows.read(cluster.place.database_url, batched)
         if time.monotonic() > deadline_s or not losses(history, held)[0]:
             return held
         await asyncio.sleep(DRAIN_POLL_S)

@@ -1,7 +1,8 @@
 """What a run's history and PostgreSQL's rows prove: every promise, and where it was broken.
 
 Pure functions; time is in the records. Each yields sentences about what is wrong, so that a count is never
-without an example. Promises about the order of rooms and about strangers are judged in `hearing`.
+without an example. Promises about the order of rooms and about strangers are judged in `hearing`, those to
+drivers in `supply`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
-from loadtest.faults import hearing
+from loadtest.faults import hearing, supply
 from loadtest.faults.held import Held
 from loadtest.faults.history import NO_ANSWER, OK, Attempt, Broken, Command, History
 from loadtest.faults.timeline import Stretch, Timelines, doubles, stretches, timelines
@@ -54,7 +56,7 @@ def judge(history: History, held: Held) -> Verdict:
     spans = stretches(lines, forgets)
     known = [*spans, *_known_after(lines, sorted(forgets, key=lambda each: each[1]))]
     verdict = Verdict(
-        duplicated=[*duplicated(history, held)],
+        duplicated=[*duplicated(history, held), *supply.duplicated(history, held)],
         out_of_order=[*hearing.out_of_order(history, held, heard_events)],
         foreign=[*hearing.foreign(history, known, lines)],
         double_assignments=[*doubles(spans), *two_winners(history)],
@@ -77,7 +79,7 @@ def losses(history: History, held: Held) -> tuple[list[str], list[str]]:
     """What is lost, and what a power loss or a lost disk took in its window."""
     taken = [(f.lost_from_s - CLOCK_S, f.ended_s) for f in history.faults if f.lost_from_s]
     found: tuple[list[str], list[str]] = ([], [])
-    for at_s, sentence in lost(history, held):
+    for at_s, sentence in chain(lost(history, held), supply.lost(history, held)):
         found[any(from_s <= at_s <= to_s for from_s, to_s in taken)].append(sentence)
     return found
 

@@ -7,13 +7,14 @@ of is seen as well.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
 
-from loadtest.faults.history import Place
+from loadtest.faults.history import FixAt, Place
 from loadtest.spoken import Spoken, spoken_of
 
 QUERY_TIMEOUT_S = 60.0
@@ -26,7 +27,13 @@ EVENTS = """
   union all select room, epoch, seq, event, payload::text from package_events"""
 LINES = "select job_id::text, id::text from chat_messages"
 READS = "select job_id::text, reader_id::text, message_id::text from chat_reads"
-OFFERS = "select id, state, driver_id::text, job_id::text from offers"
+OFFERS = """
+  select id, state, driver_id::text, job_id::text, round(extract(epoch from made_at) * 1000)::bigint from offers"""
+DRIVERS = "select id::text, state, version from drivers"
+#: Of those who handed in what they had recorded; the moment as the phone wrote it.
+FIXES = """
+  select driver_id::text, round(extract(epoch from ts) * 1000)::bigint from locations
+  where driver_id = any($1::uuid[])"""
 LETTERS = "select target, sqlstate, content from dead_letters"
 
 
@@ -35,6 +42,12 @@ class OfferRow(NamedTuple):
     state: str
     driver: str
     job: str
+    made_ms: int = 0
+
+
+class DriverRow(NamedTuple):
+    state: str
+    version: int
 
 
 @dataclass
@@ -47,26 +60,28 @@ class Held:
     lines: list[tuple[str, str]] = field(default_factory=list)
     reads: set[tuple[str, str]] = field(default_factory=set)
     offers: list[OfferRow] = field(default_factory=list)
+    drivers: dict[str, DriverRow] = field(default_factory=dict)
+    fixes: Counter[FixAt] = field(default_factory=Counter)
     refused_lines: set[tuple[str, str]] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
-        parts = (self.jobs, self.places, self.lines, self.reads, self.offers)
+        parts = (self.jobs, self.places, self.lines, self.reads, self.offers, self.drivers)
         return sum(len(part) for part in parts)
 
 
-async def read(dsn: str) -> Held:
-    """All of it at one moment. Raises what asyncpg raises."""
+async def read(dsn: str, batched: Collection[str] = ()) -> Held:
+    """All of it at one moment; of the positions, those of the drivers in `batched`. Raises what asyncpg raises."""
     connection = await asyncpg.connect(dsn, timeout=10, command_timeout=QUERY_TIMEOUT_S)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return await _read(connection)
+            return await _read(connection, list(batched))
     finally:
         await connection.close(timeout=5)
 
 
-async def _read(connection: Any) -> Held:
+async def _read(connection: Any, batched: list[str]) -> Held:
     rows = await connection.fetch(EVENTS)
     said = [_spoken(row) for row in rows]
     letters = await connection.fetch(LETTERS)
@@ -77,6 +92,8 @@ async def _read(connection: Any) -> Held:
         lines=[tuple(row) for row in await connection.fetch(LINES)],
         reads={(row[0], row[1]) for row in await connection.fetch(READS)},
         offers=[OfferRow(*row) for row in await connection.fetch(OFFERS)],
+        drivers={row[0]: DriverRow(row[1], row[2]) for row in await connection.fetch(DRIVERS)},
+        fixes=Counter((row[0], row[1]) for row in await connection.fetch(FIXES, batched)),
         refused_lines=set(_refused_lines(letters)),
         refused=Counter(f"{row[0]}: {row[1]}" for row in letters),
     )

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from loadtest.geo import Point
@@ -22,15 +23,18 @@ NO_ANSWER = "no_answer"
 SNAPSHOTS = frozenset({"connected", "joined_ride", "joined_package"})
 
 Place = tuple[str, str, int]
+#: Who was somewhere, and when (Unix ms): what a fix of a batch is found by.
+FixAt = tuple[str, int]
 
 
 class Attempt(NamedTuple):
-    """A command as it was said once: over which node, and `ok`, a refusal's code or `no_answer`."""
+    """A command as it was said once: over which node and link, and `ok`, a refusal's code or `no_answer`."""
 
     node: int
     sent_s: float
     ended_s: float
     outcome: str
+    link: int = -1
 
 
 @dataclass
@@ -137,6 +141,7 @@ class History:
     sent_fixes: dict[FixKey, str] = field(default_factory=dict)
     stood: dict[str, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
     owners: dict[str, str] = field(default_factory=dict)
+    batched: set[FixAt] = field(default_factory=set)
     ended_s: float = 0.0
 
     def opened(self, user: str, node: int) -> Link:
@@ -181,6 +186,8 @@ class History:
         if event == "go_online":
             key = fix_key("", Point(float(payload["latitude"]), float(payload["longitude"])))
             self.stood[user].add(key[1:])
+        if event == "location_batch":
+            self.batched |= {(user, ts_ms) for ts_ms in fix_times(payload)}
         return command
 
     def is_of(self, fix: FixKey, driver: str) -> bool:
@@ -198,6 +205,11 @@ class History:
     def attempts(self) -> Iterator[Attempt]:
         for command in self.commands:
             yield from command.attempts
+
+
+def fix_times(batch: dict[str, Any]) -> list[int]:
+    """When the fixes of a `location_batch` were taken, Unix ms."""
+    return [round(datetime.fromisoformat(fix["timestamp"]).timestamp() * 1000) for fix in batch["fixes"]]
 
 
 def heard_of(at_s: float, user: str, link: int, event: str, payload: dict[str, Any]) -> Heard:

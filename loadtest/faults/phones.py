@@ -1,6 +1,6 @@
-"""The people of a fault run: drivers and customers who lose nothing, and say again what nobody answered.
+"""The people of a fault run: customers, and what drivers have in common with them, who say again what nobody answered.
 
-The behaviour is that of `carrier` and `customer`; what is added is patience. A command gets an id when it is
+The behaviour is that of `customer`; what is added is patience. A command gets an id when it is
 first said and keeps it until it is answered, over as many connections and nodes as that takes. Every phone
 comes back over any node, as behind a load balancer that does not know yet which of them are well.
 
@@ -22,14 +22,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from loadtest.carrier import Carrier
-from loadtest.carrying import Habits, Motion
 from loadtest.client import CallTimeout, Client, Gone, Pool
 from loadtest.customer import Customer, Demand
 from loadtest.faults.history import NO_ANSWER, OK, Attempt, Command, History, Link
 from loadtest.faults.rooms import Rooms
-from loadtest.geo import Point
-from loadtest.pace import iso_utc, wait_event
+from loadtest.pace import wait_event
 from loadtest.person import Account, Person, Town
 from loadtest.words import RETRY_CODES, Job, job_of
 
@@ -41,7 +38,7 @@ BACKOFF_MOST_S = 1.0
 OF_THE_MOMENT = frozenset({"go_online", "go_offline", "join_ride", "join_package", "sync"})
 OF_THE_MOMENT_TRIES = 3
 #: They carry an id of their own.
-NAMED = frozenset({"request_ride", "request_package", "send_message"})
+NAMED = frozenset({"request_ride", "request_package", "send_message", "location_batch"})
 LINE_EVERY_S = (0.4, 1.2)
 WORDS = ("I see you.", "One minute, please.", "At the corner.", "The blue door.", "Thank you!")
 
@@ -90,13 +87,13 @@ class Patient(Person):
     async def _say_once(self, command: Command) -> dict[str, Any]:
         if not await wait_event(self.ready, READY_S) or self.client is None or self._link is None:
             return {}
-        client, node, sent_s = self.client, self._link.node, time.time()
+        client, link, sent_s = self.client, self._link, time.time()
         try:
             answer = await client.call(command.event, command.payload, CALL_S)
         except (Gone, CallTimeout):
             answer = {}
         outcome = NO_ANSWER if not answer else str((answer.get("error") or {}).get("code", OK))
-        command.attempts.append(Attempt(node, sent_s, time.time(), outcome))
+        command.attempts.append(Attempt(link.node, sent_s, time.time(), outcome, link.number))
         return answer
 
     async def _connect(self, hello: asyncio.Future[dict[str, Any]]) -> Client:
@@ -164,38 +161,6 @@ class Patient(Person):
         raise NotImplementedError
 
 
-class Driver(Patient, Carrier):
-    """A driver who takes rides and parcels."""
-
-    def __init__(
-        self,
-        lines: Lines,
-        town: Town,
-        account: Account,
-        motion: Motion,
-        *,
-        habits: Habits,
-        classes: list[str],
-    ) -> None:
-        super().__init__(town, account, motion, habits, classes=classes)
-        self.lines = lines
-
-    async def _carry(self, job: Job) -> None:
-        self._spawn(self.talk_of(job))
-        await super()._carry(job)
-
-    async def talk_of(self, job: Job) -> None:
-        await asyncio.sleep(0)  # until the trip stands
-        await self.talk(job)
-
-    def _is_on(self, job: Job) -> bool:
-        return self.trip is not None and self.trip.job.id == job.id
-
-    async def _send_fix(self, point: Point, at_s: float, heading: float | None, simulated: bool) -> None:
-        self.lines.history.fix(self.id, iso_utc(self.town.pace.epoch_ms(at_s)), point)
-        await super()._send_fix(point, at_s, heading, simulated)
-
-
 class Rider(Patient, Customer):
     """A passenger, who is also a sender: one job after another until the run is over."""
 
@@ -224,19 +189,3 @@ class Rider(Patient, Customer):
             await self.finish_left_over()
             await self.order(next_demand())
             await asyncio.sleep(source.expovariate(1 / idle_s))
-
-
-class Probe(Patient):
-    """Asks one node for a commit again and again: by its answers the bench knows when that node is well."""
-
-    def __init__(self, lines: Lines, town: Town, account: Account, node: int, here: Point) -> None:
-        super().__init__(town, account)
-        self.lines = lines
-        self.home = node
-        self._here = here
-
-    async def keep_asking(self, every_s: float) -> None:
-        place = {"latitude": self._here.latitude, "longitude": self._here.longitude}
-        while not self.lines.closing.is_set():
-            await self.ask("go_online", {"classes": ["premium"], **place})
-            await asyncio.sleep(every_s)

@@ -6,6 +6,7 @@ The first keys of the line are the contract; extra keys follow them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,9 +15,18 @@ from loadtest.faults.checker import Verdict, settled
 from loadtest.faults.held import Held
 from loadtest.faults.history import History
 
-MUST_BE_ZERO = ("lost", "duplicated", "out_of_order", "foreign", "double_assignments", "died", "not_repaired")
+MUST_BE_ZERO = (
+    *("lost", "duplicated", "out_of_order", "foreign", "double_assignments"),
+    *("died", "not_repaired", "unsettled"),
+)
+#: A run that did less in a minute proves less than it says; of each kind of fault as well.
+A_MINUTE = {"acked": 2_000.0, "assignments": 50.0, "faults": 10.0}
+OF_A_KIND_A_MINUTE = 0.3
+#: So many drivers, and as many riders, make that much of it.
+FULL_CROWD = 30
 ACKED_SHARE_AT_LEAST = 0.999
 SHOWN = 8
+UNTABLED = ("examples", "notes", "least")
 
 
 def figures(seed: int, history: History, held: Held, verdict: Verdict, died: list[str]) -> dict[str, Any]:
@@ -64,6 +74,16 @@ def _examples(verdict: Verdict, died: list[str]) -> list[str]:
     return found
 
 
+def least(minutes: float, crowd: int, kinds: Sequence[str]) -> dict[str, float]:
+    """What a run of so many minutes with so many drivers (or riders, if they are fewer) must have done."""
+    share = min(1.0, crowd / FULL_CROWD)
+    found = {name: a_minute * minutes * share for name, a_minute in A_MINUTE.items()}
+    found["faults"] = A_MINUTE["faults"] * minutes  # nobody has to be there to be cut off
+    return {name: float(int(most)) for name, most in found.items()} | {
+        f"kind {kind}": float(int(OF_A_KIND_A_MINUTE * minutes)) for kind in kinds
+    }
+
+
 def failures(line: dict[str, Any]) -> list[str]:
     """Which promises did not hold; empty when all did."""
     found = [f"{name} is {line[name]}, not 0" for name in MUST_BE_ZERO if line[name]]
@@ -72,6 +92,10 @@ def failures(line: dict[str, Any]) -> list[str]:
         found.append(
             f"outside fault windows {share:.3%} of commands were acked, not {ACKED_SHARE_AT_LEAST:.1%}"
         )
+    for name, most in line.get("least", {}).items():
+        done = line["kinds"].get(name.removeprefix("kind "), 0) if name.startswith("kind ") else line[name]
+        if done < most:
+            found.append(f"{name} is {done}, fewer than {most:g}: this run proves too little")
     if not line["acked"] or not line["assignments"]:
         found.append("nothing was acked or nobody was assigned: this run proves nothing")
     return found
@@ -79,7 +103,7 @@ def failures(line: dict[str, Any]) -> list[str]:
 
 def table(line: dict[str, Any]) -> str:
     """The figures for a person."""
-    rows = [(name, _cell(value)) for name, value in line.items() if name not in ("examples", "notes")]
+    rows = [(name, _cell(value)) for name, value in line.items() if name not in UNTABLED]
     width = max(len(name) for name, _ in rows)
     said = [f"  {name:{width}}  {value}" for name, value in rows]
     said += [f"  {name[:-1]:{width}}  {each}" for name in ("notes", "examples") for each in line[name]]

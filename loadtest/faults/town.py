@@ -18,8 +18,9 @@ from loadtest.carrying import Habits
 from loadtest.city import BLOCKS_EAST, BLOCKS_NORTH, Corner, Wandering, point_of, some_corner
 from loadtest.client import Pool
 from loadtest.customer import Demand
+from loadtest.faults.drivers import Driver, Probe
 from loadtest.faults.history import History
-from loadtest.faults.phones import Driver, Lines, Patient, Probe, Rider
+from loadtest.faults.phones import Lines, Patient, Rider
 from loadtest.pace import Pace
 from loadtest.person import Account, Town
 from loadtest.tally import Tally

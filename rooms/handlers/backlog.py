@@ -6,7 +6,8 @@ the same way on every node. Its rows are numbered by the batch and their place i
 | when | then |
 |---|---|
 | we die before Redis has the batch | nothing was acked; the phone sends it again, here or elsewhere |
-| the reply is lost, the phone's or Redis' | the same `batchId` again gets the first answer and adds no row |
+| the reply is lost, the phone's or Redis' | the same `batchId` again gets the first answer and adds no row, |
+| | also before the phone, back on another connection, is online again |
 | it comes to two nodes at once | one script keeps it; the other is given the first answer |
 | another device took over meanwhile | `superseded`, by the generation in the driver's own record; no row |
 | a job was given to him after a fix was taken | that fix is nobody's: where he was before is not for its parties |
@@ -20,6 +21,7 @@ the same way on every node. Its rows are numbered by the batch and their place i
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,20 +50,30 @@ class Timed(NamedTuple):
     fix: PastFix
 
 
+class Lease(NamedTuple):
+    """The lease of a device, and the jobs its driver is on; or none, which no record's generation is."""
+
+    generation: int = -1
+    area_id: str = ""
+    jobs: Sequence[Job] = ()
+    refusal: Refusal | None = None
+
+
 async def location_batch(house: House, session: Session, message: LocationBatch) -> Answer:
     """Answers `{batchId, kept, refused: {reason: how many}}` once Redis has what was kept. Raises Refusal."""
     try:
-        driver, jobs = await _leased(house, session)
-        area = house.desk.areas.get(driver.area_id)
+        lease = await _leased(house, session)
+        jobs = lease.jobs
+        area = house.desk.areas.get(lease.area_id)
         kept, refused = _judged(message.fixes, house.fixes.now_ms(), area.policy if area else Policy())
         answer = {"batchId": message.batch_id, "kept": len(kept), "refused": dict(refused)}
         batch = Batch(
-            driver.id,
+            session.user_id,
             message.batch_id,
-            driver.generation,
+            lease.generation,
             content_of(message),
             msgspec.json.encode(answer),
-            _rows(driver.id, message.batch_id, kept, jobs),
+            _rows(session.user_id, message.batch_id, kept, jobs),
         )
         outcome, first = await house.desk.fleet.keep(batch, house.node)
     except (Unavailable, Conflict):
@@ -70,21 +82,24 @@ async def location_batch(house: House, session: Session, message: LocationBatch)
         _count(len(kept), refused)
         if kept:
             _tell(house, session, kept[-1], jobs)
+    elif outcome == "superseded":
+        raise lease.refusal or Refusal("superseded")
     elif outcome != "again":
         raise Refusal("unavailable" if outcome == "full" else outcome)
     return msgspec.json.decode(first)  # type: ignore[no-any-return]
 
 
-async def _leased(house: House, session: Session) -> tuple[Driver, list[Job]]:
-    """The driver whose lease this device has, and the jobs he is on."""
+async def _leased(house: House, session: Session) -> Lease:
+    """What lease this device has; without one, what to refuse it with unless the batch was kept before."""
     loaded = await house.desk.log.load([(Driver, session.user_id)])
     driver = loaded.records[Driver, session.user_id]
     if not isinstance(driver, Driver) or not driver.online:
-        raise Refusal("wrong_state", "Go online first.")
+        return Lease(refusal=Refusal("wrong_state", "Go online first."))
     if driver.device != session.device:
-        raise Refusal("superseded")
+        return Lease(refusal=Refusal("superseded"))
     jobs = await load_jobs(house, list(driver.load)) if driver.load else []
-    return driver, [job for job in jobs if job.driver_id == driver.id and not job.ended_ms]
+    mine = [job for job in jobs if job.driver_id == driver.id and not job.ended_ms]
+    return Lease(driver.generation, driver.area_id, mine)
 
 
 def _judged(fixes: tuple[PastFix, ...], now_ms: int, policy: Policy) -> tuple[list[Timed], Counter[str]]:
@@ -125,7 +140,7 @@ def _in_range(fix: PastFix) -> bool:
     )
 
 
-def _rows(driver_id: str, batch_id: str, kept: list[Timed], jobs: list[Job]) -> list[tuple[Any, ...]]:
+def _rows(driver_id: str, batch_id: str, kept: list[Timed], jobs: Sequence[Job]) -> list[tuple[Any, ...]]:
     """A row of history for each fix and job that he was on then, or one of nobody's."""
     digest = hashlib.blake2b(batch_id.encode(), digest_size=6).digest()
     number = _OF_BATCH | int.from_bytes(digest) << _ROWS_MAX_BITS
@@ -139,7 +154,7 @@ def _rows(driver_id: str, batch_id: str, kept: list[Timed], jobs: list[Job]) -> 
     return rows
 
 
-def _jobs_at(jobs: list[Job], ts_ms: int) -> list[str]:
+def _jobs_at(jobs: Sequence[Job], ts_ms: int) -> list[str]:
     return [job.id for job in jobs if job.assigned_ms <= ts_ms]
 
 
@@ -149,7 +164,7 @@ def _count(kept: int, refused: Counter[str]) -> None:
         metrics.FIXES.n[reason,] += count
 
 
-def _tell(house: House, session: Session, newest: Timed, jobs: list[Job]) -> None:
+def _tell(house: House, session: Session, newest: Timed, jobs: Sequence[Job]) -> None:
     try:
         house.fixes.tell_past(session, newest.fix, newest.ts_ms, _jobs_at(jobs, newest.ts_ms))
     except Refusal:

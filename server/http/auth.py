@@ -2,10 +2,13 @@
 
 Who guesses learns nothing: an unknown address, a wrong password and an account without one get the same
 answer after the same work, and only the right password hears that an account is blocked. Tries are limited
-per account and address, and per address. A refresh token answers with itself: it is good until logout.
+per account and address, and per address; one that PostgreSQL was not there to judge does not count. A refresh
+token answers with itself: it is good until logout.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from server.http import metrics
@@ -15,6 +18,7 @@ from server.http.fields import NAME_CHARS, URL_CHARS, Field, Fields, is_email
 from server.http.limits import Limiter
 from storage.accounts import Changes, EmailTaken, NewUser, User
 from storage.passwords import MAX_BYTES
+from storage.postgis import DatabaseUnavailable
 
 OPEN_ROLES = ("passenger", "driver")
 MAX_TOKEN_CHARS = 200
@@ -60,8 +64,9 @@ async def login(call: Call) -> Reply:
     _count(call.ctx.login_tries, account)
     _count(call.ctx.address_tries, call.address)
     metrics.LOGIN_ATTEMPTS.inc()
-    # What cannot be an address is nobody's: it is checked like an unknown one.
-    found = await call.ctx.accounts.find_by_email(email) if is_email(email) else None
+    with _not_counted_if_away((call.ctx.login_tries, account), (call.ctx.address_tries, call.address)):
+        # What cannot be an address is nobody's: it is checked like an unknown one.
+        found = await call.ctx.accounts.find_by_email(email) if is_email(email) else None
     user, hashed = found if found is not None else (None, "")
     right = await call.ctx.passwords.check(password, hashed)
     if user is None or not right:
@@ -90,7 +95,8 @@ async def register(call: Call) -> Reply:
         password_hash=await call.ctx.passwords.hash(password),
     )
     try:
-        user = await call.ctx.accounts.register(new)
+        with _not_counted_if_away((call.ctx.registrations, call.address)):
+            user = await call.ctx.accounts.register(new)
     except EmailTaken:
         raise Refusal(409, "An account with this email exists.", code="EMAIL_EXISTS") from None
     metrics.REGISTRATIONS.labels(user.role).inc()
@@ -136,6 +142,17 @@ async def change_profile(call: Call) -> Reply:
 async def logout(call: Call) -> Reply:
     await call.ctx.accounts.revoke(call.who.session_id)
     return Reply(message="Logged out.")
+
+
+@contextmanager
+def _not_counted_if_away(*counted: tuple[Limiter, str]) -> Iterator[None]:
+    """Takes tries back that nobody could judge: who asks again until PostgreSQL is back must not be locked out then."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        for limiter, key in counted:
+            limiter.take_back(key)
+        raise
 
 
 def _count(limiter: Limiter, key: str) -> None:
