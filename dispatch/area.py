@@ -22,7 +22,8 @@ from dispatch.pricing import Prices
 
 class Area(msgspec.Struct, frozen=True, kw_only=True):
     """A place with its own rules and prices. `shard` is the metropolis whose live state holds its jobs;
-    `paused` means that no new job is taken; `version` counts the changes of its row."""
+    `paused` means that no new job is taken; `version` counts the changes of its row, `policy_version` those
+    of its policy. `shadow` is a policy that is only asked what it would do."""
 
     id: str
     name: str
@@ -33,6 +34,9 @@ class Area(msgspec.Struct, frozen=True, kw_only=True):
     prices: Prices = msgspec.field(default_factory=Prices)
     paused: bool = False
     version: int = 1
+    policy_version: int = 1
+    shadow: Policy | None = None
+    shadow_version: int = 0
 
 
 class Areas:

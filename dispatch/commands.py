@@ -62,7 +62,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GoOnline(Command, frozen=True, kw_only=True):
-    """`device` and `node` become the lease; position decides the area. `name`, `vehicle…` come from accounts."""
+    """`device` and `node` become the lease; position decides the area. `name` and what is below the position come
+    from accounts, as in Driver."""
 
     name: str
     node: str
@@ -73,6 +74,10 @@ class GoOnline(Command, frozen=True, kw_only=True):
     longitude: float
     vehicle_id: str | None = None
     vehicle: str = ""
+    seats: int = 0
+    sizes: tuple[str, ...] = ()
+    max_weight_kg: float = 0.0
+    papers: dict[str, int] = {}
 
 
 class GoOffline(Command, frozen=True, kw_only=True):
@@ -157,7 +162,7 @@ class SeeOffer(Command, frozen=True, kw_only=True):
 
 
 class MoveJob(Command, frozen=True, kw_only=True):
-    """`status` is a state, or one of the platform's words."""
+    """`status` is a state, or one of the platform's words; a picture is a photo or a signature."""
 
     job_id: JobId
     kind: str
@@ -166,6 +171,7 @@ class MoveJob(Command, frozen=True, kw_only=True):
     otp: str = ""
     proof_code: str = ""
     has_proof: bool = False
+    has_picture: bool = False
     reason: str = ""
 
 

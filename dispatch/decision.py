@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from dispatch.area import Area, Areas
+from dispatch.blocks import Blocks
 from dispatch.commands import Refusal
 from storage.facts import Fact
 from storage.records import Driver, Job, Offer, Stored, UserId
@@ -22,6 +23,7 @@ class State(msgspec.Struct, frozen=True):
     records: dict[tuple[type, str], Stored | None]
     due_ms: dict[tuple[type, str], int]
     areas: Areas
+    blocks: Blocks = Blocks()
 
     def job(self, id_: str | None) -> Job | None:
         return self.records.get((Job, id_ or ""))  # type: ignore[return-value]

@@ -19,6 +19,7 @@ import msgspec
 
 from dispatch import commands as c
 from dispatch.area import Areas
+from dispatch.blocks import Blocks
 from dispatch.commands import Answer, Refusal
 from dispatch.decision import Decision, State
 from dispatch.rules import RULES, chat, follow, heed_newest_device
@@ -51,6 +52,7 @@ class Desk:
         self.log = log
         self.fleet = fleet
         self.areas = areas
+        self.blocks = Blocks()
         self.poke: Callable[[str], None] = lambda job_id: None
 
     async def run(self, command: c.Command) -> Answer:
@@ -82,7 +84,7 @@ class Desk:
                 and not _is_repeat(loaded.answer, command)
             ):
                 # its id is everybody's: a stranger hears no more than of any other room
-                state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
+                state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas, self.blocks)
                 chat.party_job(state, command.job_id, command.kind, command.user)
             return await self._first_answer(loaded.answer, command)
         decision = await self._decide(command, loaded)
@@ -108,7 +110,7 @@ class Desk:
         if more := follow(command, loaded.records):
             _merge(loaded, await self.log.load(more))
         heed_newest_device(command, loaded.records)
-        state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas)
+        state = State(loaded.now_ms, loaded.records, loaded.due_ms, self.areas, self.blocks)
         return audited(state, command, RULES[type(command)].decide(state, command))
 
     async def _commit(self, command: c.Command, decision: Decision, loaded: Loaded, field: str) -> None:

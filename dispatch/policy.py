@@ -7,7 +7,7 @@ ignored. They are wide enough for a replay, whose policy is `scaled`, and narrow
 mistaken for another.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,7 @@ Duration = Annotated[float, Meta(ge=0.01, le=86_400.0)]
 Delay = Annotated[float, Meta(ge=0.0, le=86_400.0)]
 Speed = Annotated[float, Meta(ge=0.1, le=10_000.0)]
 Weight = Annotated[float, Meta(ge=0.0, le=10.0)]
+Paper = Literal["licence", "insurance", "registration"]
 Radius = Annotated[float, Meta(ge=50.0, le=MAX_SEARCH_RADIUS_M)]
 
 
@@ -35,6 +36,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     search_radius_m: Radius = 6_000.0  # Nobody farther away (straight line) is asked.
     candidates: Annotated[int, Meta(ge=1, le=100)] = 8  # So many nearest are ranked per look.
     schedule_lead_s: Duration = 900.0  # A scheduled job starts to search so long before its time.
+
+    # Eligibility (eligibility.py)
+    papers: tuple[Paper, ...] = ()  # What a driver must have; what he has must not be expired in any case.
+    usual_seats: Annotated[int, Meta(ge=1, le=50)] = 4  # For passengers, in a vehicle that nobody registered.
 
     # The batch (batch.py, rematch.py); the server does not use it yet
     plenty: Annotated[float, Meta(ge=0.0, le=1_000.0)] = (

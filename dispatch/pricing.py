@@ -27,10 +27,12 @@ class RideTariff(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ParcelTier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One speed of delivery: what a parcel starts at, and the factor on the whole."""
+    """One speed of delivery: what a parcel starts at, and the factor on the whole; `pickup_proof`: a courier takes it
+    only with a photo or a signature."""
 
     base_minor: Minor
     price_pct: Percent
+    pickup_proof: bool = False
 
 
 def _rides() -> dict[str, RideTariff]:

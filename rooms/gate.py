@@ -177,8 +177,7 @@ class Gate:
 
 def session_of(who: Who, device: str, wire: Any) -> Session:
     session = Session(who.user_id, device, name=who.name, role=who.role, login=who.session_id, wire=wire)
-    if who.vehicle is not None:
-        session.vehicle = (str(who.vehicle.id), who.vehicle.line)
+    session.carrier = who.carrier
     return session
 
 

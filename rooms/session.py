@@ -11,6 +11,7 @@ import msgspec
 
 from rooms.bucket import Bucket
 from rooms.transport.frames import Frame
+from storage.accounts import Carrier
 from storage.records import UserId
 
 
@@ -42,13 +43,13 @@ HELD_MAX = 1_000  # frames that wait for one snapshot; beyond it the client is c
 
 
 class Session:
-    """`device` names the socket (or, over HTTP, the login); `wire` is None over HTTP; `vehicle` is the id and
-    the words of the vehicle a driver usually drives; `superseded`: a newer device drives since, until this one goes
+    """`device` names the socket (or, over HTTP, the login); `wire` is None over HTTP; `carrier` is
+    what a driver usually drives and may carry; `superseded`: a newer device drives since, until this one goes
     online again; `drove` is the device, once it went online."""
 
     __slots__ = (
-        "_covered", "_holds", "buckets", "device", "drove", "hold", "login", "name", "role", "rooms", "superseded",
-        "user_id", "vehicle", "wire",
+        "_covered", "_holds", "buckets", "carrier", "device", "drove", "hold", "login", "name", "role", "rooms",
+        "superseded", "user_id", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -60,7 +61,7 @@ class Session:
         self.device = device
         self.login = login
         self.wire = wire
-        self.vehicle: tuple[str, str] | None = None
+        self.carrier = Carrier()
         self.rooms: set[str] = set()
         self.buckets: dict[str, Bucket] = {}
         self.hold: list[tuple[str, str, int, Frame]] | None = None

@@ -83,4 +83,6 @@ def _with(to: str, by: str) -> str:
         return f"after the area's `no_show_wait_s` at the pickup ({Policy().no_show_wait_s:g} s by default)"
     if to == "searching":
         return "gives the job back; a driver's `cancelled` means the same"
+    if to == "picked_up":
+        return "`proof` with a photo or signature, where the tier asks for it (`pickup_proof` of the area's prices)"
     return _NEEDED[NEEDS[to]] if to in NEEDS else ""

@@ -39,6 +39,7 @@ from rooms.sockets import Sockets
 from rooms.speaker import Speaker
 from rooms.tasks import Tasks
 from server.areas import keep_areas, read_areas
+from server.blocks import keep_blocks, read_blocks
 from server.http.context import Context, Ready
 from server.http.endpoint import build_http
 from server.leaving import leave
@@ -202,6 +203,7 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
 
     house.fixes.leases.revive = revive
     house.speaker.on_gap = gap
+    blocks_read = await read_blocks(database, house.desk.blocks)
     tasks.start(house.speaker.run(started), "speaker", essential=True)
     await asyncio.wait_for(started.wait(), START_S)
     tasks.start(house.fixes.run(settings.tick_ms / 1000), "fixes", essential=True)
@@ -210,6 +212,7 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     for number in range(WORKERS):
         tasks.start(clock.work(), f"clock {number}")
     tasks.start(keep_areas(database, settings.shard, house.desk, house.fixes), "areas")
+    tasks.start(keep_blocks(database, house.desk.blocks, blocks_read), "blocks")
 
 
 def sockets_of(settings: Settings, gate: Gate, door: Door, node: str) -> Sockets:

@@ -34,9 +34,22 @@ def area_of(row: AreaRow) -> Area:
         prices=msgspec.convert(row.prices, Prices),
         paused=row.paused,
         version=row.version,
+        policy_version=row.policy_version,
     )
+    if row.shadow is not None:
+        area = _with_shadow(area, row)
     Areas([area])  # proves the polygon
     return area
+
+
+def _with_shadow(area: Area, row: AreaRow) -> Area:
+    """A shadow that makes no sense (any more) keeps nobody from the area."""
+    try:
+        shadow = msgspec.convert(row.shadow, Policy)
+    except msgspec.ValidationError as error:
+        logger.error("area %s runs without its shadow policy: %s", row.id, error)
+        return area
+    return msgspec.structs.replace(area, shadow=shadow, shadow_version=row.shadow_version or 0)
 
 
 async def read_areas(database: Database, shard: str) -> Areas:

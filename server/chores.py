@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,31 @@ async def change_user(
         await conn.execute(SQL["audit"], action, "user", user_id, details)
 
 
+async def put_paper(settings: Settings, email: str, kind: str, until: datetime, plate: str | None) -> None:
+    """Counts from the driver's next `go_online` on."""
+    async with transaction(settings) as conn:
+        subject = await conn.fetchval(SQL["put_paper"], email, kind, until, plate)
+        if subject is None:
+            vehicle = f" with a vehicle {plate}" if plate else ""
+            raise Stop(f"Nobody{vehicle} has the address {email}.")
+        details = {"kind": kind, "until": until.isoformat()}
+        await conn.execute(SQL["audit"], "users paper", "vehicle" if plate else "user", subject, details)
+
+
+async def change_courier(
+    settings: Settings, email: str, sizes: list[str] | None, max_weight_kg: float | None
+) -> None:
+    async with transaction(settings) as conn:
+        try:
+            user_id = await conn.fetchval(SQL["change_courier"], email, sizes, max_weight_kg)
+        except asyncpg.CheckViolationError:
+            raise Stop("A weight must be above 0, and there are at most 20 sizes.") from None
+        if user_id is None:
+            raise Stop(f"No courier has the address {email}. `dispatch users role` makes one.")
+        details = {"sizes": sizes, "max_weight_kg": max_weight_kg}
+        await conn.execute(SQL["audit"], "users courier", "user", user_id, details)
+
+
 async def mint_tokens(settings: Settings, role: str, count: int, out: Path) -> None:
     """`count` new users of a role, with a token each, as JSON lines in a file for the owner alone."""
     ring = keyring(settings)
@@ -160,7 +186,8 @@ async def list_areas(settings: Settings) -> str:
         rows = await areas.list_areas(conn)
     lines = [
         f"{row.id}  {row.name}  shard {row.shard}  {row.currency}  version {row.version}"
-        f"{'  paused' if row.paused else ''}\n"
+        f"{'  paused' if row.paused else ''}  policy {row.policy_version}"
+        f"{f'  shadow {row.shadow_version}' if row.shadow_version else ''}\n"
         for row in rows
     ]
     return "".join(lines) or "There are no areas. `dispatch areas put FILE` adds one.\n"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from server.needs import Stop, database_url, redis_url, ring_path
+from server.policycommands import add_policy_command
 from server.settings import BadSetting, Settings, load, table, unknown
 from server.usercommands import add_user_commands
 
@@ -122,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     put = command("put", _areas_put, "add or replace an area from a GeoJSON Feature", areas)
     put.add_argument("file", type=Path)
     command("list", _areas_list, "all areas", areas)
+    add_policy_command(areas, command)
 
     command("settings", _settings, "print docs/settings.md: every setting")
     command("protocol", _protocol, "print docs/protocol.md: every event")

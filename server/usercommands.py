@@ -5,6 +5,7 @@ What a command needs is imported when it runs, as in server/cli.py.
 
 import argparse
 import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from server.settings import Settings
 
 ROLES = ("passenger", "driver", "courier", "admin")
 MAX_TOKENS = 100_000
+PAPERS = ("licence", "insurance", "registration")
 
 
 def add_user_commands(users: Any, command: Any) -> None:
@@ -29,10 +31,24 @@ def add_user_commands(users: Any, command: Any) -> None:
     role = command("role", _users_role, "give somebody another role; open sockets close and come back", users)
     role.add_argument("--email", required=True)
     role.add_argument("--role", required=True, choices=ROLES)
+    paper = command("paper", _users_paper, "note until when a driver's or his vehicle's paper is good", users)
+    paper.add_argument("--email", required=True)
+    paper.add_argument("--kind", required=True, choices=PAPERS)
+    paper.add_argument("--until", type=_day, required=True, metavar="YYYY-MM-DD", help="its last day, by UTC")
+    paper.add_argument("--plate", help="of this vehicle of his; else it is his own")
+    courier = command("courier", _users_courier, "the parcels that a courier takes", users)
+    courier.add_argument("--email", required=True)
+    courier.add_argument("--sizes", help="sizes of the areas' prices, with commas; '' for all")
+    courier.add_argument("--max-weight-kg", type=float)
     token = command("token", _users_token, "make accounts without passwords and mint their tokens", users)
     token.add_argument("--role", required=True, choices=ROLES)
     token.add_argument("--count", type=_count, required=True, help=f"1 to {MAX_TOKENS}")
     token.add_argument("--out", type=Path, required=True, help="JSON lines, readable by you alone")
+
+
+def _day(text: str) -> datetime:
+    """The end of a day."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1)
 
 
 def _count(text: str) -> int:
@@ -77,6 +93,21 @@ def _users_role(arguments: argparse.Namespace, settings: Settings) -> None:
 
     asyncio.run(change_user(settings, "users role", arguments.email, role=arguments.role))
     print(f"{arguments.email} is a {arguments.role} now.")
+
+
+def _users_paper(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import put_paper
+
+    asyncio.run(put_paper(settings, arguments.email, arguments.kind, arguments.until, arguments.plate))
+    print(f"The {arguments.kind} is good until {arguments.until:%Y-%m-%d %H:%M} UTC.")
+
+
+def _users_courier(arguments: argparse.Namespace, settings: Settings) -> None:
+    from server.chores import change_courier
+
+    sizes = None if arguments.sizes is None else [word for word in arguments.sizes.split(",") if word]
+    asyncio.run(change_courier(settings, arguments.email, sizes, arguments.max_weight_kg))
+    print(f"{arguments.email} takes them from his next login, or go_online, on.")
 
 
 def _users_token(arguments: argparse.Namespace, settings: Settings) -> None:

@@ -100,6 +100,16 @@ class Vehicle(msgspec.Struct, frozen=True, kw_only=True):
         return recognised_by(self.color, self.make, self.model, self.license_plate)
 
 
+class Carrier(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver or courier carries jobs out with: his vehicle; the sizes of parcels that he takes (none: all) and
+    the heaviest (0: no bound of his own); his and its papers, each with the ms since 1970 until which it is good."""
+
+    vehicle: Vehicle | None = None
+    sizes: tuple[str, ...] = ()
+    max_weight_kg: float = 0.0
+    papers: dict[str, int] = {}
+
+
 class Who(msgspec.Struct, frozen=True, kw_only=True):
     """The identity behind a socket or request: `role` and `name` are the account's of this moment."""
 
@@ -107,7 +117,7 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str
     role: str
     name: str
-    vehicle: Vehicle | None = None
+    carrier: Carrier = Carrier()
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -222,12 +232,12 @@ class Accounts:
         """Whether history has a job of this id that the user cannot mean: another's, or one that is over."""
         return bool(await self._database.fetchval(SQL["job_id_taken"], job_id, user_id))
 
-    async def vehicle(self, vehicle_id: str, user_id: UserId) -> Vehicle | None:
-        """A vehicle of this user; None for anybody else's."""
-        if not is_uuid(vehicle_id):
+    async def carrier(self, user_id: UserId, vehicle_id: str | None) -> Carrier | None:
+        """As `who` would answer now, with the vehicle of this id where one is named; None for anybody else's."""
+        if vehicle_id is not None and not is_uuid(vehicle_id):
             return None
-        row = await self._database.fetchrow(SQL["vehicle"], vehicle_id, user_id)
-        return None if row is None else _vehicle(row)
+        row = await self._database.fetchrow(SQL["carrier"], user_id, vehicle_id)
+        return None if row is None else _carrier(row)
 
 
 def _user(row: Any) -> User:
@@ -237,13 +247,21 @@ def _user(row: Any) -> User:
 
 
 def _who(row: Any) -> Who:
-    vehicle = None if row["vehicle_id"] is None else _vehicle(row)
     return Who(
         user_id=UserId(row["id"]),
         session_id=row["session_id"],
         role=row["role"],
         name=row["name"],
-        vehicle=vehicle,
+        carrier=_carrier(row),
+    )
+
+
+def _carrier(row: Any) -> Carrier:
+    return Carrier(
+        vehicle=None if row["vehicle_id"] is None else _vehicle(row),
+        sizes=tuple(row["preferred_sizes"] or ()),
+        max_weight_kg=row["max_weight_kg"] or 0.0,
+        papers=row["papers"] or {},
     )
 
 

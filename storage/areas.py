@@ -1,7 +1,8 @@
 """Areas as rows: polygons with policy and prices, listed and put. What they mean is the dispatch floor's.
 
-PostgreSQL checks the geometry (a valid, non-empty polygon on the globe) and counts versions; whether policy
-and prices make sense is for the caller to find out before he puts them. `db` is a Database or a connection.
+PostgreSQL checks the geometry (a valid, non-empty polygon on the globe) and counts versions, of the whole and of the
+policy: whoever writes one, it is kept in area_policies. Whether policy and prices make sense is for the caller to find
+out before he puts them. `db` is a Database or a connection.
 """
 
 from typing import Annotated, Any, Literal, Protocol
@@ -24,7 +25,8 @@ class BadArea(Exception):
 
 
 class AreaRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`polygon` is a GeoJSON MultiPolygon; `policy` and `prices` hold what differs from the defaults."""
+    """`polygon` is a GeoJSON MultiPolygon; `policy`, `prices` and `shadow` (the policy that is tried beside) hold what
+    differs from the defaults. `version` counts all changes, `policy_version` names the policy."""
 
     id: str
     name: str
@@ -35,6 +37,9 @@ class AreaRow(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     paused: bool
     version: int
+    policy_version: int = 1
+    shadow_version: int | None = None
+    shadow: dict[str, Any] | None = None
 
 
 class Properties(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,11 +92,34 @@ async def put_area(db: Asks, area: Feature) -> AreaRow:
         raise BadArea(f"Area {p.id}: {error}.") from error
 
 
+async def policies(db: Asks, area_id: str) -> list[dict[str, Any]]:
+    """The area's policies, the newest first: version, made_at, policy, and whether it `holds` or is the `shadow`."""
+    return [dict(row) for row in await db.fetch(SQL["policies"], area_id)]
+
+
+async def try_policy(db: Asks, area_id: str, policy: dict[str, Any]) -> int | None:
+    """Runs a policy beside the one that holds; its version, or None where there is no such area."""
+    return _version(await db.fetchrow(SQL["shadow"], area_id, policy))
+
+
+async def change_policy(
+    db: Asks, area_id: str, what: Literal["promote", "rollback", "drop_shadow"]
+) -> int | None:
+    """The version that holds then: the shadow; the one that held before; or the present one, without a shadow. None:
+    there is no such area, or none to change to, and nothing was changed."""
+    return _version(await db.fetchrow(SQL[what], area_id))
+
+
+def _version(row: Any) -> int | None:
+    return None if row is None else row[0]
+
+
 def area_feature(row: AreaRow) -> dict[str, Any]:
     """The row as the GeoJSON Feature that would put it again."""
     properties = msgspec.structs.asdict(row)
     geometry = properties.pop("polygon")
-    del properties["version"]
+    for name in ("version", "policy_version", "shadow_version", "shadow"):
+        del properties[name]
     return {"type": "Feature", "geometry": geometry, "properties": properties}
 
 

@@ -122,7 +122,8 @@ class Stop(msgspec.Struct, frozen=True):
 class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="driver"):
     """Whoever carries jobs out. (`node`, `generation`) is the lease: only the device that went online
     last may move him. `load` maps the jobs he carries to the capacity units they take; after `silence_ms`
-    without a fix he is stale."""
+    without a fix he is stale. `seats` are for passengers (0: nobody knows), `sizes` of parcels he takes (none: all),
+    up to `max_weight_kg` (0: what the area allows); `papers` (licence …) say until which ms they are good."""
 
     id: UserId
     name: str
@@ -136,6 +137,10 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     stale: bool = False
     vehicle_id: str | None = None
     vehicle: str = ""
+    seats: int = 0
+    sizes: tuple[str, ...] = ()
+    max_weight_kg: float = 0.0
+    papers: dict[str, int] = {}
     offer_id: OfferId | None = None
     silence_ms: int = 45_000
     load: dict[JobId, int] = {}

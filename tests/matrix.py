@@ -278,6 +278,17 @@ ROUTES: dict[tuple[str, str], Tries] = {
     ("GET", "/api/packages/{id}"): _job(lambda w: (w.package, w.ride)),
     ("POST", "/api/rides/{id}/rate"): _rate(lambda w: (w.ride, w.package)),
     ("POST", "/api/packages/{id}/rate"): _rate(lambda w: (w.package, w.ride)),
+    ("POST", "/api/users/{id}/block"): lambda w: [
+        Try(f"{victim.id}/block", 401, 404, 404, w.legacy) for victim in w.victims.values()
+    ],
+    ("DELETE", "/api/users/{id}/block"): lambda w: [Try(f"{w.victims['driver'].id}/block", 401, 200, 200)],
+    ("GET", "/api/users/blocked"): _get(200),
+    ("POST", "/api/admin/users/{id}/blocks/{other}"): lambda w: [
+        Try(f"{new_id()}/blocks/{w.victims['driver'].id}", 401, 403, 404)
+    ],
+    ("DELETE", "/api/admin/users/{id}/blocks/{other}"): lambda w: [
+        Try(f"{w.victims['passenger'].id}/blocks/{w.victims['driver'].id}", 401, 403, 200)
+    ],
     ("GET", "/api/map"): _get(200),
     ("GET", "/api/map/base"): _get(404, admin=404),
     ("GET", "/demo"): _demo(),

@@ -79,7 +79,7 @@ async def test_a_session_is_known_until_it_is_revoked(accounts: Accounts) -> Non
         "driver",
         "Ada Byron",
     )
-    assert who.vehicle is None
+    assert who.carrier.vehicle is None
     assert (await accounts.refresh(session.refresh_token)).session_id == session.session_id
     assert (await accounts.refresh(session.refresh_token)).user_id == user.id, "reusable until logout"
     await accounts.revoke(session.session_id)
@@ -145,13 +145,17 @@ async def test_who_tells_what_a_driver_drives(accounts: Accounts, database: Data
         driver, courier, _ = await enrol(conn, people)
     session = await accounts.open_session(driver, life_s=60)
     who = await accounts.who(session.session_id, driver)
-    assert who is not None and who.vehicle is not None
-    assert who.vehicle.line == "white Skoda Octavia, AB-1234-C"
-    assert await accounts.vehicle(who.vehicle.id, driver) == who.vehicle
-    assert await accounts.vehicle(who.vehicle.id, courier) is None
-    assert await accounts.vehicle("my car", driver) is None
+    assert who is not None and who.carrier.vehicle is not None
+    assert who.carrier.vehicle.line == "white Skoda Octavia, AB-1234-C"
+    assert (
+        await accounts.carrier(driver, None)
+        == await accounts.carrier(driver, who.carrier.vehicle.id)
+        == who.carrier
+    )
+    assert await accounts.carrier(courier, who.carrier.vehicle.id) is None
+    assert await accounts.carrier(driver, "my car") is None
     await database.execute("update vehicles set status = 'suspended'")
-    assert (await accounts.who(session.session_id, driver)).vehicle is None
+    assert (await accounts.who(session.session_id, driver)).carrier.vehicle is None
     assert await database.fetchval("select count(*) from courier_profiles where user_id = $1", courier) == 1
 
 

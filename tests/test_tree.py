@@ -43,7 +43,7 @@ BANNED: list[tuple[set[str], list[str], list[str], str]] = [
     (
         {"print"},
         FLOORS,
-        ["server/cli.py", "server/usercommands.py", "server/devstack/"],
+        ["server/cli.py", "server/usercommands.py", "server/policycommands.py", "server/devstack/"],
         "only commands print; the rest logs",
     ),
     ({"asyncio.sleep", "time.sleep"}, ["tests/"], ["tests/support.py"], "wait_until instead of a sleep"),

@@ -19,12 +19,13 @@ from msgspec.structs import replace
 
 from dispatch.commands import AssignJob, LiftHold, Refusal, UnassignJob
 from dispatch.decision import Decision, State
+from dispatch.eligibility import REASONS, why_not
 from dispatch.lifecycle import OVER, step
 from dispatch.rules.release import end_offer, gives_up_ms, searching_again, without_job, without_offer
 from dispatch.rules.taking import taken
 from dispatch.wording import assigned_fact, code_fact, receipt, status_fact
 from storage.facts import Fact
-from storage.records import Driver, Job, JobId, Offer, Stored
+from storage.records import Job, JobId, Offer, Stored
 
 
 def _job(state: State, job_id: JobId, kind: str) -> Job:
@@ -32,23 +33,6 @@ def _job(state: State, job_id: JobId, kind: str) -> Job:
     if job is None or job.kind != kind:
         raise Refusal("not_found")
     return job
-
-
-def _why_not(job: Job, driver: Driver) -> str:
-    """Why this driver, who holds no offer of this job, cannot take it now; empty if he can."""
-    if not driver.online:
-        return "is not online"
-    if driver.stale:
-        return "has been silent for too long"
-    if driver.offer_id is not None:
-        return "is thinking about an offer of another job"
-    if driver.id == job.requester_id:
-        return "asked for it himself"
-    if job.vehicle_class not in driver.classes:
-        return f"does not drive {job.vehicle_class}"
-    if driver.spare < job.units or (not job.units and driver.load):
-        return "has no room for it"
-    return ""
 
 
 def decide_assign(state: State, command: AssignJob) -> Decision:
@@ -61,13 +45,15 @@ def decide_assign(state: State, command: AssignJob) -> Decision:
     step(job.kind, job.state, "assigned", "A")
     his = driver.offer_id is not None and driver.offer_id == job.offer_id
     free = without_offer(driver, state.now_ms) if his else driver
-    if why := _why_not(job, free):
-        raise Refusal("no_supply", f"{driver.name or 'The driver'} {why}.")
+    # an admin may ask whom the match would not ask again
+    policy = state.area(job.area_id).policy
+    if why := why_not(replace(job, excluded=()), free, policy, state.blocks, state.now_ms):
+        raise Refusal("no_supply", f"{driver.name or 'The driver'} {REASONS[why]}.")
     others, told, offer = _offer_over(state, job, his)
     without = () if his or job.offered_to is None else (job.offered_to,)
     asked = tuple(id_ for id_ in (*job.excluded, *without) if id_ != driver.id)
     job = replace(job, excluded=asked, needs_person="")
-    assigned, busy = taken(job, free, state.now_ms, state.area(job.area_id).policy, command.code)
+    assigned, busy = taken(job, free, state.now_ms, policy, command.code)
     facts = [assigned_fact(assigned, busy, offer, state.now_ms), *told]
     if job.kind == "ride" and assigned.code:
         facts.append(code_fact(assigned, state.now_ms))

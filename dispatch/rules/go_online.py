@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from dispatch.commands import GoOnline, Refusal, not_one_of
 from dispatch.decision import Decision, State
+from dispatch.eligibility import bad_papers
 from storage.records import Driver
 
 PARCEL_CLASS = "parcel"
@@ -22,6 +23,12 @@ def decide(state: State, command: GoOnline) -> Decision:
     before = state.driver(command.user) or Driver(
         id=command.user, name="", area_id="", classes=(), capacity=0, online=False, generation=0
     )
+    # who carries a job may come back with another phone, and finish it
+    if not before.load and (bad := bad_papers(command.papers, area.policy, state.now_ms)):
+        raise Refusal(
+            "forbidden",
+            f"{area.name} needs valid papers; yours have expired or are missing: {', '.join(bad)}.",
+        )
     whole = {stop.job_id for stop in before.plan if stop.kind == "ride"}
     carried = sum(units for job_id, units in before.load.items() if job_id not in whole)
     if not max(1, carried) <= command.capacity <= CAPACITY_MAX:
@@ -42,6 +49,10 @@ def decide(state: State, command: GoOnline) -> Decision:
         device=command.device,
         vehicle_id=command.vehicle_id,
         vehicle=command.vehicle,
+        seats=command.seats,
+        sizes=command.sizes,
+        max_weight_kg=command.max_weight_kg,
+        papers=command.papers,
         silence_ms=int(area.policy.stale_s * 1000),
         changed_ms=state.now_ms,
     )

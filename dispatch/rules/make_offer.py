@@ -4,20 +4,10 @@ from msgspec.structs import replace
 
 from dispatch.commands import MakeOffer, Refusal, offer_id
 from dispatch.decision import Decision, State
+from dispatch.eligibility import why_not
 from dispatch.lifecycle import step
 from dispatch.wording import offer_fact, status_fact
-from storage.records import Driver, Job, Offer
-
-
-def fits(job: Job, driver: Driver) -> bool:
-    """May this driver be offered this job now? A ride (units 0) wants the whole vehicle."""
-    return (
-        driver.available
-        and driver.id not in job.excluded
-        and driver.id != job.requester_id
-        and job.vehicle_class in driver.classes
-        and (driver.spare >= job.units if job.units else not driver.load)
-    )
+from storage.records import Offer
 
 
 def decide(state: State, command: MakeOffer) -> Decision:
@@ -26,9 +16,9 @@ def decide(state: State, command: MakeOffer) -> Decision:
     job, driver = state.job(command.job_id), state.driver(command.driver_id)
     if job is None or job.state != "searching" or state.now_ms >= job.wake_ms:
         raise Refusal("already_assigned")
-    if driver is None or not fits(job, driver):
-        raise Refusal("no_supply")
     policy = state.area(job.area_id).policy
+    if driver is None or why_not(job, driver, policy, state.blocks, state.now_ms):
+        raise Refusal("no_supply")
     number = job.offers + 1
     deadline_ms = state.now_ms + int(policy.offer_s * 1000)
     offer = Offer(

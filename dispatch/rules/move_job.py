@@ -6,6 +6,7 @@ the area's limit only an admin can go on.
 
 from msgspec.structs import replace
 
+from dispatch.area import Area
 from dispatch.commands import CancelJob, MoveJob, Refusal, UnassignJob
 from dispatch.decision import Decision, State
 from dispatch.lifecycle import NEEDS, OVER, WHY, from_client, step
@@ -34,8 +35,13 @@ def decide(state: State, command: MoveJob) -> Decision:
         raise Refusal("bad_request", WHY)
     if to == "searching":
         return by_hand.decide_unassign(state, _unassigned(command))
-    policy = state.area(job.area_id).policy
+    area = state.area(job.area_id)
+    policy = area.policy
     if not command.admin:
+        if to == "picked_up" and not command.has_picture and _asks_at_pickup(area, job):
+            raise Refusal(
+                "bad_request", f"{to} needs a proof for this tier: a photo or signature of the parcel."
+            )
         refused = _proof_refused(state, job, to, command, policy)
         if refused is not None:
             return refused
@@ -46,6 +52,11 @@ def _party(job: Job, command: MoveJob) -> str:
     if command.admin:
         return "A"
     return "D" if job.driver_id == command.user else "P"
+
+
+def _asks_at_pickup(area: Area, job: Job) -> bool:
+    tier = area.prices.parcel_tiers.get(job.parcel.tier) if job.parcel else None
+    return tier is not None and tier.pickup_proof
 
 
 def _cancel(state: State, command: MoveJob) -> Decision:

@@ -83,6 +83,7 @@ async def package_status(house: House, session: Session, message: m.PackageStatu
         audit=common.audit_id(session.role),
         proof_code=proof.code,
         has_proof=bool(proof.photo or proof.signature or proof.code),
+        has_picture=bool(proof.photo or proof.signature),
         reason=message.reason,
     )
     return await house.desk.run(command)

@@ -11,17 +11,30 @@ from rooms import messages as m
 from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
 from rooms.session import Session
+from storage.accounts import Carrier
 
 ENTERS_WITHIN_S = 0.3
 
 
 async def go_online(house: House, session: Session, message: m.GoOnline) -> Answer:
-    vehicle = session.vehicle
-    if message.vehicle_id is not UNSET:
-        owned = await house.accounts.vehicle(str(message.vehicle_id), session.user_id)
-        if owned is None:
-            raise Refusal("not_found", "You have no such vehicle.")
-        vehicle = (str(owned.id), owned.line)
+    if message.vehicle_id is UNSET:
+        try:
+            return await _enter(house, session, message, session.carrier)
+        except Refusal as refusal:
+            # his papers may have been renewed since he logged in
+            if refusal.code != "forbidden":
+                raise
+    named = None if message.vehicle_id is UNSET else str(message.vehicle_id)
+    carrier = await house.accounts.carrier(session.user_id, named)
+    if carrier is None:
+        raise Refusal("not_found", "You have no such vehicle.")
+    if named is None:
+        session.carrier = carrier
+    return await _enter(house, session, message, carrier)
+
+
+async def _enter(house: House, session: Session, message: m.GoOnline, carrier: Carrier) -> Answer:
+    vehicle = carrier.vehicle
     command = c.GoOnline(
         user=session.user_id,
         room=user_room(session.user_id),
@@ -35,8 +48,12 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
         capacity=message.capacity,
         latitude=message.latitude,
         longitude=message.longitude,
-        vehicle_id=vehicle[0] if vehicle else None,
-        vehicle=vehicle[1] if vehicle else "",
+        vehicle_id=vehicle.id if vehicle else None,
+        vehicle=vehicle.line if vehicle else "",
+        seats=vehicle.capacity if vehicle else 0,
+        sizes=carrier.sizes,
+        max_weight_kg=carrier.max_weight_kg,
+        papers=carrier.papers,
     )
     # seated before the commit, so that the log's word of it finds the device here
     seat = house.fixes.leases.seat(session, message.latitude, message.longitude)

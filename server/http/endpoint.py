@@ -29,7 +29,7 @@ from storage.postgis import DatabaseUnavailable
 log = logging.getLogger(__name__)
 
 MARGIN_S = 10.0  # what a handler may take beyond one query: a password's wait, a slow client's body
-METHODS = "GET, POST, PATCH, PUT, OPTIONS"
+METHODS = "GET, POST, PATCH, PUT, DELETE, OPTIONS"
 PREFLIGHT_AGE_S = 600
 
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from aiohttp import web
 
 from server.console import demo, files
-from server.http import auth, commands, history, maps, ops, reviews
+from server.http import auth, blocks, commands, history, maps, ops, reviews
 from server.http.call import Call
 from server.http.envelope import Reply
 from server.http.fields import Field
@@ -32,6 +32,7 @@ class Route(NamedTuple):
 
 
 MADE = "Couriers are made by `dispatch users add --role courier`, admins likewise."
+BLOCK = "Never be matched with this person of your past trips again; he hears nothing of it."
 DEMO = "with `DISPATCH_DEMO`, which is for development."
 PARTS = "Its parts: `redis` answers, the `log` is read, `postgresql` answers, and it is `staying`: not going away."
 
@@ -72,6 +73,13 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/api/packages/{id}/rate", reviews.rate_package, "user", "The same of a parcel.", reviews.RATE
     ),
+    Route("POST", "/api/users/{id}/block", blocks.block, "user", BLOCK),
+    Route("DELETE", "/api/users/{id}/block", blocks.unblock, "user", "Meet him again."),
+    Route("GET", "/api/users/blocked", blocks.blocked, "user", "Whom you block."),
+    Route(
+        "POST", "/api/admin/users/{id}/blocks/{other}", blocks.admin_block, "admin", "Keep two people apart."
+    ),
+    Route("DELETE", "/api/admin/users/{id}/blocks/{other}", blocks.admin_unblock, "admin", "No longer."),
     Route("GET", "/api/map", maps.areas, "user", "What a map stands on: areas as GeoJSON, tiles."),
     Route("GET", "/api/map/base", maps.base, "user", "The operator's own base map, as GeoJSON."),
     Route("GET", "/api/users", history.users, "admin", "All accounts.", history.PAGE, 403),

@@ -63,13 +63,16 @@ update sessions set revoked_at = now() where id = $1 and revoked_at is null;
 -- One question for all handshakes of a moment, or for one request: which of these (session, user) are alive and of an
 -- active user, who is he, what does he drive? Two texts, for the reason that `ended` has.
 select s.id as session_id, u.id, u.role, u.first_name || ' ' || u.last_name as name, v.id as vehicle_id,
-       v.make, v.model, v.year, v.color, v.license_plate, v.type, v.capacity, v.status, v.is_verified
+       v.make, v.model, v.year, v.color, v.license_plate, v.type, v.capacity, v.status, v.is_verified,
+       p.preferred_sizes, p.max_weight_kg,
+       case when u.role in ('driver', 'courier') then papers_of(u.id, v.id) end as papers
   from unnest(string_to_array($1, ','), string_to_array($2, ',')) as n (session_id, user_id)
   join sessions s on s.id = n.session_id::uuid and s.user_id = n.user_id::uuid
   join users u on u.id = s.user_id
   left join lateral (select * from vehicles
                       where user_id = u.id and status = 'active' and u.role in ('driver', 'courier')
                       order by created_at, id limit 1) v on true
+  left join courier_profiles p on p.user_id = u.id and u.role = 'courier'
  where s.revoked_at is null and s.expires_at > now() and u.status = 'active';
 
 -- name: ended
@@ -81,10 +84,32 @@ select n.session_id, n.role
                     where s.id = n.session_id::uuid and s.revoked_at is null and s.expires_at > now()
                       and u.status = 'active' and u.role = n.role);
 
--- name: vehicle
--- One vehicle of its owner.
-select id as vehicle_id, make, model, year, color, license_plate, type, capacity, status, is_verified
-  from vehicles where id = $1 and user_id = $2 and status = 'active';
+-- name: carrier
+-- What $1 carries jobs out with: his vehicle $2, or the one that `who` names; no row where $2 is none of his.
+select v.id as vehicle_id, v.make, v.model, v.year, v.color, v.license_plate, v.type, v.capacity, v.status,
+       v.is_verified, p.preferred_sizes, p.max_weight_kg, papers_of(u.id, v.id) as papers
+  from users u
+  left join lateral (select * from vehicles
+                      where user_id = u.id and status = 'active' and ($2::uuid is null or id = $2)
+                      order by created_at, id limit 1) v on true
+  left join courier_profiles p on p.user_id = u.id and u.role = 'courier'
+ where u.id = $1 and ($2::uuid is null or v.id is not null);
+
+-- name: put_paper
+-- A paper of the person with this address ($4 null), or of his vehicle with this plate; good until $3.
+insert into papers (subject_id, kind, valid_until)
+select case when $4::text is null then u.id else v.id end, $2, $3
+  from users u left join vehicles v on v.user_id = u.id and upper(v.license_plate) = upper($4)
+ where lower(u.email) = lower($1) and ($4 is null or v.id is not null)
+on conflict (subject_id, kind) do update set valid_until = excluded.valid_until
+returning subject_id;
+
+-- name: change_courier
+-- The parcels that the courier with this address takes; null leaves a value as it is.
+update courier_profiles p
+   set preferred_sizes = coalesce($2, preferred_sizes), max_weight_kg = coalesce($3, max_weight_kg)
+  from users u where u.id = p.user_id and lower(u.email) = lower($1)
+returning p.user_id;
 
 -- name: add_users
 -- Many accounts at once; a password hash of '' fits no password.

@@ -37,6 +37,16 @@ CREATE OR REPLACE FUNCTION public.is_admin(asker uuid)
 AS $function$
   select exists (select from users where id = asker and role = 'admin' and status = 'active')
 $function$
+CREATE OR REPLACE FUNCTION public.keep_area_policy()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  insert into area_policies (area_id, version, policy) values (new.id, new.policy_version, new.policy)
+  on conflict do nothing;
+  return null;
+end
+$function$
 CREATE OR REPLACE FUNCTION public.money_major(minor bigint, currency text)
  RETURNS double precision
  LANGUAGE sql
@@ -47,6 +57,20 @@ AS $function$
                       'VND', 'VUV', 'XAF', 'XOF', 'XPF') then 1.0
     when currency in ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') then 1000.0
     else 100.0 end)::double precision
+$function$
+CREATE OR REPLACE FUNCTION public.number_area_policy()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if tg_op = 'INSERT' then
+    new.policy_version := coalesce((select max(version) from area_policies where area_id = new.id), 0) + 1;
+  elsif new.policy_version = old.policy_version and new.policy <> old.policy then
+    new.policy_version := (select max(version) from area_policies where area_id = new.id) + 1;
+    new.policy_before := (old.policy_before || old.policy_version)[greatest(1, cardinality(old.policy_before) - 18):];
+  end if;
+  return new;
+end
 $function$
 CREATE OR REPLACE FUNCTION public.on_globe(point geometry)
  RETURNS boolean
@@ -68,6 +92,14 @@ AS $function$
     when 'delivered' then 'completed'
     when 'cancelled' then 'cancelled' when 'no_courier' then 'cancelled' when 'returned' then 'cancelled'
   end
+$function$
+CREATE OR REPLACE FUNCTION public.papers_of(user_id uuid, vehicle_id uuid)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  select coalesce(jsonb_object_agg(kind, (extract(epoch from valid_until) * 1000)::bigint), '{}')
+    from papers where subject_id in (user_id, vehicle_id)
 $function$
 CREATE OR REPLACE FUNCTION public.place_point(place jsonb)
  RETURNS geography
@@ -132,6 +164,13 @@ AS $function$
               from 1 for 6),
       52, 1), 53, 1), 'hex')::uuid
 $function$
+table area_policies
+  area_id text not null
+  version integer not null
+  policy jsonb not null
+  made_at timestamp with time zone not null default now()
+  constraint area_policies_object CHECK ((jsonb_typeof(policy) = 'object'::text))
+  constraint area_policies_pkey PRIMARY KEY (area_id, version)
 table areas
   id text not null
   name text not null
@@ -144,6 +183,9 @@ table areas
   version integer not null default 1
   created_at timestamp with time zone not null default now()
   updated_at timestamp with time zone not null default now()
+  policy_version integer not null default 1
+  policy_before integer[] not null default '{}'::integer[]
+  shadow_version integer
   constraint areas_currency CHECK ((currency ~ '^[A-Z]{3}$'::text))
   constraint areas_id_shape CHECK ((id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
   constraint areas_objects CHECK (((jsonb_typeof(policy) = 'object'::text) AND (jsonb_typeof(prices) = 'object'::text)))
@@ -151,6 +193,8 @@ table areas
   constraint areas_polygon CHECK ((st_isvalid(polygon) AND (NOT st_isempty(polygon))))
   CREATE INDEX areas_polygon_gist ON public.areas USING gist (polygon)
   CREATE INDEX areas_shard ON public.areas USING btree (shard)
+  CREATE TRIGGER areas_keep_policy AFTER INSERT OR UPDATE ON public.areas FOR EACH ROW EXECUTE FUNCTION keep_area_policy()
+  CREATE TRIGGER areas_number_policy BEFORE INSERT OR UPDATE ON public.areas FOR EACH ROW EXECUTE FUNCTION number_area_policy()
   CREATE TRIGGER areas_touch BEFORE UPDATE ON public.areas FOR EACH ROW EXECUTE FUNCTION touch_updated_at()
 table audit_log
   id uuid not null default uuid_v7()
@@ -168,6 +212,18 @@ table audit_log
   CREATE UNIQUE INDEX audit_log_command ON public.audit_log USING btree (actor_id, command_id) WHERE (command_id IS NOT NULL)
   CREATE INDEX audit_log_order ON public.audit_log USING btree (at, id)
   CREATE INDEX audit_log_subject ON public.audit_log USING btree (subject_type, subject_id, at)
+table blocks
+  blocker_id uuid not null
+  blocked_id uuid not null
+  stands boolean not null default true
+  by_admin boolean not null default false
+  changed_at timestamp with time zone not null default clock_timestamp()
+  constraint blocks_blocked_id_fkey FOREIGN KEY (blocked_id) REFERENCES users(id) ON DELETE CASCADE
+  constraint blocks_blocker_id_fkey FOREIGN KEY (blocker_id) REFERENCES users(id) ON DELETE CASCADE
+  constraint blocks_not_oneself CHECK ((blocker_id <> blocked_id))
+  constraint blocks_pkey PRIMARY KEY (blocker_id, blocked_id)
+  CREATE INDEX blocks_blocked ON public.blocks USING btree (blocked_id)
+  CREATE INDEX blocks_changed_at ON public.blocks USING btree (changed_at)
 table bookings
   id uuid not null default uuid_v7()
   ride_id uuid not null
@@ -219,14 +275,14 @@ table courier_profiles
   is_active boolean not null default false
   is_available boolean not null default false
   vehicle_type text not null default 'bicycle'::text
-  preferred_sizes text[] not null default '{small,medium,large}'::text[]
+  preferred_sizes text[] not null default '{}'::text[]
   max_weight_kg double precision not null default 50
   delivery_radius_km double precision not null default 50
   created_at timestamp with time zone not null default now()
   updated_at timestamp with time zone not null default now()
   constraint courier_profiles_limits CHECK (((max_weight_kg > (0)::double precision) AND (delivery_radius_km > (0)::double precision)))
   constraint courier_profiles_pkey PRIMARY KEY (user_id)
-  constraint courier_profiles_sizes CHECK ((preferred_sizes <@ '{small,medium,large,custom}'::text[]))
+  constraint courier_profiles_sizes CHECK ((cardinality(preferred_sizes) <= 20))
   constraint courier_profiles_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
   CREATE TRIGGER courier_profiles_touch BEFORE UPDATE ON public.courier_profiles FOR EACH ROW EXECUTE FUNCTION touch_updated_at()
 table dead_letters
@@ -429,6 +485,14 @@ table packages
   CREATE INDEX packages_route_due ON public.packages USING btree (shard, ended_at) WHERE ((route_at IS NULL) AND (ended_at IS NOT NULL))
   CREATE INDEX packages_route_gist ON public.packages USING gist (route)
   CREATE INDEX packages_sender ON public.packages USING btree (sender_id, created_at, id)
+table papers
+  subject_id uuid not null
+  kind text not null
+  valid_until timestamp with time zone not null
+  updated_at timestamp with time zone not null default now()
+  constraint papers_kind CHECK ((kind = ANY (ARRAY['licence'::text, 'insurance'::text, 'registration'::text])))
+  constraint papers_pkey PRIMARY KEY (subject_id, kind)
+  CREATE TRIGGER papers_touch BEFORE UPDATE ON public.papers FOR EACH ROW EXECUTE FUNCTION touch_updated_at()
 table payments
   id uuid not null default uuid_v7()
   job_id uuid not null

@@ -18,6 +18,7 @@ from dispatch import commands as c
 from dispatch.area import Area, Areas
 from dispatch.decision import Decision, State
 from dispatch.policy import Policy
+from dispatch.pricing import Prices
 from dispatch.rules import RULES, follow
 from storage.facts import Fact
 from storage.records import (
@@ -44,7 +45,7 @@ JOB = JobId("job-1")
 OFFER = OfferId("job-1.1")
 CODE, PHONE = "428913", "+380501112233"
 PICKUP, DROPOFF = Place(49.99, 36.23, "Sumska 1"), Place(50.03, 36.22, "Nauky 2")
-POLICY = Policy()
+POLICY, PRICES = Policy(), Prices()
 TOWN = [[36.0, 49.8], [36.5, 49.8], [36.5, 50.2], [36.0, 50.2], [36.0, 49.8]]
 
 _RIDE = "scheduled searching offered assigned arrived in_progress completed cancelled no_driver no_show"
@@ -61,10 +62,17 @@ SPOKEN = {
 }
 
 
-def town(policy: Policy = POLICY, *, paused: bool = False) -> Areas:
+def town(policy: Policy = POLICY, *, paused: bool = False, prices: Prices = PRICES) -> Areas:
     polygon = {"type": "Polygon", "coordinates": [TOWN]}
     area = Area(
-        id="town", name="Town", shard="t", polygon=polygon, currency="UAH", policy=policy, paused=paused
+        id="town",
+        name="Town",
+        shard="t",
+        polygon=polygon,
+        currency="UAH",
+        policy=policy,
+        prices=prices,
+        paused=paused,
     )
     return Areas([area])
 

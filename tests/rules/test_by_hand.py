@@ -86,7 +86,7 @@ def test_assigned_to_whoever_has_it_is_so_already() -> None:
     [
         ({"online": False}, "not online"),
         ({"stale": True}, "silent"),
-        ({"classes": ("comfort",)}, "does not drive economy"),
+        ({"classes": ("comfort",)}, "does not serve this class"),
         ({"load": {"job-2": 1}}, "no room"),
         ({"offer_id": "job-2.1"}, "another job"),
     ],

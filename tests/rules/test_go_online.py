@@ -112,3 +112,27 @@ def test_a_ride_on_board_keeps_the_whole_vehicle(capacity: int) -> None:
 def two_parcels() -> World:
     first, second = a_job("package", "assigned"), a_job("package", "picked_up", id="job-2", started_ms=1)
     return world(first, second, carrying(a_driver(capacity=3), first, second))
+
+
+@pytest.mark.parametrize(
+    ("papers", "asked", "code"),
+    [
+        ({}, (), "ok"),
+        ({}, ("licence",), "forbidden"),
+        ({"licence": NOW + 1}, ("licence",), "ok"),
+        ({"licence": NOW}, (), "forbidden"),
+    ],
+)
+def test_papers(papers: dict[str, int], asked: Any, code: str) -> None:
+    before = world(policy=Policy(papers=asked))
+    assert before.code(go(papers=papers)) == code
+    # whoever carries a job may come back with another phone, and finish it
+    carrying_one = scene("ride", "in_progress", Policy(papers=asked))
+    assert carrying_one.code(go(papers=papers)) == "ok"
+    assert carrying_one.run(go(papers=papers)).dee.papers == papers
+
+
+def test_what_he_may_carry_comes_with_him() -> None:
+    limits = {"seats": 6, "sizes": ("small",), "max_weight_kg": 7.5, "papers": {"licence": NOW + 5}}
+    dee = world().run(go(**limits)).dee
+    assert {name: getattr(dee, name) for name in limits} == limits

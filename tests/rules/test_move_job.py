@@ -1,9 +1,13 @@
 """Moving a job: every state, every target, every party, against PROTOCOL's tables; then the proofs."""
 
+from typing import Any
+
 import pytest
 
 from dispatch import commands as c
 from dispatch.policy import Policy
+from dispatch.pricing import ParcelTier, Prices
+from storage.records import Parcel
 from tests.invariants import BEFORE_PICKUP, OVER
 from tests.rules.build import (
     ANN,
@@ -24,6 +28,7 @@ from tests.rules.build import (
     scene,
     the_fact,
     told,
+    town,
 )
 
 # PROTOCOL.md "Lifecycles", written down again from there: from | to (by) ...; a driver lost before the pickup
@@ -245,3 +250,16 @@ def test_an_admin_says_why(kind: str, state: str, to: str) -> None:
     world = scene(kind, state, POLICY)
     assert world.code(move(kind, to, "A", reason="")) == "bad_request"
     assert world.code(move(kind, to, "A", otp="", proof_code="", has_proof=False)) == "ok"
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("tier", ["express", "economy", "gone"])
+@pytest.mark.parametrize("proof", [{}, {"has_proof": True, "proof_code": CODE}, {"has_picture": True}])
+def test_the_tier_may_ask_for_a_picture_at_the_pickup(asks: bool, tier: str, proof: dict[str, Any]) -> None:
+    """A tier that the area no longer serves asks for nothing, nor is an admin asked."""
+    prices = Prices(parcel_tiers={"express": ParcelTier(1, 1, asks), "economy": ParcelTier(1, 1)})
+    before = scene("package", "arrived_pickup", parcel=Parcel(size="small", tier=tier))
+    before = World(before.records, town(prices=prices))
+    wanted = asks and tier == "express" and not proof.get("has_picture")
+    assert before.code(move("package", "picked_up", **proof)) == ("bad_request" if wanted else "ok")
+    assert before.code(move("package", "searching", **proof)) == "ok"

@@ -1,0 +1,70 @@
+"""May this driver be offered this job? One pure answer, with the reason: for the match, the commit and the record.
+
+`why_not` is "" or one of REASONS, the first that holds: what does not pass comes before what does. The match asks it
+of whom it looks at, and the commit of an offer asks it again of the records as they are then.
+"""
+
+from dispatch.blocks import Blocks
+from dispatch.policy import Policy
+from storage.records import Driver, Job
+
+#: What a reason says of a driver, behind his name. He himself is never told who blocked him, nor that somebody did
+#: (`TO_A_DRIVER`).
+REASONS = {
+    "requester": "asked for it himself",
+    "excluded": "was asked for it before, or gave it back",
+    "blocked": "and the requester are kept apart",
+    "class": "does not serve this class",
+    "papers": "has a paper that has expired, or lacks one that the area asks for",
+    "seats": "has too few seats",
+    "size": "does not take parcels of this size",
+    "weight": "does not take parcels so heavy",
+    "offline": "is not online",
+    "stale": "has been silent for too long",
+    "offered": "is thinking about an offer of another job",
+    "full": "has no room for it",
+}
+TO_A_DRIVER = {"blocked": "excluded"}
+
+
+def why_not(job: Job, driver: Driver, policy: Policy, blocks: Blocks, now_ms: int) -> str:
+    """`policy` is the job's area's. A ride (units 0) wants the whole vehicle."""
+    if driver.id == job.requester_id:
+        return "requester"
+    if driver.id in job.excluded:
+        return "excluded"
+    if blocks.between(job.requester_id, driver.id):
+        return "blocked"
+    if job.vehicle_class not in driver.classes:
+        return "class"
+    if bad_papers(driver.papers, policy, now_ms):
+        return "papers"
+    if job.kind == "ride" and job.seats > (driver.seats or policy.usual_seats):
+        return "seats"
+    if job.parcel is not None and (unfit := _unfit(job, driver)):
+        return unfit
+    if not driver.online:
+        return "offline"
+    if driver.stale:
+        return "stale"
+    if driver.offer_id is not None:
+        return "offered"
+    if driver.spare < job.units if job.units else driver.load or driver.spare < 1:
+        return "full"
+    return ""
+
+
+def _unfit(job: Job, driver: Driver) -> str:
+    assert job.parcel is not None
+    if driver.sizes and job.parcel.size not in driver.sizes:
+        return "size"
+    if driver.max_weight_kg and job.parcel.weight_kg > driver.max_weight_kg:
+        return "weight"
+    return ""
+
+
+def bad_papers(papers: dict[str, int], policy: Policy, now_ms: int) -> tuple[str, ...]:
+    """Which of a driver's papers (kind -> Redis ms until which it is good) have expired, and which that the area asks
+    for he does not have. What nobody registered is only missed where the area asks for it."""
+    expired = {kind for kind, until_ms in papers.items() if until_ms <= now_ms}
+    return tuple(sorted(expired | (set(policy.papers) - papers.keys())))
