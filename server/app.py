@@ -45,6 +45,7 @@ from server.http.endpoint import build_http
 from server.leaving import leave
 from server.needs import Stop, database_url, redis_url
 from server.process import open_files, settle_memory
+from server.pulse import Pulse
 from server.rehydrate import is_lost
 from server.settings import Settings
 from server.tether import Tether
@@ -57,11 +58,14 @@ from storage.operators import Operators
 from storage.passwords import Passwords
 from storage.postgis import Database, DatabaseUnavailable
 from storage.presence import Leases
+from storage.pulses import Pulses
 from storage.roomlog import RoomLog
 from storage.shard import Shard, Unavailable
+from storage.tables import Tables
 
 logger = logging.getLogger(__name__)
 
+VERSION = version("aryv-dispatch")
 START_S = 20.0
 LEAVE_MOST_S = 9  # then the process is ended, whatever it waits for
 IDLE_S = 75.0  # a connection without a request for longer is closed
@@ -122,18 +126,8 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         sockets.attach(app)
         if settings.demo:
             logger.warning("DISPATCH_DEMO is on: whoever reaches this server may become anybody but an admin")
-        context = Context(
-            settings=settings,
-            database=database,
-            accounts=house.accounts,
-            history=History(database),
-            passwords=passwords,
-            keyring=keyring,
-            gate=gate,
-            registry=house.registry,
-            ready=_ready(gate, shard),
-            version=version("aryv-dispatch"),
-        )
+        context = _context(settings, gate, shard, database=database, passwords=passwords, keyring=keyring)
+        tasks.start(Pulse(context.pulses, house, gate, VERSION).beat(), "pulse")
         build_http(app, context)
         runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=2.0, keepalive_timeout=IDLE_S
@@ -230,6 +224,32 @@ def sockets_of(settings: Settings, gate: Gate, door: Door, node: str) -> Sockets
     )
     sockets.login, sockets.opened, sockets.closed = door.login, door.opened, door.closed
     return sockets
+
+
+def _context(
+    settings: Settings,
+    gate: Gate,
+    shard: Shard,
+    *,
+    database: Database,
+    passwords: Passwords,
+    keyring: KeyRing,
+) -> Context:
+    """What HTTP may use."""
+    return Context(
+        settings=settings,
+        database=database,
+        accounts=gate.house.accounts,
+        history=History(database),
+        tables=Tables(database),
+        pulses=Pulses(shard, gate.house.node),
+        passwords=passwords,
+        keyring=keyring,
+        gate=gate,
+        registry=gate.house.registry,
+        ready=_ready(gate, shard),
+        version=VERSION,
+    )
 
 
 def _ready(gate: Gate, shard: Shard) -> dict[str, Ready]:

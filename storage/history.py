@@ -7,14 +7,13 @@ administrators and empty for all others. Codes are nowhere in these tables. Hist
 by the drain's delay; `lag` says by how much.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from storage import adminshapes, shapes
+from storage.keyset import BadCursor, bounded, decode, newest_first, pagination, place_of
 from storage.postgis import Database, queries
 
 SQL = queries("history")
@@ -27,13 +26,7 @@ TRACK_POINTS = 1_000
 Item = dict[str, Any]
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 _NOBODY = "00000000-0000-0000-0000-000000000000"
-_LAST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_END = datetime(9999, 1, 1, tzinfo=UTC)
-
-
-class BadCursor(Exception):
-    """The cursor is not one that a page gave out."""
 
 
 class History:
@@ -54,14 +47,14 @@ class History:
     ) -> Item:
         """{"rides" or "packages": […], "pagination"}: those he asked for or drove (`role` "requester" or
         "driver": only these), newest first; `status` is the platform's word or a state. Raises BadCursor."""
-        limit = _bounded(limit)
+        limit = bounded(limit, PAGE_MAX)
         rows = await self._db.fetch(
-            SQL["my_jobs"], asker, kind, *_newest_first(cursor), status, role, limit + 1
+            SQL["my_jobs"], asker, kind, *newest_first(cursor), status, role, limit + 1
         )
         page = rows[:limit]
         people, vehicles = await self._behind(page)
         items = [_shape(kind)(row, people, vehicles) for row in page]
-        return {f"{kind}s": items, "pagination": _pagination(rows, limit, "created_at", "id")}
+        return {f"{kind}s": items, "pagination": pagination(rows, limit, "created_at", "id")}
 
     async def job(self, asker: str, kind: str, job_id: str) -> Item | None:
         """The ride or package with `facts`, `messages` and `track`, or None where there is none for him."""
@@ -80,26 +73,26 @@ class History:
     ) -> Item:
         """{"facts": […], "pagination"}: what was said in the job's own room, in order. Raises BadCursor."""
         if not _UUID.fullmatch(job_id):
-            return {"facts": [], "pagination": _pagination([], limit, "at", "seq")}
-        limit = _bounded(limit, FACTS_MAX)
-        since, seq = _decode(cursor) if cursor else (_BEGINNING, "0")
+            return {"facts": [], "pagination": pagination([], limit, "at", "seq")}
+        limit = bounded(limit, FACTS_MAX)
+        since, seq = decode(cursor) if cursor else (_BEGINNING, "0")
         if not seq.isdecimal():
             raise BadCursor
         rows = await self._db.fetch(SQL["facts"], asker, kind, job_id, since, int(seq), limit + 1)
         items = [shapes.fact(row) for row in rows[:limit]]
-        return {"facts": items, "pagination": _pagination(rows, limit, "at", "seq")}
+        return {"facts": items, "pagination": pagination(rows, limit, "at", "seq")}
 
     async def messages(
         self, asker: str, kind: str, job_id: str, *, limit: int = MESSAGES_MAX, cursor: str | None = None
     ) -> Item:
         """{"messages": […], "pagination"}: the job's chat in order. Raises BadCursor."""
         if not _UUID.fullmatch(job_id):
-            return {"messages": [], "pagination": _pagination([], limit, "sent_at", "id")}
-        limit = _bounded(limit, MESSAGES_MAX)
-        since, message_id = _place_of(cursor) if cursor else (_BEGINNING, _NOBODY)
+            return {"messages": [], "pagination": pagination([], limit, "sent_at", "id")}
+        limit = bounded(limit, MESSAGES_MAX)
+        since, message_id = place_of(cursor) if cursor else (_BEGINNING, _NOBODY)
         rows = await self._db.fetch(SQL["messages"], asker, kind, job_id, since, message_id, limit + 1)
         items = [shapes.message(row, kind, job_id) for row in rows[:limit]]
-        return {"messages": items, "pagination": _pagination(rows, limit, "sent_at", "id")}
+        return {"messages": items, "pagination": pagination(rows, limit, "sent_at", "id")}
 
     async def track(self, asker: str, kind: str, job_id: str) -> Item | None:
         """A GeoJSON FeatureCollection: pickup, dropoff, and the driver's way as a LineString of at most
@@ -108,10 +101,10 @@ class History:
         return None if row is None else await self._track(asker, kind, row)
 
     async def all_users(self, asker: str, *, limit: int = PAGE_MAX, cursor: str | None = None) -> Item:
-        return await self._list("users", adminshapes.admin_user, limit, asker, *_newest_first(cursor))
+        return await self._list("users", adminshapes.admin_user, limit, asker, *newest_first(cursor))
 
     async def all_couriers(self, asker: str, *, limit: int = PAGE_MAX, cursor: str | None = None) -> Item:
-        return await self._list("couriers", adminshapes.admin_courier, limit, asker, *_newest_first(cursor))
+        return await self._list("couriers", adminshapes.admin_courier, limit, asker, *newest_first(cursor))
 
     async def all_jobs(
         self,
@@ -124,7 +117,7 @@ class History:
     ) -> Item:
         """The admin panel's rides or packages: {"data": […], "pagination"}. Raises BadCursor."""
         shape = adminshapes.admin_ride if kind == "ride" else adminshapes.admin_package
-        return await self._list("all_jobs", shape, limit, asker, kind, *_newest_first(cursor), status)
+        return await self._list("all_jobs", shape, limit, asker, kind, *newest_first(cursor), status)
 
     async def courier_analytics(self, asker: str) -> Item | None:
         """{"packages", "couriers", "today"} for administrators, None for others."""
@@ -146,10 +139,10 @@ class History:
         return shapes.track(row, points)
 
     async def _list(self, query: str, shape: Callable[[Any], Item], limit: int, *args: Any) -> Item:
-        limit = _bounded(limit)
+        limit = bounded(limit, PAGE_MAX)
         rows = await self._db.fetch(SQL[query], *args, limit + 1)
         items = [shape(row) for row in rows[:limit]]
-        return {"data": items, "pagination": _pagination(rows, limit, "created_at", "id")}
+        return {"data": items, "pagination": pagination(rows, limit, "created_at", "id")}
 
     async def _behind(self, rows: Iterable[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """People and vehicles that the rows name, by id: two queries a page, however long."""
@@ -163,41 +156,3 @@ class History:
 
 def _shape(kind: str) -> Callable[[Any, shapes.People, shapes.People], Item]:
     return shapes.ride if kind == "ride" else shapes.package
-
-
-def _bounded(limit: int, most: int = PAGE_MAX) -> int:
-    return max(1, min(limit, most))
-
-
-def _pagination(rows: list[Any], limit: int, moment: str, key: str) -> Item:
-    """One row more than the page was read: it says that there is more, and the last one where to go on."""
-    more = len(rows) > limit
-    cursor = _encode(rows[limit - 1][moment], str(rows[limit - 1][key])) if more else None
-    return {"limit": limit, "hasMore": more, "nextCursor": cursor}
-
-
-def _newest_first(cursor: str | None) -> tuple[datetime, str]:
-    return _place_of(cursor) if cursor else (_END, _LAST)
-
-
-def _place_of(cursor: str) -> tuple[datetime, str]:
-    moment, key = _decode(cursor)
-    if not _UUID.fullmatch(key):
-        raise BadCursor
-    return moment, key
-
-
-def _encode(moment: datetime, key: str) -> str:
-    return base64.urlsafe_b64encode(f"{moment.isoformat()}|{key}".encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str) -> tuple[datetime, str]:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        moment, _, key = text.partition("|")
-        when = datetime.fromisoformat(moment)
-    except (ValueError, binascii.Error):
-        raise BadCursor from None
-    if when.tzinfo is None:
-        raise BadCursor
-    return when, key

@@ -50,6 +50,10 @@ def nodes(s: str) -> str:  # ZSET node -> Redis ms until which it counts as aliv
     return f"{{{s}}}:nodes"
 
 
+def pulse(s: str, node: str) -> str:  # STRING what a node last said of itself, JSON
+    return f"{{{s}}}:pulse:{node}"
+
+
 def at(s: str, room: str) -> str:  # ZSET "node user" -> Redis ms until which that node has that member
     return f"{{{s}}}:at:{room}"
 

@@ -131,7 +131,7 @@ EVENTS: dict[str, Attack] = {
     "quote": attack(lambda w: [{"kind": "ride", **w.spot.trip}], "ok"),
     "go_online": attack(_online, "not_found"),
     "location_update": attack(_fixes, "ok superseded wrong_state"),
-    "location_batch": attack(_past, "ok superseded wrong_state"),
+    "location_batch": attack(_past, "ok superseded wrong_state duplicate"),  # said again, with other times
     "driver_location_update": attack(_fixes, "ok superseded wrong_state"),
     "request_ride": attack(_rides, "duplicate bad_request"),
     "request_package": attack(_parcels, "duplicate bad_request"),
@@ -298,6 +298,20 @@ ROUTES: dict[tuple[str, str], Tries] = {
     ("GET", "/api/users"): _get(403, 403),
     ("GET", "/api/couriers"): _get(403, 403),
     ("GET", "/api/courier/analytics"): _get(403, 403),
+    **{
+        ("GET", f"/api/admin/{table}"): _get(403)
+        for table in (
+            "users",
+            "drivers",
+            "rides",
+            "packages",
+            "letters",
+            "audit",
+            "areas",
+            "health",
+            "figures",
+        )
+    },
     ("POST", "/api/auth/logout"): lambda w: [
         Try("", 401, 200, 200, {**w.legacy, "sessionId": w.victims["passenger"].session_id})
     ],

@@ -19,6 +19,8 @@ from storage.accounts import Accounts, NewUser, Who
 from storage.history import History
 from storage.passwords import Passwords
 from storage.postgis import Database
+from storage.shard import Unavailable
+from storage.tables import Tables
 
 PASSWORD = "Correct-Horse-7@"
 LOW_COST = 4
@@ -34,6 +36,15 @@ class EchoGate:
     async def hear_http(self, who: Who, event: str, body: dict[str, Any]) -> dict[str, Any]:
         self.heard.append((who, event, body))
         return self.ack
+
+
+class NoPulses:
+    """A server without Redis."""
+
+    async def all(self) -> None:
+        raise Unavailable
+
+    redis = all
 
 
 @dataclass
@@ -116,6 +127,8 @@ async def http_server(
         database=database,
         accounts=Accounts(database),
         history=History(database),
+        tables=Tables(database),
+        pulses=NoPulses(),  # type: ignore[arg-type]
         passwords=passwords,
         keyring=ring,
         gate=gate,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from storage.history import BadCursor
+from storage.keyset import BadCursor
 from storage.postgis import Database
 from storage.projection import Row, merge
 from storage.records import Message, Parcel, Read, UserId

@@ -93,6 +93,13 @@ class Call:
             raise Refusal(400, f"{field.name} must be {field.words}.")
         return min(int(text), field.most)
 
+    def line(self, field: Field) -> str | None:
+        """A line of text of the query, trimmed."""
+        text = self.request.query.get(field.name, "").strip()
+        if len(text) > field.most or not text.isprintable():
+            raise Refusal(400, f"{field.name} must be {field.words}.")
+        return text or None
+
     def word(self, field: Field) -> str | None:
         """A plain word of the query, such as a status; one of its choices, where it has them."""
         text = self.request.query.get(field.name, "")

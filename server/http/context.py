@@ -16,6 +16,8 @@ from storage.accounts import Accounts, Who
 from storage.history import History
 from storage.passwords import Passwords
 from storage.postgis import Database
+from storage.pulses import Pulses
+from storage.tables import Tables
 
 Ready = Callable[[], Awaitable[bool]]
 
@@ -48,6 +50,8 @@ class Context:
     database: Database
     accounts: Accounts
     history: History
+    tables: Tables
+    pulses: Pulses
     passwords: Passwords
     keyring: KeyRing
     gate: Ear

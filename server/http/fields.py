@@ -32,13 +32,13 @@ def is_email(text: str) -> bool:
     return len(text) <= EMAIL_CHARS and text.isprintable() and EMAIL.fullmatch(text) is not None
 
 
-Kind = Literal["text", "email", "phone", "password", "day", "choice", "number", "word", "cursor"]
+Kind = Literal["text", "email", "phone", "password", "day", "choice", "number", "word", "line", "cursor"]
 
 
 class Field(NamedTuple):
-    """A field of a body, or of a query (`word`, `cursor`, and there `number`, which server/http/call.py reads). `most`
-    are the characters of a text or the largest number; the first of `choices` is what is meant without one, if there
-    are any."""
+    """A field of a body, or of a query (`word`, `line`, `cursor`, and there `number`, which server/http/call.py reads).
+    `most` are the characters of a text or the largest number; the first of `choices` is what is meant without one, if
+    there are any."""
 
     name: str
     kind: Kind = "text"
@@ -56,6 +56,7 @@ class Field(NamedTuple):
             "day": "a past date like 1990-12-31",
             "choice": f"one of {', '.join(self.choices)}",
             "number": f"a whole number from 1 to {self.most}",
+            "line": f"a line of text, at most {self.most} characters",
             "word": "a `status` or `state` of the protocol, in lower case letters",
             "cursor": "the nextCursor of the page before",
         }[self.kind]

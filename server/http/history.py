@@ -10,7 +10,8 @@ from typing import Any
 from server.http.call import Call
 from server.http.envelope import Refusal, Reply
 from server.http.fields import Field
-from storage.history import PAGE_MAX, BadCursor
+from storage.history import PAGE_MAX
+from storage.keyset import BadCursor
 
 OWN_PAGE = 20
 LIMIT = Field("limit", "number", most=PAGE_MAX)

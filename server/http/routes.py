@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from aiohttp import web
 
 from server.console import demo, files
-from server.http import auth, blocks, commands, history, maps, ops, reviews
+from server.http import admin, auth, blocks, commands, history, maps, ops, reviews
 from server.http.call import Call
 from server.http.envelope import Reply
 from server.http.fields import Field
@@ -85,6 +85,34 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/users", history.users, "admin", "All accounts.", history.PAGE, 403),
     Route("GET", "/api/couriers", history.couriers, "admin", "All couriers.", history.PAGE, 403),
     Route("GET", "/api/courier/analytics", history.analytics, "admin", "Figures.", no_token=403),
+    *(
+        Route("GET", f"/api/admin/{name}", admin.table(name), "admin", about, admin.takes(name))
+        for name, about in (
+            ("users", "The console's table of accounts."),
+            ("drivers", "Of drivers and couriers, as dispatch left them."),
+            ("rides", "Of rides."),
+            ("packages", "Of parcels."),
+            ("letters", "Of rows that PostgreSQL refused."),
+            ("audit", "Of what admins and commands of the shell did."),
+        )
+    ),
+    Route(
+        "GET",
+        "/api/admin/areas",
+        admin.areas,
+        "admin",
+        "Areas, with what is theirs and the defaults.",
+        admin.AREAS,
+    ),
+    Route("GET", "/api/admin/health", admin.health, "admin", "All nodes, Redis, PostgreSQL, the drain."),
+    Route(
+        "GET",
+        "/api/admin/figures",
+        admin.figures,
+        "admin",
+        "Requests, waits and earnings by hour and area.",
+        admin.FIGURES,
+    ),
     Route("GET", "/demo", demo.index, "public", "The apps' side in a browser. 404 but " + DEMO),
     Route("GET", "/demo/{page}", demo.page, "public", "One of its pages: " + ", ".join(demo.PAGES) + "."),
     Route(

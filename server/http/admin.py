@@ -1,0 +1,119 @@
+"""What the console reads: tables, the health of all nodes, figures by hour and area. Administrators only.
+
+What it changes goes over `POST /api/commands/{event}`, like everything that anybody does.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from dispatch.policy import Policy
+from dispatch.pricing import Prices
+from server.http.call import Call
+from server.http.envelope import Refusal, Reply
+from server.http.fields import Field
+from storage.keyset import BadCursor
+from storage.postgis import DatabaseUnavailable
+from storage.shard import Unavailable
+from storage.tables import PAGE_MAX, TABLES
+
+PAGE = 50
+PART_S = 3.0
+HOURS_MAX = 31 * 24
+Q = Field("q", "line", most=100)
+LIMIT = Field("limit", "number", most=PAGE_MAX)
+CURSOR = Field("cursor", "cursor")
+HOURS = Field("hours", "number", most=HOURS_MAX)
+FILTERS = {name: Field(name, "line", most=64) for table in TABLES.values() for name in table.filters}
+AREAS = (Q,)
+FIGURES = (HOURS,)
+
+
+def takes(table: str) -> tuple[Field, ...]:
+    return (Q, LIMIT, CURSOR, *(FILTERS[name] for name in TABLES[table].filters))
+
+
+def table(name: str) -> Callable[[Call], Awaitable[Reply]]:
+    """The handler of one of the tables."""
+
+    async def page(call: Call) -> Reply:
+        filters = {wanted: call.line(FILTERS[wanted]) for wanted in TABLES[name].filters}
+        try:
+            found = await call.ctx.tables.page(
+                call.who.user_id,
+                name,
+                q=call.line(Q),
+                filters=filters,
+                limit=call.number(LIMIT, PAGE),
+                cursor=call.request.query.get(CURSOR.name) or None,
+            )
+        except BadCursor:
+            raise Refusal(400, f"{CURSOR.name} must be {CURSOR.words}.") from None
+        return Reply(found["data"], top={"pagination": found["pagination"]})
+
+    return page
+
+
+async def areas(call: Call) -> Reply:
+    """`policy` and `prices` are what an area has of its own; `defaults` is what holds otherwise."""
+    rows = await call.ctx.tables.areas(call.who.user_id, call.line(Q))
+    defaults = {"policy": msgspec.to_builtins(Policy()), "prices": msgspec.to_builtins(Prices())}
+    return Reply(rows, top={"defaults": defaults})
+
+
+async def figures(call: Call) -> Reply:
+    hours = call.number(HOURS, 24)
+    since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
+    return Reply(await call.ctx.tables.figures(call.who.user_id, since), top={"since": since.isoformat()})
+
+
+async def health(call: Call) -> Reply:
+    """Each part by itself: one that does not answer is null, and named in `silent`."""
+    ctx, asker = call.ctx, call.who.user_id
+
+    async def drain() -> dict[str, Any]:
+        lag = await ctx.history.lag(ctx.settings.shard)
+        return {
+            name: {**stream, "reached_at": str(stream["reached_at"] or "")} for name, stream in lag.items()
+        }
+
+    async def nodes() -> dict[str, Any]:
+        heard = await ctx.pulses.all()
+        return {"now_ms": heard.now_ms, "nodes": [{"node": n, "status": s} for n, s in heard.nodes.items()]}
+
+    parts = {
+        "nodes": nodes,
+        "redis": ctx.pulses.redis,
+        "postgresql": lambda: ctx.tables.database(asker),
+        "drain": drain,
+    }
+    answers = dict(zip(parts, await asyncio.gather(*(_part(ask) for ask in parts.values())), strict=True))
+    silent = [name for name, answer in answers.items() if answer is None]
+    heard = answers.pop("nodes")
+    return Reply(
+        {
+            "shard": ctx.settings.shard,
+            "nodes": heard["nodes"] if heard else None,
+            "nowMs": heard["now_ms"] if heard else None,
+            **answers,
+            "silent": silent,
+        }
+    )
+
+
+async def _part(ask: Callable[[], Awaitable[dict[str, Any] | None]]) -> dict[str, Any] | None:
+    began_s = time.perf_counter()
+    try:
+        async with asyncio.timeout(PART_S):
+            answer = await ask()
+    except (Unavailable, DatabaseUnavailable, TimeoutError):
+        return None
+    return (
+        {**answer, "answeredInMs": round((time.perf_counter() - began_s) * 1000, 1)}
+        if answer is not None
+        else None
+    )
