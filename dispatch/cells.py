@@ -104,6 +104,19 @@ def covered_m(angle: float, rings: int) -> float:
     return _SAFETY * edges * min_edge_m(angle, edges * _FLAT_EDGE_M)
 
 
+def zone_covered_m(angle: float, rings: int, resolution: int) -> float:
+    """Everything this near to a place is in cells of RESOLUTION whose parents at a coarser `resolution` are in
+    rings 0..`rings` about the place's own cell there.
+
+    As `covered_m`, for a coarser lattice; but a cell belongs to the parent that holds its centre, not every point of
+    it, so what the centres of all levels between may be away is taken off.
+    """
+    coarser = math.sqrt(7.0) ** (RESOLUTION - resolution)
+    edges = (3 * rings - 1) / 2 * coarser
+    away_m = _FLAT_EDGE_M * sum(math.sqrt(7.0) ** level for level in range(RESOLUTION - resolution))
+    return _SAFETY * edges * min_edge_m(angle, edges * _FLAT_EDGE_M) - away_m
+
+
 PayloadT = TypeVar("PayloadT")
 
 

@@ -35,6 +35,12 @@ def pickup_eta_s(straight_m: float, policy: Policy) -> float:
     return policy.pickup_overhead_s + straight_m * policy.detour / policy.cruise_speed_mps
 
 
+def reach_m(policy: Policy) -> float:
+    """Nobody farther away (straight line) is asked: the search radius, or what the longest pickup allows."""
+    there_m = (policy.longest_pickup_s - policy.pickup_overhead_s) * policy.cruise_speed_mps / policy.detour
+    return max(0.0, min(policy.search_radius_m, there_m))
+
+
 def trip_estimate(
     pickup: Place, stops: Sequence[Place], dropoff: Place, policy: Policy
 ) -> tuple[float, float]:

@@ -1,21 +1,30 @@
-"""The match at once: a searching job is offered to the best driver who can take it now.
+"""The match at once: where drivers are plenty, a searching job is offered to the best who can take it now.
+
+Plenty is `policy.plenty` idle drivers for each job that waits in reach of the same ones; where they are fewer, who gets
+whom is decided for all of them together (rounds.py).
 
 It reads a hint (the index) and commits by commands, which look at the records; so it may be wrong, late, or done by
 two nodes at once, and nobody is asked twice for it.
 
 | when | then |
 |---|---|
-| nobody matches a job that was opened (its node died) | its timer is due at once; any node's sweep matches it |
+| nobody matches a job that was opened (its node died) | its timer is due at once: any node's sweep matches it |
 | the driver is not free any more, or was never | the next of the ranking, then a further look |
 | the job was taken, called off or given up meanwhile | the command is refused, and nobody else is asked |
 | Redis is gone, hung or full | nothing; its timer stands, and a sweep comes back to it |
 """
 
+import asyncio
+import math
 from collections.abc import Collection
 
+from msgspec.structs import replace
+
+from dispatch.batch import plenty
 from dispatch.cells import NearestSearch
 from dispatch.commands import SYSTEM, MakeOffer, Refusal
 from dispatch.desk import Desk
+from dispatch.eta import reach_m
 from dispatch.matching import Candidate, Ranked, rank
 from dispatch.policy import Policy
 from storage.fleet import Fleet
@@ -24,6 +33,8 @@ from storage.records import Job, Place, UserId
 from storage.shard import Unavailable
 
 LOOKS = 4  # a look reads the policy's `candidates` nearest; those who do not fit must not hide the others for ever
+COUNTED_MAX = 100  # drivers who are counted before the batch is asked instead
+WAITING_COUNTED_MAX = 100
 
 
 async def nearest(
@@ -56,35 +67,58 @@ class Match:
         self._desk = desk
 
     async def at_once(self, job_id: str) -> bool:
-        """Offers a searching job to the best driver who can take it now. False when nobody was found."""
-        desk = self._desk
+        """Offers a searching job to the best driver who can take it now, where drivers are plenty. False when nobody
+        was found, or it is for the batch to say who is best."""
         try:
-            loaded = await desk.log.load([(Job, job_id)])
+            loaded = await self._desk.log.load([(Job, job_id)])
             job = loaded.records[Job, job_id]
             if not isinstance(job, Job) or job.state != "searching" or loaded.now_ms >= job.wake_ms:
                 return False
-            skip: set[str] = {*job.excluded, job.requester_id}
-            area = desk.areas.get(job.area_id)
-            if area is None:
-                return False
-            for _ in range(LOOKS):
-                ranked = await nearest(
-                    desk.fleet, job.vehicle_class, job.pickup, area.policy, now_ms=loaded.now_ms, skip=skip
-                )
-                for best in ranked:
-                    try:
-                        await desk.run(offer_to(job, best))
-                    except Refusal as refusal:
-                        if refusal.code == "no_supply":
-                            # not free any more, or not for this job: farther ones may be
-                            skip.add(best.driver_id)
-                            continue
-                    return True
-                if not ranked:
-                    break
+            area = self._desk.areas.get(job.area_id)
+            return area is not None and await self._offer(job, area.policy, loaded.now_ms)
         except (Unavailable, Conflict):
-            pass  # its timer stands; the sweep comes back to it
+            return False  # its timer stands; the sweep comes back to it
+
+    async def _offer(self, job: Job, policy: Policy, now_ms: int) -> bool:
+        skip: set[str] = {*job.excluded, job.requester_id}
+        ranked, waiting = await asyncio.gather(
+            self._ranked(job, policy, now_ms, skip), self._waiting(job, policy)
+        )
+        if not plenty(len(ranked), waiting, policy):
+            wanted = math.ceil(policy.plenty * waiting)
+            if len(ranked) < policy.candidates or wanted > COUNTED_MAX:
+                return False
+            ranked = await self._ranked(job, replace(policy, candidates=wanted), now_ms, skip)
+            if not plenty(len(ranked), waiting, policy):
+                return False
+        for _ in range(LOOKS):
+            for best in ranked:
+                try:
+                    await self._desk.run(offer_to(job, best))
+                except Refusal as refusal:
+                    if refusal.code == "no_supply":
+                        # not free any more, or not for this job: farther ones may be
+                        skip.add(best.driver_id)
+                        continue
+                return True
+            ranked = await self._ranked(job, policy, now_ms, skip)
+            if not ranked:
+                break
         return False
+
+    async def _ranked(self, job: Job, policy: Policy, now_ms: int, skip: set[str]) -> list[Ranked]:
+        within = replace(policy, search_radius_m=max(1.0, reach_m(policy)))
+        return await nearest(
+            self._desk.fleet, job.vehicle_class, job.pickup, within, now_ms=now_ms, skip=skip
+        )
+
+    async def _waiting(self, job: Job, policy: Policy) -> int:
+        """How many wait in reach of the same drivers, the job among them."""
+        if not policy.plenty:
+            return 1
+        return await self._desk.log.waiting.near(
+            job.vehicle_class, job.pickup, reach_m(policy), WAITING_COUNTED_MAX
+        )
 
 
 def offer_to(job: Job, best: Ranked) -> MakeOffer:

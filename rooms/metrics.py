@@ -43,5 +43,13 @@ COMMAND_S = Histogram(
     "A command, from hearing it to its answer.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+ROUNDS = Tallies("dispatch_match_rounds", "Beats of the batch match, by what they were.", ["outcome"])
+OFFERS = Tallies("dispatch_match_offers", "Pairs of the batch match, by what became of them.", ["outcome"])
+LEFT = Tallies("dispatch_match_left", "What a round left to the next, by the bound it met.", ["bound"])
+ROUND_BLOCKED_S = Histogram(
+    "dispatch_match_blocked_seconds",
+    "The longest a round kept the process from everything else.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
+)
 UNRELAYED = Counter("dispatch_unrelayed", "Volatile events for members on other nodes that were dropped.")
 SHED = Counter("dispatch_fixes_shed", "Kept fixes that were merged away because Redis did not take them.")

@@ -22,6 +22,7 @@ from aiohttp import web
 
 from dispatch.commands import Revive
 from dispatch.desk import Desk
+from dispatch.rounds import Rounds
 from dispatch.wording import user_room
 from rooms.clock import WORKERS, Clock
 from rooms.door import Door
@@ -34,6 +35,7 @@ from rooms.logins import Logins
 from rooms.presence import Presence
 from rooms.quotes import Quotes
 from rooms.registry import Registry
+from rooms.rounds import Leader
 from rooms.session import Session
 from rooms.sockets import Sockets
 from rooms.speaker import Speaker
@@ -202,6 +204,8 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     await asyncio.wait_for(started.wait(), START_S)
     tasks.start(house.fixes.run(settings.tick_ms / 1000), "fixes", essential=True)
     tasks.start(house.presence.run(), "presence", essential=True)
+    leader = Leader(Rounds(house.desk), house.desk.log.waiting, house.node)
+    tasks.start(leader.run(settings.batch_ms / 1000), "rounds", essential=True)
     tasks.start(clock.sweep(settings.sweep_ms / 1000), "sweep", essential=True)
     for number in range(WORKERS):
         tasks.start(clock.work(), f"clock {number}")

@@ -70,6 +70,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sweep_ms: Annotated[int, about("Deadlines are looked at every so many milliseconds.", ge=10, le=5000)] = (
         100
     )
+    batch_ms: Annotated[
+        int,
+        about(
+            "Where drivers are not plenty, all who wait are matched at once every so many milliseconds.",
+            ge=50,
+            le=10_000,
+        ),
+    ] = 1000
     redis_timeout_ms: Annotated[int, about("A Redis call that takes longer is an outage.", ge=50)] = 1500
     redis_replicas: Annotated[
         int, about("Replicas of Redis that must have a command before it is acked; 0: none.", ge=0, le=5)

@@ -1,6 +1,6 @@
 """Every Redis key of a shard, one line each; all share the shard's hash tag, so that one script may touch them.
 
-Permanent (never expire): life, due, wait, facts, fixes, fixed, past, spot, nodes. All others carry a TTL.
+Permanent (never expire): life, due, wait, asked, want, facts, fixes, fixed, past, spot, nodes. All others carry a TTL.
 """
 
 from storage.records import JobId, OfferId, UserId
@@ -36,6 +36,18 @@ def due(s: str) -> str:  # ZSET "job:<id>" or "driver:<id>" -> Redis ms at which
 
 def wait(s: str) -> str:  # ZSET job -> ms since which it searches
     return f"{{{s}}}:wait"
+
+
+def asked(s: str) -> str:  # ZSET job -> Redis ms until which it is held for the driver who was offered it
+    return f"{{{s}}}:asked"
+
+
+def want(s: str, vehicle_class: str) -> str:  # GEO of the pickups of jobs of a class that search
+    return f"{{{s}}}:want:{vehicle_class}"
+
+
+def leader(s: str) -> str:  # STRING token of the node that matches those who wait
+    return f"{{{s}}}:leader"
 
 
 def spot(s: str) -> str:  # HASH driver -> "generation cell class,class": where the index holds him

@@ -15,6 +15,7 @@ from storage.facts import Fact, Moves
 from storage.records import Drained, Driver, Job, Offer, Room, Stored, UserId
 from storage.shard import Shard
 from storage.tail import Tail
+from storage.waiting import Waiting, lng_lat
 
 LIVE_TTL_MS = (
     7 * 86_400_000
@@ -95,12 +96,13 @@ def _timer(kind: type, id_: str) -> str:
 
 
 class Log:
-    """`node` is whose mail the tail reads beside the log."""
+    """`node` is whose mail the tail reads beside the log; `waiting` reads the list of who waits."""
 
     def __init__(self, shard: Shard, room_facts: int = 300, node: str = "") -> None:
         self._shard = shard
         self._cap = room_facts
         self.tail = Tail(shard, node)
+        self.waiting = Waiting(shard)
 
     async def load(self, wanted: list[tuple[type, str]], room: str = "", field: str = "") -> Loaded:
         """Reads records, their timers and the command's first answer at one moment."""
@@ -190,6 +192,15 @@ class Log:
                     ("ZADD", keys.wait(s), (record.searching_ms, record.id))
                     if searching
                     else ("ZREM", keys.wait(s), (record.id,))
+                )
+                want = keys.want(s, record.vehicle_class)
+                at = (*lng_lat(record.pickup), record.id)
+                changes.append(("GEOADD", want, at) if searching else ("ZREM", want, (record.id,)))
+                asked = record.state == "offered" and not record.needs_person
+                changes.append(
+                    ("ZADD", keys.asked(s), (record.wake_ms, record.id))
+                    if asked
+                    else ("ZREM", keys.asked(s), (record.id,))
                 )
                 mine = keys.mine(s, record.requester_id)
                 changes.append(("SREM" if record.ended_ms else "SADD", mine, (record.id,)))

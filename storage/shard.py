@@ -96,6 +96,7 @@ class Shard:
         self.look_script = Script(self.tail_client, "look")
         self.batch_script = Script(self.client, "batch")
         self.near_script = Script(self.client, "near")
+        self.lead_script = Script(self.client, "lead")
         self._life_script = Script(self.client, "life")
         self._settle_script = Script(self.client, "settle")
 

@@ -16,6 +16,7 @@ from dispatch.area import Area, Areas
 from dispatch.desk import Desk
 from dispatch.match import Match
 from dispatch.policy import Policy
+from dispatch.rounds import Rounds
 from storage import keys
 from storage import shard as shard_module
 from storage.facts import Entry, entry_of
@@ -91,6 +92,7 @@ class Node:
         self.fleet = Fleet(self.shard)
         self.desk = Desk(self.log, self.fleet, city(policy))
         self.match = Match(self.desk)
+        self.rounds = Rounds(self.desk)
         self.ticks = 0
 
     async def close(self) -> None:
@@ -141,7 +143,8 @@ class Fold:
         before = self.records.get((type(record), record.id))
         known = before.version if before else 0
         assert record.version == known + 1, f"{record.id} goes from version {known} to {record.version}"
-        if isinstance(record, Offer) and record.state == "accepted":
+        # who gives a job away by hand asks no offer's clock
+        if isinstance(record, Offer) and record.state == "accepted" and entry.by == record.driver_id:
             late_ms = entry.at_ms - record.deadline_ms - int(self._policy.offer_grace_s * 1000)
             assert late_ms <= 0, f"{record.id} was accepted {late_ms} ms too late"
         if isinstance(record, Job):
@@ -181,6 +184,13 @@ class Fold:
         assert {timer.decode() for timer in await self._client.zrange(keys.due(S), 0, -1)} == due
         waiting = {job.id for job in jobs if job.state == "searching"}
         assert {id_.decode() for id_ in await self._client.zrange(keys.wait(S), 0, -1)} == waiting
+        wanted = {(keys.want(S, j.vehicle_class), j.id) for j in jobs if j.state == "searching"}
+        pickups = set()
+        for key in await self._client.keys(keys.want(S, "*")):
+            pickups |= {(key.decode(), id_.decode()) for id_ in await self._client.zrange(key, 0, -1)}
+        assert pickups == wanted
+        asked = {job.id for job in jobs if job.state == "offered"}
+        assert {id_.decode() for id_ in await self._client.zrange(keys.asked(S), 0, -1)} == asked
         mine: dict[str, set[str]] = {}
         for job in jobs:
             if not job.ended_ms:

@@ -14,6 +14,7 @@ from dispatch.policy import Policy
 from dispatch.wording import user_room
 from storage import keys
 from storage.fleet import Update, pack
+from storage.log import Conflict
 from storage.records import Driver, Job, JobId, Offer, Room, UserId
 from storage.shard import Unavailable
 from tests.deskcommands import DRIVERS, Commands, near_centre
@@ -52,7 +53,8 @@ class Play:
             self._alone: 34,
             self._several: 22,
             self._sweep: 9,
-            self._match: 12,
+            self._match: 7,
+            self._round: 7,
             self._ticks: 6,
             self._everyone: 8,
             self._travel: 5,
@@ -140,6 +142,26 @@ class Play:
         searching = [job.id for job in self.fold.all(Job) if job.state == "searching"]
         r.shuffle(searching)
         await asyncio.gather(*(node.match.at_once(id_) for id_ in searching[:3] for node in self._nodes))
+
+    async def _round(self, r: Random) -> None:
+        """Two leaders at once, while one of the jobs is matched as well; a reply may get lost on the way."""
+        if r.random() < 0.3:
+            r.choice(self._nodes).flaky.fate = r.choice(["lost", "late", "never"])
+        work: list[Awaitable[Any]] = [self._lead(node) for node in self._nodes]
+        if r.random() < 0.5:
+            work.append(self._match(r))
+        if r.random() < 0.3:
+            work.append(self._ask(r.choice(self._nodes), self._commands.any(r)))
+        await asyncio.gather(*work)
+        for node in self._nodes:
+            node.flaky.fate = ""
+
+    async def _lead(self, node: Node) -> None:
+        try:
+            done = await node.rounds.go(2.0)
+        except (Unavailable, Conflict):
+            return
+        self.happened |= {f"round {outcome}" for outcome in done.asked}
 
     async def _travel(self, r: Random) -> None:
         seconds = r.choice([1, 2, 3, 5, 8, 12, 25, 50])

@@ -19,6 +19,7 @@ from dispatch.cells import cell_of
 from dispatch.commands import Revive
 from dispatch.desk import Desk
 from dispatch.policy import Policy
+from dispatch.rounds import Rounds
 from dispatch.wording import user_room
 from rooms.clock import Clock
 from rooms.door import Door
@@ -28,6 +29,7 @@ from rooms.handlers import HANDLERS
 from rooms.presence import Presence
 from rooms.quotes import Quotes
 from rooms.registry import Registry
+from rooms.rounds import Leader
 from rooms.session import Session
 from rooms.speaker import Speaker
 from rooms.tasks import Tasks
@@ -189,6 +191,7 @@ async def node(
     tasks.start(made.fixes.run(0.01), "fixes")
     tasks.start(made.presence.run(), "presence")
     tasks.start(made.clock.sweep(0.02), "sweep")
+    tasks.start(Leader(Rounds(made.desk), made.log.waiting, name).run(0.02), "rounds")
     for number in range(4):
         tasks.start(made.clock.work(), f"clock {number}")
     try:

@@ -213,6 +213,7 @@ async def private_stack(
 ) -> AsyncIterator[RunningStack]:
     """A stack of the caller's own; with a `redis_url` or `database_url` on servers that he may kill."""
     defaults = {"DISPATCH_BCRYPT_COST": "4", "DISPATCH_DRAIN_IDLE_MS": "20", "DISPATCH_ROUTE_SETTLE_S": "0.2"}
+    defaults["DISPATCH_BATCH_MS"] = "50"
     with ExitStack() as parts:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="aryv-e2e-")))
         url = redis_url or parts.enter_context(fresh_redis()).url

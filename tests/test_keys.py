@@ -16,13 +16,15 @@ from tests.deskkit import TRAVELLED, Fold, S, travelling_lua
 from tests.test_two_desks import POLICY, two_desks
 
 STEPS = 400
+CLASSES = ("economy", "comfort", "parcel")
 
 
 def permanent() -> set[str]:
     """The keys that storage/keys.py says never expire."""
     said = re.search(r"Permanent \(never expire\): ([\w, ]+)\.", keys.__doc__ or "")
     assert said, "storage/keys.py has no permanent list"
-    return {getattr(keys, name)(S) for name in said[1].split(", ")}
+    names = said[1].split(", ")
+    return {getattr(keys, n)(S) for n in names if n != "want"} | {keys.want(S, c) for c in CLASSES}
 
 
 def known() -> re.Pattern[str]:
@@ -35,11 +37,13 @@ def known() -> re.Pattern[str]:
         keys.past(S),
         keys.due(S),
         keys.wait(S),
+        keys.asked(S),
+        keys.leader(S),
         keys.spot(S),
         keys.nodes(S),
     ]
     of = [keys.tick, keys.pos, keys.driver, keys.job, keys.offer, keys.mine, keys.head, keys.log]
-    of += [keys.at, keys.mail, keys.pulse]
+    of += [keys.at, keys.mail, keys.pulse, keys.want]
     made = [*one, *(function(S, "*") for function in of), keys.index(S, "*", "*"), keys.batch(S, "*", "*")]
     return re.compile("|".join(re.escape(key).replace(r"\*", ".+") for key in made))
 

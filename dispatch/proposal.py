@@ -1,0 +1,131 @@
+"""Who is to be offered what, of all that wait and all who are free: the arrays of a batch, from records and positions.
+
+Pure, in steps, none of which takes longer than a few milliseconds at the bounds of a round (rounds.py), so that the
+caller can let others run between them. Jobs of several areas and classes are matched at once, each pair by the rules
+of its job's area; a driver of two classes is one driver.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from dispatch.area import Area
+from dispatch.assignment import Floats, Pairs, solve
+from dispatch.batch import Drivers, Requests, by_freshness, priced
+from dispatch.blocks import Blocks
+from dispatch.candidates import Near, near, plane_m
+from dispatch.eligibility import why_not
+from dispatch.eta import pickup_eta_s, reach_m
+from dispatch.matching import Ranked
+from dispatch.policy import Policy
+from storage.fleet import Position
+from storage.records import Driver, Job
+
+_AT_ONCE: Final = 1_000  # pairs looked at before others may run
+
+
+class Offered(NamedTuple):
+    """A pair of the outcome."""
+
+    job: Job
+    to: Ranked
+
+
+class Proposal:
+    """Use: `candidates()` once; then `judge(records, blocks)`, which says between its steps that others may run; then
+    `best()`. `found` are the drivers of each class, as the index showed them at `now_ms`."""
+
+    def __init__(
+        self, jobs: Sequence[tuple[Job, Area]], found: dict[str, dict[str, Position]], now_ms: int
+    ) -> None:
+        self._jobs = jobs
+        self._now_ms = now_ms
+        seen = {id_: each for of_class in found.values() for id_, each in of_class.items()}
+        age_s = np.array([(now_ms - each.ts_ms) / 1000 for each in seen.values()])
+        order = by_freshness(age_s, list(seen))
+        self._ids = [list(seen)[at] for at in order]
+        self._fix_age_s = age_s[order]
+        self._row = {id_: row for row, id_ in enumerate(self._ids)}
+        self._found = found
+        origin = jobs[0][0].pickup
+        self._origin = origin.latitude, origin.longitude
+        self._places_m = self._plane([(j.pickup.latitude, j.pickup.longitude) for j, _ in jobs])
+        self._drivers_m = self._plane([(seen[id_].lat_deg, seen[id_].lng_deg) for id_ in self._ids])
+        self._near: list[tuple[Policy, Near]] = []
+        self._pairs = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+        self._distance_m: dict[tuple[int, int], float] = {}
+
+    def candidates(self) -> list[str]:
+        """The drivers whose records are wanted."""
+        groups: dict[tuple[str, str], list[int]] = {}
+        for row, (job, area) in enumerate(self._jobs):
+            groups.setdefault((area.id, job.vehicle_class), []).append(row)
+        wanted: set[int] = set()
+        for (_, vehicle_class), rows in groups.items():
+            policy = self._jobs[rows[0]][1].policy
+            of_class = np.array(
+                [self._row[id_] for id_ in self._found.get(vehicle_class, ())], dtype=np.int64
+            )
+            fresh = np.sort(of_class[self._fix_age_s[of_class] <= policy.stale_s])
+            local = near(self._places_m[rows], self._drivers_m[fresh], reach_m(policy))
+            pairs = Near(np.asarray(rows)[local.request], fresh[local.driver], local.distance_m)
+            self._near.append((policy, pairs))
+            wanted.update(pairs.driver.tolist())
+        return [self._ids[row] for row in sorted(wanted)]
+
+    def judge(self, records: dict[str, Driver], blocks: Blocks) -> Iterator[None]:
+        """Leaves out who may not be offered what, and prices the rest."""
+        requests, drivers = self._requests(), self._drivers(records)
+        some: list[Pairs] = []
+        for policy, pairs in self._near:
+            may = np.zeros(len(pairs.request), dtype=np.bool_)
+            rows = zip(pairs.request.tolist(), pairs.driver.tolist(), strict=True)
+            for at, (request, driver) in enumerate(rows):
+                job, record = self._jobs[request][0], records.get(self._ids[driver])
+                may[at] = record is not None and not why_not(job, record, policy, blocks, self._now_ms)
+                if at % _AT_ONCE == _AT_ONCE - 1:
+                    yield
+            allowed = Near(pairs.request[may], pairs.driver[may], pairs.distance_m[may])
+            eta_s = np.asarray(pickup_eta_s(allowed.distance_m, policy))  # type: ignore[arg-type]
+            some.append(priced(allowed, eta_s, requests, drivers, policy))
+            both = zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True)
+            self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
+            yield
+        self._pairs = Pairs(*(np.concatenate(parts) for parts in zip(*some, strict=True)))
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs may be matched."""
+        return len(self._pairs.request)
+
+    def best(self) -> list[Offered]:
+        """The assignment, the cheapest pair first."""
+        chosen = solve(len(self._jobs), self._pairs)
+        offers = [
+            self._offered(row, int(driver)) for row, driver in enumerate(chosen.tolist()) if driver >= 0
+        ]
+        return sorted(offers, key=lambda each: (each.to.eta_s, each.job.id))
+
+    def _offered(self, row: int, driver: int) -> Offered:
+        job, area = self._jobs[row]
+        away_m = self._distance_m[row, driver]
+        return Offered(job, Ranked(self._ids[driver], away_m, pickup_eta_s(away_m, area.policy)))
+
+    def _requests(self) -> Requests:
+        age_s = np.array([(self._now_ms - job.searching_ms) / 1000 for job, _ in self._jobs])
+        left_s = np.array([area.policy.longest_pickup_s for _, area in self._jobs])
+        return Requests(np.maximum(age_s, 0.0), left_s, np.zeros(len(self._jobs)))
+
+    def _drivers(self, records: dict[str, Driver]) -> Drivers:
+        def idle_s(id_: str) -> float:
+            driver = records.get(id_)
+            return 0.0 if driver is None or driver.load else (self._now_ms - driver.changed_ms) / 1000
+
+        idle = np.maximum([idle_s(id_) for id_ in self._ids], 0.0)
+        none = np.zeros(len(self._ids))
+        return Drivers(idle, self._fix_age_s, none, np.full(len(self._ids), np.inf))
+
+    def _plane(self, deg: list[tuple[float, float]]) -> Floats:
+        lat_lng = np.array(deg, dtype=np.float64).reshape(-1, 2)
+        return plane_m(lat_lng[:, 0], lat_lng[:, 1], *self._origin)

@@ -1,0 +1,166 @@
+"""One round of the batch match: all that wait in a shard and all who are free, matched at once, then offered.
+
+Every so often one node does a round (rooms/rounds.py says which). It reads hints, solves on arrays, and commits each
+pair by the command that any match uses; so rounds of two nodes, or a round beside a match at once, are harmless: of
+two commits for one job or driver, the second is refused.
+
+| when | then |
+|---|---|
+| the leader dies between two commits | those made stand; the next leader finds the others still waiting |
+| its lease runs out while it solves or commits, or it hangs | it offers nothing more (`late`): what it read is old |
+| two leaders, or a match at once of the same job | the second commit is refused (`already_assigned`, `no_supply`) |
+| the job was called off, given up or taken meanwhile | refused; the others go on |
+| the driver is gone, asked elsewhere or out of supply | refused; his job is in the next round |
+| an area is gone, or was never here | its jobs are left out (`no_area`) |
+| Redis hangs, is gone or another life | the round ends; the timers of the jobs stand |
+| clocks of nodes differ | nothing: ages are by Redis' clock, the lease is timed where it is held, from its asking |
+| more wait than WAITING_MAX | a round takes so many, the next those after them (`waiting`) |
+| more drivers are in reach than DRIVERS_MAX | the nearest are read, no farther ones (`drivers`) |
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from dispatch.area import Area
+from dispatch.commands import Refusal
+from dispatch.desk import Desk
+from dispatch.eta import reach_m
+from dispatch.match import offer_to
+from dispatch.proposal import Offered, Proposal
+from dispatch.supply import SupplySearch
+from storage.fleet import Position
+from storage.records import Driver, Job, JobId, Stored
+
+WAITING_MAX = (
+    500  # balanced with as many drivers they are solved in 7 ms, which the solver does not share (GIL)
+)
+DRIVERS_MAX = 4_000
+_READ = 100  # records at once
+_CELLS = 1_000  # cells at once: a millisecond of Redis
+_COMMITS = 8  # at once
+
+T = TypeVar("T")
+
+
+class Done(msgspec.Struct):
+    """What a round came to: `asked` counts its pairs by what became of them (`ok` or a refusal's code), `bounds`
+    what was left for another round, and `longest_s` is the longest it kept the loop to itself."""
+
+    waiting: int = 0
+    drivers: int = 0
+    pairs: int = 0
+    asked: Counter[str] = msgspec.field(default_factory=Counter)
+    bounds: Counter[str] = msgspec.field(default_factory=Counter)
+    longest_s: float = 0.0
+
+    def timed(self, step: Callable[[], T]) -> T:
+        began_s = time.perf_counter()
+        result = step()
+        self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
+        return result
+
+    def each(self, steps: Iterator[None]) -> Iterator[None]:
+        while self.timed(lambda: next(steps, self)) is None:
+            yield
+
+
+class Rounds:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._first = 0
+
+    async def go(self, within_s: float) -> Done:
+        """A round, whose offers all begin `within_s` from now. Raises Unavailable or Conflict."""
+        until_s = time.monotonic() + within_s
+        done = Done()
+        jobs, now_ms = await self._waiting(done)
+        if not jobs:
+            return done
+        found: dict[str, dict[str, Position]] = {}
+        for vehicle_class in sorted({job.vehicle_class for job, _ in jobs}):
+            of_class = [each for each in jobs if each[0].vehicle_class == vehicle_class]
+            found[vehicle_class] = await self._free(vehicle_class, of_class, now_ms, done)
+        proposal = done.timed(lambda: Proposal(jobs, found, now_ms))
+        wanted = done.timed(proposal.candidates)
+        records = {
+            id_: record
+            for id_, record in (await self._load(Driver, wanted))[0].items()
+            if isinstance(record, Driver)
+        }
+        for _ in done.each(proposal.judge(records, self._desk.blocks)):
+            await asyncio.sleep(0)  # others may run
+        done.drivers, done.pairs = len(records), proposal.pairs
+        await self._offer(done.timed(proposal.best), until_s, done)
+        return done
+
+    async def _waiting(self, done: Done) -> tuple[list[tuple[Job, Area]], int]:
+        """Those whose turn it is, and Redis' clock."""
+        ids, count = await self._desk.log.waiting.some(self._first, WAITING_MAX)
+        if not ids and self._first:
+            self._first = 0
+            ids, count = await self._desk.log.waiting.some(0, WAITING_MAX)
+        self._first = self._first + WAITING_MAX if self._first + len(ids) < count else 0
+        if count > len(ids):
+            done.bounds["waiting"] += count - len(ids)
+        loaded, now_ms = await self._load(Job, ids)
+        jobs: list[tuple[Job, Area]] = []
+        for job in loaded.values():
+            if not isinstance(job, Job) or job.state != "searching" or now_ms >= job.wake_ms:
+                continue
+            area = self._desk.areas.get(job.area_id)
+            if area is None:
+                done.bounds["no_area"] += 1
+            else:
+                jobs.append((job, area))
+        done.waiting = len(jobs)
+        return jobs, now_ms
+
+    async def _load(self, kind: type, ids: list[str] | list[JobId]) -> tuple[dict[str, Stored | None], int]:
+        found: dict[str, Stored | None] = {}
+        now_ms = 0
+        for first in range(0, len(ids), _READ):
+            loaded = await self._desk.log.load([(kind, id_) for id_ in ids[first : first + _READ]])
+            now_ms = now_ms or loaded.now_ms
+            found.update((id_, record) for (_, id_), record in loaded.records.items())
+        return found, now_ms
+
+    async def _free(
+        self, vehicle_class: str, jobs: list[tuple[Job, Area]], now_ms: int, done: Done
+    ) -> dict[str, Position]:
+        """Drivers of a class who may be the best for one of the jobs, with positions that are not too old."""
+        stale_ms = now_ms - int(max(area.policy.stale_s for _, area in jobs) * 1000)
+        places = [job.pickup for job, _ in jobs]
+        search = SupplySearch(
+            [place.latitude for place in places],
+            [place.longitude for place in places],
+            max(reach_m(area.policy) for _, area in jobs),
+        )
+        while cells := done.timed(search.ask):
+            for first in range(0, len(cells), _CELLS):
+                found = await self._desk.fleet.read(vehicle_class, cells[first : first + _CELLS])
+                search.feed(each for each in found if each.ts_ms >= stale_ms)
+                if len(search.found) > DRIVERS_MAX:
+                    done.bounds["drivers"] += 1
+                    return search.found
+        return search.found
+
+    async def _offer(self, offers: list[Offered], until_s: float, done: Done) -> None:
+        waiting = iter(offers)
+
+        async def some() -> None:
+            for each in waiting:
+                if time.monotonic() > until_s:
+                    done.asked["late"] += 1
+                    continue
+                try:
+                    await self._desk.run(offer_to(each.job, each.to))
+                    done.asked["ok"] += 1
+                except Refusal as refusal:
+                    done.asked[refusal.code] += 1
+
+        await asyncio.gather(*(some() for _ in range(_COMMITS)))

@@ -1,0 +1,75 @@
+"""Which drivers a batch has to know of: for many requests at once what cells.py finds for one.
+
+Sans-io: it says which cells of the index to read and is fed what stood in them. A request is satisfied when, for
+certain (`cells.zone_covered_m`), its nearest drivers are known: EACH of them, and two more for every other request
+as near, so that those who ask for the same few do not hide the next ones from each other. Whoever is not satisfied
+looks farther, in few steps, to the end of the reach; so in a crowd little is read, and where drivers are short all.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import h3.api.basic_int as h3
+import numpy as np
+from scipy.spatial import KDTree
+
+from dispatch.assignment import Floats
+from dispatch.candidates import EACH, plane_m
+from dispatch.cells import RESOLUTION, face_angle, zone_covered_m
+from storage.fleet import Position
+
+_NEAR: Final = ((8, 1), (8, 3))  # (resolution, rings) of the first steps; the last one covers the reach
+_FAR_RESOLUTION: Final = 7
+_FAR_RINGS_MAX: Final = 16  # 24 km
+
+
+class SupplySearch:
+    """Use: while `ask()` gives cells, read them and `feed()` what may be matched; then `found`."""
+
+    def __init__(self, lat_deg: Sequence[float], lng_deg: Sequence[float], reach_m: float) -> None:
+        self._deg = list(zip(lat_deg, lng_deg, strict=True))
+        self._angle = max(face_angle(*at) for at in self._deg)
+        self._reach_m = reach_m
+        self._places_m = self._plane(lat_deg, lng_deg)
+        self._among: KDTree = KDTree(self._places_m)
+        far = next((k for k in range(1, _FAR_RINGS_MAX) if self._covered_m(7, k) >= reach_m), _FAR_RINGS_MAX)
+        self._steps = [*_NEAR, (_FAR_RESOLUTION, far)]
+        self._known_m = 0.0
+        self._asked: set[int] = set()
+        self.found: dict[str, Position] = {}
+
+    def ask(self) -> list[int]:
+        """The cells to read next; none when all that matters is known."""
+        while self._steps and self._known_m < self._reach_m:
+            hungry = self._hungry()
+            if not hungry:
+                break
+            resolution, rings = self._steps.pop(0)
+            self._known_m = self._covered_m(resolution, rings)
+            zones = {h3.latlng_to_cell(*self._deg[at], resolution) for at in hungry}
+            wider = {zone for middle in zones for zone in h3.grid_disk(middle, rings)}
+            cells = {cell for zone in wider for cell in h3.cell_to_children(zone, RESOLUTION)}
+            if new := sorted(cells - self._asked):
+                self._asked |= cells
+                return new
+        return []
+
+    def feed(self, entries: Iterable[Position]) -> None:
+        """One who moves while the search runs may stand in two cells: what was fed last wins."""
+        self.found.update((each.driver_id, each) for each in entries)
+
+    def _hungry(self) -> list[int]:
+        """The requests whose nearest drivers are not known yet."""
+        if not self._known_m or not self.found:
+            return list(range(len(self._deg)))
+        seen = list(self.found.values())
+        drivers_m = self._plane([p.lat_deg for p in seen], [p.lng_deg for p in seen])
+        near = KDTree(drivers_m).query_ball_point(self._places_m, self._known_m, return_length=True)
+        others = self._among.query_ball_point(self._places_m, self._known_m, return_length=True) - 1
+        return [int(at) for at in np.flatnonzero(near < EACH + 2 * others)]
+
+    def _covered_m(self, resolution: int, rings: int) -> float:
+        return zone_covered_m(self._angle, rings, resolution)
+
+    def _plane(self, lat_deg: Sequence[float], lng_deg: Sequence[float]) -> Floats:
+        return plane_m(np.asarray(lat_deg), np.asarray(lng_deg), *self._deg[0])
