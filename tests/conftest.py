@@ -12,6 +12,7 @@ import faulthandler
 import gc
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
@@ -20,7 +21,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.support import MAY_BE_MISSING, fresh_database, session_redis_url, stop_session_stack
+from server.devstack.scratch import Scratch
+from tests.support import MAY_BE_MISSING, fresh_database, session_redis_url, stop_session_servers
 
 # The running stack of the end-to-end tests; nothing starts before it is asked.
 pytest_plugins = ("tests.stack",)
@@ -95,6 +97,18 @@ def database_url() -> Iterator[str]:
 
 # The rules of a run.
 
+_scratch = pytest.StashKey[Scratch]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Files that nobody keeps lie in a folder of this run, and so do those of all that it starts; what `tmp_path` gives
+    is kept for a while by pytest."""
+    if not hasattr(config, "workerinput"):  # a worker has it from the run that it is part of
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        config.stash[_scratch] = Scratch()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(config.stash[_scratch].folder)
+
 
 def _forbidden_skip(report: pytest.TestReport | pytest.CollectReport) -> str | None:
     """The reason of a skip that is not the one allowed; an expected failure is no skip."""
@@ -141,12 +155,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """After the session's fixtures, which end only here when the run was cut short (-x, Ctrl-C)."""
-    stop_session_stack()
+    stop_session_servers()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The last line of all, so that whoever reads only one line reads what was not tested."""
+    if scratch := config.stash.get(_scratch, None):
+        scratch.close()
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or config.option.collectonly:
         return

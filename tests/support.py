@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,18 +71,21 @@ def session_stack() -> Stack:
     return Stack.first_free("test", "test")
 
 
-def stop_session_stack() -> None:
+_of_this_process = ExitStack()
+
+
+def stop_session_servers() -> None:
+    _of_this_process.close()
     if session_stack.cache_info().currsize:
         session_stack().stop()
 
 
 @cache
 def session_redis_url() -> str:
-    return (
-        session_stack().start_redis()
-        if not os.environ.get("TEST_REDIS_URL")
-        else os.environ["TEST_REDIS_URL"]
-    )
+    """Of this process alone, because `redis` empties it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one of several
+        return _of_this_process.enter_context(fresh_redis()).url
+    return os.environ.get("TEST_REDIS_URL") or session_stack().start_redis()
 
 
 @cache
