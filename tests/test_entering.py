@@ -63,7 +63,8 @@ async def test_all_who_come_meanwhile_are_asked_about_together(
             assert isinstance(who, asyncio.CancelledError)
         else:
             assert isinstance(who, Who) and (who.user_id, who.name) == (person.id, person.name)
-            assert who.vehicle is not None and who.vehicle.id == person.vehicle_id
+            vehicle = who.carrier.vehicle
+            assert vehicle is not None and vehicle.id == person.vehicle_id
     assert await again == found[-1] and await stranger is None
     assert accounts.questions == [20, 20, 11]
     assert (await door.who(people[1].session_id, people[1].id)) is not None

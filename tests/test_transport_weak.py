@@ -166,10 +166,11 @@ async def test_events_as_deep_as_one_likes_are_decoded_and_relayed(peer: Peer) -
 async def test_who_does_not_read_is_kept_and_everything_for_him() -> None:
     async def check(kind: str) -> None:
         async with running(kind) as peer, AsyncExitStack() as stack:
-            async with client(peer, "reader", "read") as reader:
-                pending = asyncio.create_task(reader.ends())
-                await peer.shout("read", 300, 20_000)  # what is kept for reuse is filled
-                pending.cancel()
+            if kind == "here":  # what is kept for reuse is filled; the other one may not hide in it
+                async with client(peer, "reader", "read") as reader:
+                    pending = asyncio.create_task(reader.ends())
+                    await peer.shout("read", 300, 20_000)
+                    pending.cancel()
             for size in (100, 4_000, 120_000):
                 name = f"deaf {size}"
                 line = await stack.enter_async_context(client(peer, name, name, receive_buffer=SMALL))
