@@ -20,8 +20,9 @@ object; every event may carry an ack, which gets `{"ok": true, …}` or
 Fields that are not listed are refused on a socket and ignored over HTTP. Those which the platform's apps send
 along (DROPPED, where an event does not list them)
 are dropped silently: who you are is your token. Every command may carry a `commandId`: the same one again gets
-the first answer and has no second effect. What an admin does, to a job, an account, an area or a refused row, needs a
-`reason` and stands in the audit log.
+the first answer and has no second effect. A job's id or `commandId` is best a UUID of version 7, made when it is first
+said: one of the last minutes is taken also while PostgreSQL, which knows all that ever were, is away. What an admin
+does, to a job, an account, an area or a refused row, needs a `reason` and stands in the audit log.
 
 A login that ends while its socket is open (logout, block, another role) closes it within seconds, after an
 `error` with the code `unauthenticated`: the next handshake is refused, or finds the new role. `server_draining`

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from server.needs import Stop, database_url, redis_url, ring_path
+from server.needs import Stop, database_url, need, ring_path
 from server.policycommands import add_policy_command
 from server.settings import BadSetting, Settings, load, table, unknown
 from server.usercommands import add_user_commands
@@ -165,6 +165,7 @@ def _logs(settings: Settings) -> None:
 
 
 def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
+    need(settings, "database_url", "redis_url", "keys_file")
     _logs(settings)
     if arguments.workers is not None:
         from server.workers import supervise
@@ -186,8 +187,7 @@ def _drain(_: argparse.Namespace, settings: Settings) -> None:
 
     from storage.drain import run_drain
 
-    database_url(settings)
-    redis_url(settings)
+    need(settings, "database_url", "redis_url")
     _logs(settings)
     uvloop.run(run_drain(settings))
 

@@ -4,24 +4,38 @@ from pathlib import Path
 
 from server.settings import BadSetting, Settings
 
+#: What to set each to.
+WANTED = {
+    "database_url": "a postgresql:// address of PostgreSQL with PostGIS",
+    "redis_url": "a redis:// or unix:// address",
+    "keys_file": "where the key ring is, which `dispatch keys init` makes",
+}
+
 
 class Stop(Exception):
     """Ends a command with one sentence for the person who called it."""
 
 
+def need(settings: Settings, *names: str) -> None:
+    """Raises BadSetting, which tells all at once that are not set."""
+    missing = [f"DISPATCH_{name.upper()} ({WANTED[name]})" for name in names if not getattr(settings, name)]
+    if missing:
+        raise BadSetting(
+            f"Not set: {', '.join(missing)}. In a checkout `./dev run` starts what they name, and says which file "
+            "sets them."
+        )
+
+
 def database_url(settings: Settings) -> str:
-    if not settings.database_url:
-        raise BadSetting("No database is set. Set DISPATCH_DATABASE_URL to a postgresql:// address.")
+    need(settings, "database_url")
     return settings.database_url
 
 
 def redis_url(settings: Settings) -> str:
-    if not settings.redis_url:
-        raise BadSetting("No Redis is set. Set DISPATCH_REDIS_URL to a redis:// or unix:// address.")
+    need(settings, "redis_url")
     return settings.redis_url
 
 
 def ring_path(settings: Settings) -> Path:
-    if not settings.keys_file:
-        raise BadSetting("No key ring is set. Set DISPATCH_KEYS_FILE to a file's name.")
+    need(settings, "keys_file")
     return Path(settings.keys_file)

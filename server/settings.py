@@ -134,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 #: `./dev` hands these to what it starts beside the server.
-TOLD_TO_BENCHES = frozenset({"URL", "PIDS", "LOGS", "REDIS_PROGRAM"})
+TOLD_TO_BENCHES = frozenset({"URL", "PIDS", "LOGS", "REDIS_PROGRAM", "POSTGRES_SWITCH"})
 
 
 class BadSetting(Exception):

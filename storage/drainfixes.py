@@ -59,6 +59,9 @@ class FixesStream(Stream):
         here = sum(count for at, count in marks if at > number)
         return max(number, last), max(0, last - number - here)
 
+    def _gone(self, number: int, read: Read) -> int:
+        return 0 if number == UNKNOWN else max(0, read.fixed - number)
+
     async def _make_room(self, batch: Batch) -> None:
         new = batch.content.days - self._days
         for day in dates_of(new):
@@ -78,3 +81,6 @@ class PastStream(FixesStream):
     def __init__(self, shard: str, redis: Any, tally: Tally, batch: int) -> None:
         super().__init__(shard, redis, tally, batch)
         self.key = keys.past(shard)
+
+    def _gone(self, number: int, read: Read) -> int:
+        return 0

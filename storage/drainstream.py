@@ -114,9 +114,12 @@ class Stream:
         if read.entries:
             await self._carry(cursor, batch)
         elif time.monotonic() - self._heard_s > HEARTBEAT_S:
-            await self._move(cursor, cursor, Progress(read.now_ms))
+            thinned = self._gone(cursor.number, read)
+            here = cursor._replace(number=cursor.number + thinned)
+            await self._move(cursor, here, Progress(read.now_ms, thinned=thinned))
             self._tally.lag_ms = 0
-            await self._trim(cursor, read.now_ms)
+            self._count_thinned(thinned)
+            await self._trim(here, read.now_ms)
         return read.more
 
     async def _read_cursor(self) -> Cursor:
@@ -179,6 +182,9 @@ class Stream:
         self._tally.entries += len(read.entries)
         self._tally.rows += sink.rows
         self._tally.refused += sink.refused
+        self._count_thinned(thinned)
+
+    def _count_thinned(self, thinned: int) -> None:
         self._tally.thinned += thinned
         if thinned:
             text = "%s of %s: %d were thinned before they could be drained"
@@ -187,7 +193,7 @@ class Stream:
     async def _move(self, seen: Cursor, to: Cursor, progress: Progress) -> None:
         """Compare-and-set. Raises CursorMoved."""
         where = (self._shard, self.name, seen.life, seen.last_id)
-        moved = await self._conn.fetchval(SQL["cursor_move"], *where, *to, *progress)
+        moved = await self._conn.fetchval(SQL["cursor_move"], *where, *to, *progress, seen.number)
         if not moved:
             raise CursorMoved
         self._cursor = to  # if the transaction fails, so does the session that holds this
@@ -206,6 +212,11 @@ class Stream:
     def _missed(self, number: int, batch: Batch) -> tuple[int, int]:
         """The number that the batch ends at, and how many between `number` and there are on no stream."""
         return number, 0
+
+    def _gone(self, number: int, read: Read) -> int:
+        """How many after `number` were put on the stream and are not there any more, which has nothing after the
+        cursor."""
+        return 0
 
     async def _prepare(self, read: Read) -> Any:
         """What the entries come to. The connection is not to be used: it may be writing."""

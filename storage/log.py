@@ -226,6 +226,10 @@ class Log:
         """The shard's clock."""
         return await self._shard.now_ms()
 
+    def remembers_ms(self) -> int:
+        """For how long Redis has kept all that it was given, as far as this process has seen; its life is as old."""
+        return self._shard.lived_ms()
+
     async def jobs_of(self, user: str) -> list[str]:
         """The requester's jobs that are not over."""
         found = await self._shard.ask(

@@ -9,6 +9,7 @@ for anything Redis does not answer in time.
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, cast
@@ -83,6 +84,7 @@ class Shard:
         self.epoch = ""
         self.life_changed = True
         self._run_id = ""
+        self._since_s = 0.0
         self._timeout_s = timeout_s
         self._replicas = replicas
         self.client = self._connected(CONNECTIONS_MAX)
@@ -115,7 +117,8 @@ class Shard:
             wanted, args = self._naming(run_id)
             await connection.send_command("EVAL", life, len(wanted), *wanted, *args)
             token, epoch = cast(list[bytes], await connection.read_response())
-            self._run_id, self.token, self.epoch = run_id, token.decode(), epoch.decode()
+            self._run_id = run_id
+            self._is_of(token, epoch)
             self.life_changed = False
 
     def _naming(self, run_id: str) -> tuple[list[str], list[Any]]:
@@ -131,10 +134,19 @@ class Shard:
         await self.ask(self.client.ping())  # a connection has been made, and its run id read
         run_id = self._run_id
         token, epoch = await self.ask(self._life_script(*self._naming(run_id)))
-        self.token, self.epoch = token.decode(), epoch.decode()
+        self._is_of(token, epoch)
         if run_id == self._run_id:
             self.life_changed = False
         return before != "" and before != self.token
+
+    def _is_of(self, token: bytes, epoch: bytes) -> None:
+        if token.decode() != self.token:
+            self._since_s = time.monotonic()
+        self.token, self.epoch = token.decode(), epoch.decode()
+
+    def lived_ms(self) -> int:
+        """How long this life has been known here."""
+        return int((time.monotonic() - self._since_s) * 1000) if self.token and not self.life_changed else 0
 
     async def ask(self, call: "Awaitable[Any]") -> Any:
         """Awaits a Redis call; every way in which Redis can fail to answer becomes Unavailable. The wait for a

@@ -97,6 +97,21 @@ def test_a_failure_is_one_sentence_that_says_what_to_do(
     assert told in error
 
 
+@pytest.mark.parametrize("words", [["serve"], ["serve", "--workers", "2"], ["drain"]])
+def test_all_that_is_missing_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    names = ["DISPATCH_DATABASE_URL", "DISPATCH_REDIS_URL", "DISPATCH_KEYS_FILE"]
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    assert run(*words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("dispatch: Not set: ") and error.count("\n") == 1
+    needed = names if words[0] == "serve" else names[:2]
+    assert [name in error for name in names] == [name in needed for name in names]
+    assert ("`dispatch keys init`" in error) == (words[0] == "serve") and "`./dev run`" in error
+
+
 def test_a_variable_that_is_no_setting_is_told(
     environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -122,6 +122,26 @@ async def test_a_new_life_counts_nothing_twice(database_url: str, redis_url: str
             assert await thinned(kept) == 40
 
 
+async def test_what_was_thinned_last_is_counted_once_with_nothing_behind_it(
+    database_url: str, redis_url: str, redis: Redis
+) -> None:
+    """By two drains, who both find the stream empty."""
+    feeder, settings = Feeder(redis), drain_settings(database_url, redis_url)
+    await feeder.life("one")
+    async with looking(database_url) as kept, running(settings), running(settings):
+        await feeder.fix(new_id(), count=100)
+        await wait_until(lambda: balances(kept, 100))
+        pipe = redis.pipeline(transaction=True)
+        pipe.set(keys.fixed(SHARD), 140)
+        pipe.xadd(keys.fixes(SHARD), {"count": 40, "number": 140, "b": b"\x90"})
+        pipe.xtrim(keys.fixes(SHARD), maxlen=0, approximate=False)
+        await pipe.execute()
+        await wait_until(lambda: balances(kept, 140))
+        await feeder.fix(new_id(), count=10)
+        await wait_until(lambda: balances(kept, 150))
+        assert await thinned(kept) == 40
+
+
 async def used(redis: Redis) -> int:
     return int((await redis.info("memory"))["used_memory"])
 

@@ -1,8 +1,11 @@
 """PostgreSQL is away, or does not answer: what needs it says so within a bounded time, and live work goes on."""
 
 import json
+import secrets
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -61,6 +64,26 @@ async def ride_on(driver: Phone, passenger: Phone, ride: str, place: dict[str, f
     await passenger.status("arrived")
 
 
+def named(made_ms: float) -> str:
+    """A UUID of version 7."""
+    return str(
+        uuid.UUID(
+            int=int(made_ms) << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+        )
+    )
+
+
+async def a_fresh_name(passenger: Phone, asked: dict[str, Any]) -> None:
+    """An id of just now is taken, once; one that may have been used before cannot be."""
+    now_ms = time.time() * 1000
+    for made_ms in (now_ms - 20 * 60_000, now_ms + 5 * 60_000):
+        assert await passenger.refused("request_ride", {**asked, "rideId": named(made_ms)}) == "unavailable"
+    fresh = {**asked, "rideId": named(now_ms)}
+    first = await passenger.call("request_ride", fresh)
+    assert await passenger.call("request_ride", fresh) == first
+    await passenger.call("cancel_ride", {"rideId": fresh["rideId"]})
+
+
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how: str) -> None:
     spot, within_s = stack.spot(), AT_ONCE_S if how == "killed" else BOUND_S
@@ -76,6 +99,8 @@ async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how
             await ride_on(driver, passenger, ride, spot.at(200.0))
             asked = {"rideId": new_id(), "class": "economy", **spot.trip}
             assert await passenger.refused("request_ride", asked) == "unavailable"
+            if how == "killed":
+                await a_fresh_name(passenger, asked)
             # who comes anew is not refused for good: his client tries again
             async with raw(stack.url) as late:
                 await late.ws.send_str("40" + json.dumps({"token": passenger.person.token}))

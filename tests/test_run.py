@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ from server.devstack.redis import free_port
 from server.devstack.stack import end_leftovers
 from tests.support import CHECKOUT, wait_until
 
+TOUR = re.findall(r"## Kill a worker.*?```sh\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.S)[
+    0
+].splitlines()
+TALKED = 25
 STOP_MOST_S = 10.0
 START_MOST_S = 90.0  # 6 s on two idle cores
 
@@ -78,9 +83,54 @@ def append(file: Path, text: str) -> None:
         out.write(text)
 
 
+async def the_tour(folder: Path, port: str) -> None:
+    """The README's commands, as they stand there, for another port and folder and fewer lines: two kills, and nothing
+    is lost; then one more node."""
+    other = str(free_port())
+
+    async def shell(command: str) -> asyncio.subprocess.Process:
+        for there, here in (("8080", port), ("8090", other), (".dev/run", str(folder / "run"))):
+            command = command.replace(there, here)
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            "sh", "-c", command, cwd=CHECKOUT, stdout=pipe, start_new_session=True
+        )
+
+    talk = await shell(f"{TOUR[1]} {TALKED}")
+    assert talk.stdout is not None
+    log, ups, said = folder / "run" / "serve.log", 2, ""
+    for kill in TOUR[2:4]:
+        while said.count("connected to") < 2:
+            said += (await asyncio.wait_for(talk.stdout.readline(), START_MOST_S)).decode()
+        assert await (await shell(kill)).wait() == 0
+        await wait_until(partial(has_started, log, ups + 1))
+        ups += 1
+    said += (await asyncio.wait_for(talk.stdout.read(), START_MOST_S)).decode()
+    assert await talk.wait() == 0, said
+    assert said.count(f"{TALKED} lines were acked, {TALKED} heard: every line once and in order") == 2, said
+    assert said.count("connected to") > 2, "nobody was on a worker that was killed"
+    node = await shell(TOUR[4])
+    try:
+        await wait_until(lambda: is_ready(other), START_MOST_S)
+    finally:
+        os.killpg(node.pid, signal.SIGTERM)
+        await node.wait()
+
+
+def has_started(log: Path, workers: int) -> bool:
+    return log.read_text().count("is up: process") == workers
+
+
+def is_ready(port: str) -> bool:
+    try:
+        return status_of(f"http://127.0.0.1:{port}/ready") == 200
+    except OSError:
+        return False
+
+
 async def test_run_stops_all_of_it_and_starts_again_with_its_data(tmp_path: Path) -> None:
     port = str(free_port())
-    async with dev_run(tmp_path, "--no-demo", "--port", port) as (process, lines):
+    async with dev_run(tmp_path, *TOUR[0].split()[2:], "--port", port) as (process, lines):
         url = url_in(lines)
         assert url.endswith(f":{port}")
         assert status_of(f"{url}/ready") == 200
@@ -89,6 +139,8 @@ async def test_run_stops_all_of_it_and_starts_again_with_its_data(tmp_path: Path
         passwords = re.findall(r"\S+@\S+ +(\S+)", logins.read_text())
         assert len(passwords) >= 4 and all(password in "".join(lines) for password in passwords)
         assert "shown only now" not in "".join(lines) + logins.read_text(), "they stand in the file as well"
+        assert stat.S_IMODE((tmp_path / "run" / "exports.sh").stat().st_mode) == 0o600
+        await the_tour(tmp_path, port)
         running = children(tmp_path)
         assert {"serve", "drain", "redis"} <= set(running)
         began_s = time.monotonic()

@@ -3,7 +3,8 @@
 Three nodes and two drains on a Redis and a PostgreSQL, every connection through a proxy that can be hurt;
 drivers and customers who carry jobs and chat over real sockets; a schedule of faults that the seed makes; and a
 checker that compares what everybody was told with what PostGIS holds in the end. With `--fsync everysec` Redis
-also loses its last second and all it has; what that took is told apart, as `lost_in_window`.
+also loses its last second and all it has; what that took is told apart, as `lost_in_window`. With `--outage 300`
+nothing breaks but PostgreSQL, which is stopped for that long.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +29,19 @@ from loadtest.faults.cluster import Cluster, Place
 from loadtest.faults.harm import inflict
 from loadtest.faults.held import Held
 from loadtest.faults.history import History
+from loadtest.faults.outage import Rehearsal
+from loadtest.faults.outage_load import Streamers
 from loadtest.faults.report import failures, figures, json_line, least, table
 from loadtest.faults.schedule import KINDS, POWER_LOSSES, Fault, Kind, kinds_named, plan
-from loadtest.faults.town import People, feature
+from loadtest.faults.town import CENTRE, People, feature
 from loadtest.stage import StageError, make_people, put_area
 
 WARM_UP_S = 5.0
 DRAIN_BOUND_S = 60.0
 DRAIN_POLL_S = 1.0
 PROGRESS_S = 10.0
+#: Memory of Redis in which the facts of an outage find room (0.2 MB a second of them come), and not all fixes.
+ROOM_MB, ROOM_MB_S = 8.0, 0.28
 
 
 def main() -> int:
@@ -56,9 +62,13 @@ def main() -> int:
             os.environ["DISPATCH_DATABASE_URL"],
             os.environ["DISPATCH_REDIS_PROGRAM"],
             Path(os.environ["DISPATCH_LOGS"]),
+            os.environ.get("DISPATCH_POSTGRES_SWITCH", ""),
         )
     except KeyError as unset:
         print(f"faults: {unset} is not set; `./dev bench faults` sets it", file=sys.stderr)
+        return 2
+    if options.outage and not place.postgres_switch:
+        _say("faults: --outage stops PostgreSQL, so it must be the bench's own: unset TEST_DATABASE_URL")
         return 2
     try:
         return uvloop.run(_until_told(_run(options, place, kinds)))
@@ -79,28 +89,36 @@ async def _until_told(work: Coroutine[Any, Any, int]) -> int:
 
 async def _run(options: argparse.Namespace, place: Place, kinds: Sequence[Kind]) -> int:
     await put_area(feature())
-    drivers = await make_people("driver", options.drivers + options.nodes)
+    streaming = options.streamers if options.outage else 0
+    drivers = await make_people("driver", options.drivers + options.nodes + streaming)
     riders = await make_people("passenger", options.riders)
-    history, length_s = History(), options.minutes * 60
-    schedule = plan(options.seed, length_s, kinds, WARM_UP_S)
-    _say(f"seed {options.seed}: {len(schedule)} faults of {len(kinds)} kinds in {length_s:g} s")
-    cluster = Cluster(place, nodes=options.nodes, drains=options.drains, fsync=options.fsync)
+    history, outage = History(), None
+    memory_mb = (options.redis_mb or round(ROOM_MB + ROOM_MB_S * options.outage)) if options.outage else 0
+    cluster = Cluster(
+        place, nodes=options.nodes, drains=options.drains, fsync=options.fsync, redis_memory_mb=memory_mb
+    )
     people = People(options.seed, history)
     try:
         await cluster.start()
-        await people.come(cluster.urls, drivers, riders)
-        await _break(cluster, schedule, history, length_s)
+        await people.come(cluster.urls, drivers[streaming:], riders)
+        async with _progress(history):
+            if options.outage:
+                streamers = await Streamers.come(cluster, drivers[:streaming], CENTRE, options.fixes_s)
+                outage = Rehearsal(cluster, streamers, riders[0].token)
+                await outage.run(options.outage)
+            else:
+                await _break(cluster, _schedule(options, kinds), history, options.minutes * 60)
         await people.fall_silent()
         history.ended_s = time.time()
         await people.go()
         held = await _drained(cluster, history)
+        told = {"outage": await outage.told(history)} if outage is not None else {}
     finally:
         await cluster.stop()
     if options.history:
         options.history.write_bytes(pickle.dumps((history, held)))
-    line = figures(options.seed, history, held, judge(history, held), cluster.died)
-    names = [kind.name for kind in kinds]
-    line["least"] = least(options.minutes, min(options.drivers, options.riders), names)
+    line = figures(options.seed, history, held, judge(history, held), cluster.died) | told
+    line["least"] = _least(options, kinds)
     line["errors"] = dict(people.tally.errors.most_common(8))
     print(table(line), file=sys.stderr if options.json else sys.stdout, flush=True)
     if options.json:
@@ -108,11 +126,24 @@ async def _run(options: argparse.Namespace, place: Place, kinds: Sequence[Kind])
     return 1 if failures(line) else 0
 
 
+def _schedule(options: argparse.Namespace, kinds: Sequence[Kind]) -> list[Fault]:
+    length_s = options.minutes * 60
+    schedule = plan(options.seed, length_s, kinds, WARM_UP_S)
+    _say(f"seed {options.seed}: {len(schedule)} faults of {len(kinds)} kinds in {length_s:g} s")
+    return schedule
+
+
+def _least(options: argparse.Namespace, kinds: Sequence[Kind]) -> dict[str, float]:
+    crowd = min(options.drivers, options.riders)
+    if not options.outage:
+        return least(options.minutes, crowd, [kind.name for kind in kinds])
+    return least(options.outage / 60, crowd, ()) | {"faults": 0}
+
+
 async def _break(cluster: Cluster, schedule: Sequence[Fault], history: History, length_s: float) -> None:
     """Does what the schedule says at its times; returns when the time is over and all is repaired."""
     loop = asyncio.get_running_loop()
     started_s = loop.time()
-    progress = asyncio.create_task(_progress(history))
     harms: list[asyncio.Task[None]] = []
     try:
         for fault in schedule:
@@ -121,9 +152,9 @@ async def _break(cluster: Cluster, schedule: Sequence[Fault], history: History, 
         await asyncio.gather(*harms)
         await asyncio.sleep(max(0.0, started_s + length_s - loop.time()))
     finally:
-        for task in (progress, *harms):
+        for task in harms:
             task.cancel()
-        await asyncio.gather(progress, *harms, return_exceptions=True)
+        await asyncio.gather(*harms, return_exceptions=True)
 
 
 async def _drained(cluster: Cluster, history: History) -> Held:
@@ -138,7 +169,18 @@ async def _drained(cluster: Cluster, history: History) -> Held:
         await asyncio.sleep(DRAIN_POLL_S)
 
 
-async def _progress(history: History) -> None:
+@asynccontextmanager
+async def _progress(history: History) -> AsyncIterator[None]:
+    """A line on standard error every PROGRESS_S while the block runs."""
+    task = asyncio.create_task(_say_progress(history))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _say_progress(history: History) -> None:
     started_s = time.monotonic()
     while True:
         await asyncio.sleep(PROGRESS_S)
@@ -165,6 +207,21 @@ def _options() -> argparse.Namespace:
         choices=("always", "everysec"),
         default="always",
         help="of Redis' file; everysec adds power losses (always)",
+    )
+    parser.add_argument(
+        "--outage",
+        type=float,
+        default=0.0,
+        help="instead of faults PostgreSQL is stopped for so many seconds",
+    )
+    parser.add_argument(
+        "--streamers", type=int, default=300, help="drivers who only stream, with --outage (300)"
+    )
+    parser.add_argument("--fixes-s", type=float, default=1_000.0, help="their positions a second (1000)")
+    parser.add_argument(
+        "--redis-mb",
+        type=int,
+        help="of Redis, with --outage (what the facts of it need, and too little for all fixes)",
     )
     parser.add_argument("--history", type=Path, help="writes what was seen to this file, for a closer look")
     parser.add_argument("--check", action="store_true", help="only say whether it could run")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -39,11 +40,13 @@ DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv
 
 @dataclass(frozen=True)
 class Place:
-    """What the stack gives: a database with the schema, a key ring, the program of Redis, a folder for logs."""
+    """What the stack gives: a database with the schema, a key ring, the program of Redis, a folder for logs, and
+    the command that turns PostgreSQL off and on, where it is ours."""
 
     database_url: str
     redis_program: str
     folder: Path
+    postgres_switch: str = ""
 
 
 class Process:
@@ -57,6 +60,11 @@ class Process:
         self._child: asyncio.subprocess.Process | None = None
         self.wanted = False
         self.lock = asyncio.Lock()  # one fault at a time has this process
+
+    @property
+    def pid(self) -> int:
+        """0 when it has never run."""
+        return self._child.pid if self._child is not None else 0
 
     @property
     def runs(self) -> bool:
@@ -100,12 +108,20 @@ class Process:
 class Redis(Process):
     """The shard's Redis, with an append-only file below `folder`."""
 
-    def __init__(self, place: Place, fsync: str) -> None:
+    def __init__(self, place: Place, fsync: str, memory_mb: int = 0) -> None:
         folder = place.folder / "redis"
         folder.mkdir(mode=0o700, exist_ok=True)
         self.port = quiet_port()
         self.fsync = fsync
-        options = {"port": self.port, "bind": HOST, "dir": folder, "appendfsync": fsync, "daemonize": "no"}
+        options: dict[str, object] = {
+            "port": self.port,
+            "bind": HOST,
+            "dir": folder,
+            "appendfsync": fsync,
+            "daemonize": "no",
+        }
+        if memory_mb:
+            options["maxmemory"] = f"{memory_mb}mb"
         argv = [place.redis_program, str(CHECKOUT / "deploy" / "redis.conf")]
         for name, value in options.items():
             argv += [f"--{name}", str(value)]
@@ -170,9 +186,11 @@ class Node(Process):
 class Cluster:
     """Everything that runs; `links` are the proxies that a fault may hurt."""
 
-    def __init__(self, place: Place, *, nodes: int, drains: int, fsync: str) -> None:
+    def __init__(
+        self, place: Place, *, nodes: int, drains: int, fsync: str, redis_memory_mb: int = 0
+    ) -> None:
         self.place = place
-        self.redis = Redis(place, fsync)
+        self.redis = Redis(place, fsync, redis_memory_mb)
         self._database = _address_of(place.database_url)
         self._by_name: dict[str, Proxy] = {}
         self.nodes = [
@@ -248,6 +266,15 @@ class Cluster:
         await asyncio.gather(*(link.close() for link in self.links))
         if self._session is not None:
             await self._session.close()
+
+    async def turn_postgres(self, word: str) -> None:
+        """`stop` or `start`, to its end. Raises OSError when that is not done."""
+        argv = shlex.split(self.place.postgres_switch)
+        child = await asyncio.create_subprocess_exec(
+            *argv, word, cwd=CHECKOUT, stdin=asyncio.subprocess.DEVNULL
+        )
+        if await child.wait() != 0:
+            raise OSError(f"PostgreSQL could not be told to {word}")
 
     async def sql(self, statement: str, *values: Any) -> list[Any]:
         """One statement past the proxies, for whoever breaks or judges."""

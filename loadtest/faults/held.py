@@ -34,6 +34,13 @@ DRIVERS = "select id::text, state, version from drivers"
 FIXES = """
   select driver_id::text, round(extract(epoch from ts) * 1000)::bigint from locations
   where driver_id = any($1::uuid[])"""
+COUNTS = """
+  with at as (select stream, sum(entries) entries, sum(rows) rows, sum(thinned) thinned, sum(refused) refused
+              from drain_cursors group by stream)
+  select (select entries from at where stream = 'facts')::bigint,
+         ((select count(*) from locations) - (select rows from at where stream = 'past'))::bigint,
+         rows::bigint, thinned::bigint, refused::bigint
+  from at where stream = 'fixes'"""
 LETTERS = "select target, sqlstate, content from dead_letters"
 
 
@@ -48,6 +55,17 @@ class OfferRow(NamedTuple):
 class DriverRow(NamedTuple):
     state: str
     version: int
+
+
+class Counts(NamedTuple):
+    """What PostgreSQL counts of each stream; `fixes` are rows of `locations` that no batch brought, `fixes_counted`
+    those that the cursor says were written."""
+
+    facts: int
+    fixes: int
+    fixes_counted: int
+    fixes_thinned: int
+    fixes_refused: int
 
 
 @dataclass
@@ -77,6 +95,15 @@ async def read(dsn: str, batched: Collection[str] = ()) -> Held:
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             return await _read(connection, list(batched))
+    finally:
+        await connection.close(timeout=5)
+
+
+async def counts(dsn: str) -> Counts:
+    """Raises what asyncpg raises."""
+    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=QUERY_TIMEOUT_S)
+    try:
+        return Counts(*await connection.fetchrow(COUNTS))
     finally:
         await connection.close(timeout=5)
 

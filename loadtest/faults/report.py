@@ -26,7 +26,7 @@ OF_A_KIND_A_MINUTE = 0.3
 FULL_CROWD = 30
 ACKED_SHARE_AT_LEAST = 0.999
 SHOWN = 8
-UNTABLED = ("examples", "notes", "least")
+UNTABLED = ("examples", "notes", "least", "outage")
 
 
 def figures(seed: int, history: History, held: Held, verdict: Verdict, died: list[str]) -> dict[str, Any]:
@@ -96,6 +96,7 @@ def failures(line: dict[str, Any]) -> list[str]:
         done = line["kinds"].get(name.removeprefix("kind "), 0) if name.startswith("kind ") else line[name]
         if done < most:
             found.append(f"{name} is {done}, fewer than {most:g}: this run proves too little")
+    found += [f"outage: {each}" for each in line.get("outage", {}).get("not_held", ())]
     if not line["acked"] or not line["assignments"]:
         found.append("nothing was acked or nobody was assigned: this run proves nothing")
     return found
@@ -104,6 +105,7 @@ def failures(line: dict[str, Any]) -> list[str]:
 def table(line: dict[str, Any]) -> str:
     """The figures for a person."""
     rows = [(name, _cell(value)) for name, value in line.items() if name not in UNTABLED]
+    rows += [(f"outage {name}", _cell(value)) for name, value in line.get("outage", {}).items()]
     width = max(len(name) for name, _ in rows)
     said = [f"  {name:{width}}  {value}" for name, value in rows]
     said += [f"  {name[:-1]:{width}}  {each}" for name in ("notes", "examples") for each in line[name]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -71,6 +72,9 @@ def feature() -> dict[str, Any]:
     }
 
 
+CENTRE = point_of(Corner(0, 0))
+
+
 class People:
     """Everybody of one run. The first drivers, one per node, are probes, which nobody's request can reach."""
 
@@ -93,7 +97,7 @@ class People:
         pace.start()
         probes, workers = drivers[: len(urls)], drivers[len(urls) :]
         for node, account in enumerate(probes):
-            probe = Probe(lines, town, account, node, point_of(Corner(0, 0)))
+            probe = Probe(lines, town, account, node, CENTRE)
             self._everybody.append(probe)
             probe.start()
             self._lives.append(asyncio.create_task(probe.keep_asking(PROBE_EVERY_S)))
@@ -144,4 +148,14 @@ def demand(source: random.Random) -> Demand:
     while end == start:
         end = some_corner(source, start, TRIP_BLOCKS)
     kind = PACKAGE if source.random() < PARCEL_SHARE else RIDE
-    return Demand(str(uuid.uuid4()), kind, point_of(start), point_of(end))
+    return Demand(id_of_now(source), kind, point_of(start), point_of(end))
+
+
+def id_of_now(source: random.Random) -> str:
+    """A UUID of version 7: one that says when it was made is taken also while nobody can look whether it is new."""
+    now_ms = int(time.time() * 1000)
+    return str(
+        uuid.UUID(
+            int=now_ms << 80 | 7 << 76 | source.getrandbits(12) << 64 | 2 << 62 | source.getrandbits(62)
+        )
+    )

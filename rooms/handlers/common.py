@@ -62,5 +62,14 @@ def job_id(given: str | int) -> JobId:
     return JobId(str(given).lower())
 
 
+def made_ms(id_: str) -> int:
+    """When an id says that it was made, Unix ms: a UUID of version 7 (RFC 9562) does, others are of no time at all."""
+    try:
+        made = uuid.UUID(id_)
+    except ValueError:
+        return 0
+    return made.int >> 80 if made.version == 7 else 0
+
+
 def room(kind: str, job_id: str) -> Room:
     return Room(f"{kind}:{job_id}")

@@ -17,10 +17,12 @@ from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
 from rooms.quotes import Quoted, trip_digest
 from rooms.session import Session
-from storage.log import Conflict
+from storage.log import OVER_TTL_MS, Conflict
+from storage.postgis import DatabaseUnavailable
 from storage.records import OPEN_JOBS_MAX, Job, JobId, Parcel
 from storage.shard import Unavailable
 
+SKEW_MS = 5_000  # what a phone's clock may be ahead of ours
 JOB_IDS = uuid.UUID("6f1c7c0e-4c3b-4c1a-9a57-0d8f3f6f2b11")  # the namespace of ids made of a commandId
 
 
@@ -84,9 +86,10 @@ def _quoted_minor(house: House, session: Session, quote_id: str | UnsetType, tri
     return house.quotes.fare_minor(quote_id, session.user_id, trip, house.fixes.now_ms())
 
 
-def _is_known(message: m.Reliable, given: str | UnsetType) -> bool:
-    """Whether the client can say the job's id again."""
-    return given is not UNSET or message.command_id is not UNSET
+def _name(message: m.Reliable, given: str | UnsetType) -> str:
+    """By what the client can ask for the same job again; nothing if it cannot."""
+    said = given if given is not UNSET else message.command_id
+    return "" if isinstance(said, UnsetType) else said
 
 
 def _job_id(session: Session, message: m.Reliable, given: str | UnsetType) -> JobId:
@@ -99,7 +102,7 @@ def _job_id(session: Session, message: m.Reliable, given: str | UnsetType) -> Jo
     return JobId(str(uuid.uuid4()))
 
 
-async def _open(house: House, command: c.OpenJob, *, known: bool) -> Answer:
+async def _open(house: House, command: c.OpenJob, name: str) -> Answer:
     """Opens the job, unless its id was used before or its requester has too many. A job that lives is the
     desk's to answer for, whatever these say of it: it knows repeats from thefts.
 
@@ -109,18 +112,31 @@ async def _open(house: House, command: c.OpenJob, *, known: bool) -> Answer:
     """
     refusal = None
     try:
-        if known and await house.accounts.id_taken(command.job_id, command.user):
+        if name and await _is_taken(house, command, name):
             # the live record is gone some time after the end, and no longer guards the id
             refusal = Refusal("duplicate", "This id is taken.")
         elif len(await house.desk.log.jobs_of(command.user)) >= OPEN_JOBS_MAX:
             refusal = Refusal("rate_limited", f"You have {OPEN_JOBS_MAX} open jobs; end one of them first.")
-        if refusal and known and await _lives(house, command.job_id):
+        if refusal and name and await _lives(house, command.job_id):
             refusal = None
     except (Unavailable, Conflict):
         raise Refusal("unavailable") from None
     if refusal:
         raise refusal
     return await house.desk.run(command)
+
+
+async def _is_taken(house: House, command: c.OpenJob, name: str) -> bool:
+    """Whether history has the id. While nobody can be asked, a name that was made a moment ago is believed to be new:
+    had it been used since it was made, Redis would still know, if it is the same Redis as then."""
+    try:
+        return await house.accounts.id_taken(command.job_id, command.user)
+    except DatabaseUnavailable:
+        made_ms, now_ms = common.made_ms(name), house.fixes.now_ms()
+        remembered_ms = min(house.desk.log.remembers_ms(), OVER_TTL_MS - SKEW_MS)
+        if not now_ms - remembered_ms <= made_ms <= now_ms + SKEW_MS:
+            raise
+        return False
 
 
 async def _lives(house: House, job_id: JobId) -> bool:
@@ -148,7 +164,7 @@ async def request_ride(house: House, session: Session, message: m.RequestRide) -
         note=message.note,
         quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
     )
-    return await _open(house, command, known=_is_known(message, message.ride_id))
+    return await _open(house, command, _name(message, message.ride_id))
 
 
 async def request_package(house: House, session: Session, message: m.RequestPackage) -> Answer:
@@ -176,7 +192,7 @@ async def request_package(house: House, session: Session, message: m.RequestPack
         ),
         quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
     )
-    return await _open(house, command, known=_is_known(message, message.package_id))
+    return await _open(house, command, _name(message, message.package_id))
 
 
 async def _cancel(house: House, session: Session, message: Any, kind: str, job_id: str) -> Answer:

@@ -11,6 +11,8 @@ from server.devstack import bench, check, procs, run
 from server.devstack.paths import DEV, shown
 from server.devstack.stack import CLEANED, Busy, end_leftovers
 
+WORKERS_MAX = 64
+
 
 def clean(*, force: bool) -> int:
     """Ends what was left running below .dev, and removes it with all its data. Raises Busy while somebody still
@@ -39,6 +41,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= WORKERS_MAX):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {WORKERS_MAX}")
+    return int(text)
+
+
 def main(arguments: Sequence[str]) -> int:
     command, rest = arguments[0], arguments[1:]
     if command == "test":
@@ -49,11 +57,14 @@ def main(arguments: Sequence[str]) -> int:
     if command == "run":
         parser.add_argument("--port", type=_port, help="serve here; without it on the first free from 8080")
         parser.add_argument("--no-demo", action="store_true", help="only serve")
+        parser.add_argument(
+            "--workers", type=_workers, default=0, metavar="N", help="N processes behind the port"
+        )
     if command == "clean":
         parser.add_argument("--force", action="store_true", help="also under a command that still runs")
     chosen = parser.parse_args(rest)
     if command == "run":
-        return run.run(chosen.port, with_demo=not chosen.no_demo)
+        return run.run(chosen.port, with_demo=not chosen.no_demo, workers=chosen.workers)
     return clean(force=chosen.force) if command == "clean" else check.lint()
 
 

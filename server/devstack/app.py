@@ -38,8 +38,13 @@ def python(*words: str) -> list[str]:
 class App:
     """`dispatch` on one stack: its commands, and its two long-running processes."""
 
-    def __init__(self, folder: Path, urls: Urls, host: str, port: int) -> None:
+    def __init__(self, folder: Path, urls: Urls, host: str, port: int, workers: int = 0) -> None:
+        """With `workers` the server is so many processes behind the port."""
         self._folder = private_folder(folder)
+        self._words = {
+            "drain": ["drain"],
+            "serve": ["serve", *(["--workers", str(workers)] if workers else [])],
+        }
         self.url = f"http://{host}:{port}"
         self.env: Mapping[str, str] = os.environ | {
             "DISPATCH_DATABASE_URL": urls.database_url,
@@ -79,7 +84,7 @@ class App:
         """Returns when the server says that it is ready."""
         with procs.step("server and drain"):
             for name in IN_ORDER:
-                self.spawn(name, python("server.cli", name), self._folder / f"{name}.log")
+                self.spawn(name, python("server.cli", *self._words[name]), self._folder / f"{name}.log")
             deadline_s = time.monotonic() + READY_TIMEOUT_S
             while not self._is_ready():
                 self.check()

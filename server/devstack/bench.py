@@ -4,13 +4,14 @@ Measurements stand in loadtest/, which speaks only over sockets; what calls the 
 The measurement gets the addresses, and the pids to account processor time by, through the environment. Before
 anything is started it is asked with `--check` whether it has all that it reads; it says what is missing. A
 package of loadtest/ brings servers, drains and a Redis of its own, to break them: it gets a database with the
-schema, a key ring, the program of Redis and a folder for logs. A module may name in NEEDS what it wants instead of the
-stack: "stack" is that, "node" the stock server of loadtest/peers/.
+schema, a key ring, the program of Redis, a folder for logs, and a command that turns PostgreSQL off and on. A module
+may name in NEEDS what it wants instead of the stack: "stack" is that, "node" the stock server of loadtest/peers/.
 """
 
 from __future__ import annotations
 
 import ast
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -116,5 +117,8 @@ def _bench_of_its_own(started: ExitStack, chosen: Bench, rest: list[str]) -> int
     app.prepare()
     redis = find_or_install(postgres=False).redis
     logs = private_folder(stack.folder / chosen.name)
-    app.env = {**app.env, **redis.env, "DISPATCH_REDIS_PROGRAM": str(redis.path), "DISPATCH_LOGS": str(logs)}
+    told = {"DISPATCH_REDIS_PROGRAM": str(redis.path), "DISPATCH_LOGS": str(logs)}
+    if not stack.configured("DATABASE_URL"):  # somebody's own is not ours to stop
+        told["DISPATCH_POSTGRES_SWITCH"] = shlex.join(python("server.devstack.switch", str(stack.folder)))
+    app.env = {**app.env, **redis.env, **told}
     return app.spawn(chosen.name, python(chosen.module, *rest), None).wait()

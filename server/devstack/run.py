@@ -7,6 +7,7 @@ start.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import time
@@ -30,10 +31,11 @@ DEMO = {
     "DISPATCH_DEMO": "true",
     "DISPATCH_BASEMAP_FILE": str(CHECKOUT / "server/console/static/demo/arynov.json"),
 }
+EXPORTED = ("DISPATCH_DATABASE_URL", "DISPATCH_REDIS_URL", "DISPATCH_KEYS_FILE")
 PEOPLE = {"driver": 60, "courier": 30, "passenger": 120}
 
 
-def run(port: int | None, *, with_demo: bool) -> int:
+def run(port: int | None, *, with_demo: bool, workers: int = 0) -> int:
     """`port` None: the first free one from DEFAULT_PORT on. Raises DevError when a port that was asked for is taken."""
     stack = Stack("run")
     stack.own()  # who may not start has nothing to stop
@@ -43,7 +45,7 @@ def run(port: int | None, *, with_demo: bool) -> int:
     started = ExitStack()
     started.callback(stack.stop)
     try:
-        return _run(started, stack, port, with_demo=with_demo)
+        return _run(started, stack, port, with_demo=with_demo, workers=workers)
     except KeyboardInterrupt:
         procs.say("")  # the terminal has written ^C
         return 0
@@ -68,17 +70,17 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _run(started: ExitStack, stack: Stack, port: int, *, with_demo: bool) -> int:
+def _run(started: ExitStack, stack: Stack, port: int, *, with_demo: bool, workers: int) -> int:
     procs.say("Starting:")
     urls = stack.start()
-    app = App(stack.folder, urls, HOST, port)
+    app = App(stack.folder, urls, HOST, port, workers)
     app.env = {**DEMO, **app.env}  # what the person has set counts
     started.callback(app.stop)
     app.prepare()
     logins, made = _seed(app, stack.folder)
     app.start()
     tokens = _tokens(app, stack.folder) if with_demo else None
-    _banner(app, logins, made, stack.folder)
+    _banner(app, logins, made, stack.folder, _exports(app, stack.folder))
     demo = None
     if tokens:
         demo = app.spawn("demo", python("loadtest.demo", "--url", app.url, "--tokens", str(tokens)), None)
@@ -137,6 +139,15 @@ def _seed(app: App, folder: Path) -> tuple[Path, str]:
     return logins, made
 
 
+def _exports(app: App, folder: Path) -> Path:
+    """A file for a shell in which other processes of the server are to be started; an address may hold a password."""
+    file = folder / "exports.sh"
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.writelines(f"export {name}={shlex.quote(app.env[name])}\n" for name in EXPORTED)
+    return file
+
+
 def _tokens(app: App, folder: Path) -> Path:
     """One file of tokens for the people of the city, made anew before the old ones end."""
     tokens = folder / "demo-tokens.jsonl"
@@ -157,7 +168,7 @@ def _tokens(app: App, folder: Path) -> Path:
     return tokens
 
 
-def _banner(app: App, logins: Path, made: str, folder: Path) -> None:
+def _banner(app: App, logins: Path, made: str, folder: Path, exports: Path) -> None:
     print(f"\nServer:  {app.url}")
     print(f"Try it:  {app.url}/demo")
     print(
@@ -165,4 +176,5 @@ def _banner(app: App, logins: Path, made: str, folder: Path) -> None:
     )
     print("".join(f"         {line}\n" for line in made.splitlines()), end="")
     print(f"Logs:    {shown(folder)}/*.log")
+    print(f"Nodes:   `. {shown(exports)}` in a shell, and `.venv/bin/dispatch serve` there is another one")
     print("Stop:    Ctrl-C\n", flush=True)

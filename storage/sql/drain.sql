@@ -8,11 +8,12 @@ on conflict do nothing
 select life, last_id, number from drain_cursors where shard = $1 and stream = $2
 
 -- name: cursor_move
--- Compare-and-set, the first statement of a batch: $3, $4 as read, $5 to $7 as they become. Empty: another drain did it.
+-- Compare-and-set, the first statement of a batch: $3, $4, $12 as read, $5 to $7 as they become. Empty: another drain
+-- did it.
 update drain_cursors
    set life = $5, last_id = $6, number = $7, reached_at = from_ms($8), lag_ms = $9, entries = entries + $10,
        thinned = thinned + $11, updated_at = clock_timestamp()
- where shard = $1 and stream = $2 and life = $3 and last_id = $4
+ where shard = $1 and stream = $2 and life = $3 and last_id = $4 and number = $12
 returning true
 
 -- name: cursor_count
