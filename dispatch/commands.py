@@ -78,6 +78,7 @@ class GoOnline(Command, frozen=True, kw_only=True):
     sizes: tuple[str, ...] = ()
     max_weight_kg: float = 0.0
     papers: dict[str, int] = {}
+    tells_seen: bool = False
 
 
 class GoOffline(Command, frozen=True, kw_only=True):
@@ -146,10 +147,12 @@ class MakeOffer(Command, frozen=True, kw_only=True):
 
 
 class AcceptOffer(Command, frozen=True, kw_only=True):
-    """`code` is the fresh secret that the accepted job may need."""
+    """`code` is the fresh secret that the accepted job may need; `thought_ms` how long ago the driver was shown the
+    offer when he took it, by his phone's own clock."""
 
     offer_id: OfferId
     code: str
+    thought_ms: int | None = None
 
 
 class DeclineOffer(Command, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from storage.records import Driver, Job
 REASONS = {
     "requester": "asked for it himself",
     "excluded": "was asked for it before, or gave it back",
+    "passed": "did not see its offer; he is asked again later",
     "blocked": "and the requester are kept apart",
     "class": "does not serve this class",
     "papers": "has a paper that has expired, or lacks one that the area asks for",
@@ -33,6 +34,8 @@ def why_not(job: Job, driver: Driver, policy: Policy, blocks: Blocks, now_ms: in
         return "requester"
     if driver.id in job.excluded:
         return "excluded"
+    if job.passed.get(driver.id, 0) > now_ms:
+        return "passed"
     if blocks.between(job.requester_id, driver.id):
         return "blocked"
     if job.vehicle_class not in driver.classes:

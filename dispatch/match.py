@@ -80,7 +80,8 @@ class Match:
             return False  # its timer stands; the sweep comes back to it
 
     async def _offer(self, job: Job, policy: Policy, now_ms: int) -> bool:
-        skip: set[str] = {*job.excluded, job.requester_id}
+        passed = {id_ for id_, until_ms in job.passed.items() if until_ms > now_ms}
+        skip: set[str] = {*job.excluded, *passed, job.requester_id}
         ranked, waiting = await asyncio.gather(
             self._ranked(job, policy, now_ms, skip), self._waiting(job, policy)
         )

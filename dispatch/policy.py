@@ -27,6 +27,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # Offers
     offer_s: Duration = 15.0  # How long a driver may think about an offer (Uber gives 10-15 s).
+    unseen_s: Annotated[float, Meta(ge=0.1, le=60.0)] = 1.5  # Not shown by then, an offer goes to the next.
     offer_grace_s: Annotated[float, Meta(ge=0.0, le=30.0)] = 1.0  # A tap that was on its way still counts.
     max_offers: Annotated[int, Meta(ge=1, le=1_000)] = 20  # After so many offers a job ends without supply.
 
@@ -99,7 +100,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def scaled(policy: Policy, n: float) -> Policy:
     """The same rules in a city that runs `n` times as fast, for a replay: its durations / n, its speeds * n.
 
-    `offer_grace_s`, `stale_fix_s` and `quote_s` stay: they allow for the network and for phones, which a
+    `unseen_s`, `offer_grace_s`, `stale_fix_s` and `quote_s` stay: they allow for the network and for phones, which a
     replay does not speed up.
     """
     return msgspec.structs.replace(

@@ -88,7 +88,8 @@ class Carrier(Person):
         if self.trip is None:
             self.state = "rejoining"
         place = {"latitude": here.latitude, "longitude": here.longitude}
-        answer = await self.ask("go_online", {"classes": self._classes, "capacity": 1, **place})
+        tells = {"offerSeen": True} if self._habits.tells_seen else {}
+        answer = await self.ask("go_online", {"classes": self._classes, "capacity": 1, **place, **tells})
         if answer.get("ok"):
             self.here, self.fix_s = here, self.town.pace.now_s()
         if self.state == "rejoining":
@@ -131,7 +132,12 @@ class Carrier(Person):
             return
         self.state = "offered"
         self._offer_id = str(payload["offerId"])
+        if self._habits.tells_seen:
+            self._spawn(self._tell_seen(self._offer_id))
         self._spawn(self._consider(payload, self._offer_id, self.here))
+
+    async def _tell_seen(self, offer_id: str) -> None:
+        await self.ask("offer_seen", {"offerId": offer_id})
 
     async def _consider(self, payload: dict[str, Any], offer_id: str, asked_at: Point) -> None:
         kind, job_id = offered_job(payload)

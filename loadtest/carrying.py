@@ -62,6 +62,7 @@ class Habits:
     detour: float = 1.3  # road over the route's own length; the median of real trips, for straight routes
     trip_s: Callable[[str], float | None] = _unknown_duration  # known duration of the main leg, by job id
     simulated_idle: bool = False  # whether positions without a job are invented, too
+    tells_seen: bool = False  # says `offer_seen`, as apps do that start the driver's clock with it
     rejoins: bool = True  # offline and online again after a job, at the motion's own position
 
     def drive_s(self, route: Route) -> float:

@@ -56,7 +56,13 @@ class City:
         temper = Temper(seed=seed, decline_share=0.08, silent_share=0.04, cancel_share=0.05)
         self.town = Town(pool, pace, Tally(), temper)
         habits = Habits(
-            FIX_EVERY_S, SPEED_MPS, dwell_s=DWELL_S, detour=1.0, simulated_idle=True, rejoins=False
+            FIX_EVERY_S,
+            SPEED_MPS,
+            dwell_s=DWELL_S,
+            detour=1.0,
+            simulated_idle=True,
+            tells_seen=True,
+            rejoins=False,
         )
         self.carriers = [self._carrier(each, habits) for each in people if each.role in {"driver", "courier"}]
         self.customers = [Customer(self.town, each) for each in people if each.role == "passenger"]

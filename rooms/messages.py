@@ -85,6 +85,9 @@ class GoOnline(Reliable, frozen=True, kw_only=True):
     longitude: Lng
     vehicle_id: AnyId | UnsetType = UNSET
     capacity: Annotated[int, Meta(ge=1, le=20)] = 1
+    offer_seen: Annotated[
+        bool, Meta(description="this phone says `offer_seen` as soon as it shows an offer")
+    ] = False
 
 
 class GoOffline(Reliable, frozen=True, kw_only=True):
@@ -162,6 +165,15 @@ class AnswerOffer(Reliable, frozen=True, kw_only=True):
     bare = "offerId"
     offer_id: OfferId
     reason: Short = ""
+
+
+class AcceptOffer(AnswerOffer, frozen=True, kw_only=True):
+    thought_ms: (
+        Annotated[
+            int, Meta(ge=0, le=86_400_000, description="since the driver was shown it, by a monotonic clock")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class RideStatus(Reliable, frozen=True, kw_only=True):

@@ -90,7 +90,7 @@ SAID = (
         "this socket",
     ),
     ("offer", "offerId, kind, job, pickup, dropoff, distanceM, etaSeconds, fare, expiresInMs", "the driver"),
-    ("offer_withdrawn", "offerId, reason: expired, withdrawn or lost", "the driver"),
+    ("offer_withdrawn", "offerId, reason: expired, unseen, withdrawn or lost", "the driver"),
     ("driver_assigned", f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, …", "the room"),
     (
         "ride_status_update",

@@ -42,7 +42,9 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="job"):
     """A demand: a ride or a package. `units` is the capacity it takes; 0 means the whole vehicle. `needs_person` is
-    why it waits for a person; `restored` the version that PostgreSQL had of it when Redis had lost it."""
+    why it waits for a person; `restored` the version that PostgreSQL had of it when Redis had lost it. `passed` are the
+    drivers whose phones did not show them their offer, each with the Redis ms from which he may be asked again, and
+    `unseen` how many of the `offers` came to that."""
 
     id: JobId
     kind: str
@@ -69,6 +71,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     offer_id: OfferId | None = None
     offered_to: UserId | None = None
     offers: int = 0
+    unseen: int = 0
+    passed: dict[UserId, int] = {}
     excluded: tuple[UserId, ...] = ()
     created_ms: int = 0
     scheduled_ms: int = 0
@@ -93,7 +97,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="offer"):
     """A job held for one driver until `deadline_ms`. States: open, accepted, declined, expired,
-    withdrawn (the job went away), lost (the driver did)."""
+    withdrawn (the job went away), lost (the driver did), unseen
+    (he was not shown it by `unseen_ms`, which is 0 where his phone does not tell)."""
 
     id: OfferId
     job_id: JobId
@@ -104,6 +109,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     deadline_ms: int
     distance_m: float
     eta_s: float
+    unseen_ms: int = 0
     seen_ms: int = 0
     ended_ms: int = 0
     reason: str = ""
@@ -123,7 +129,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     """Whoever carries jobs out. (`node`, `generation`) is the lease: only the device that went online
     last may move him. `load` maps the jobs he carries to the capacity units they take; after `silence_ms`
     without a fix he is stale. `seats` are for passengers (0: nobody knows), `sizes` of parcels he takes (none: all),
-    up to `max_weight_kg` (0: what the area allows); `papers` (licence …) say until which ms they are good."""
+    up to `max_weight_kg` (0: what the area allows); `papers` (licence …) say until which ms they are good.
+    `tells_seen`: his phone says when it shows him an offer."""
 
     id: UserId
     name: str
@@ -142,6 +149,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     max_weight_kg: float = 0.0
     papers: dict[str, int] = {}
     offer_id: OfferId | None = None
+    tells_seen: bool = False
     silence_ms: int = 45_000
     load: dict[JobId, int] = {}
     plan: tuple[Stop, ...] = ()

@@ -105,7 +105,8 @@ class Commands:
         who = self._keyed(user, user_room(user))
         kind = r.choices(["accept", "decline", "see"], [7, 2, 1])[0]
         if kind == "accept":
-            return c.AcceptOffer(**who, offer_id=id_, code=CODE)
+            thought_ms = r.choice([None, 1_000, 10_001])
+            return c.AcceptOffer(**who, offer_id=id_, code=CODE, thought_ms=thought_ms)
         if kind == "decline":
             return c.DeclineOffer(**who, offer_id=id_)
         return c.SeeOffer(**who, offer_id=id_)
@@ -201,6 +202,7 @@ class Commands:
             capacity = r.randint(1, 4)
         lat, lng = near_centre(r)
         what = {"name": user, "node": "n0", "device": device, "classes": classes, "capacity": capacity}
+        what["tells_seen"] = user in ("d0", "c1") or r.random() < 0.2
         return c.GoOnline(**self._keyed(user, user_room(user)), **what, latitude=lat, longitude=lng)
 
     def go_offline(self, r: Random) -> c.Command:

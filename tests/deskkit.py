@@ -148,8 +148,13 @@ class Fold:
             late_ms = entry.at_ms - record.deadline_ms - int(self._policy.offer_grace_s * 1000)
             assert late_ms <= 0, f"{record.id} was accepted {late_ms} ms too late"
         if isinstance(record, Job):
-            assert record.offers <= self._policy.max_offers, f"{record.id} was offered {record.offers} times"
-            if record.state in ("no_driver", "no_courier") and record.offers < self._policy.max_offers:
+            assert record.offers - record.unseen <= self._policy.max_offers, (
+                f"{record.id} was offered {record.offers} times"
+            )
+            if (
+                record.state in ("no_driver", "no_courier")
+                and record.offers - record.unseen < self._policy.max_offers
+            ):
                 since_ms = max(record.searching_ms, record.scheduled_ms)
                 early_ms = since_ms + int(self._policy.patience_s * 1000) - entry.at_ms
                 assert early_ms <= 0, f"{record.id} was given up {early_ms} ms too early"

@@ -28,7 +28,7 @@ def wrong(records: Iterable[Stored]) -> list[str]:
         found += _wrong_offer(offer, jobs, drivers)
     open_for = Counter(o.job_id for o in offers.values() if o.state == "open")
     open_to = Counter(o.driver_id for o in offers.values() if o.state == "open")
-    asked = Counter((o.job_id, o.driver_id) for o in offers.values())
+    asked = Counter((o.job_id, o.driver_id) for o in offers.values() if o.state != "unseen")
     found += [f"job {id_} has {n} open offers" for id_, n in open_for.items() if n > 1]
     found += [f"driver {id_} has {n} open offers" for id_, n in open_to.items() if n > 1]
     found += [f"driver {who} was asked {n} times for job {id_}" for (id_, who), n in asked.items() if n > 1]
@@ -94,4 +94,6 @@ def _wrong_offer(offer: Offer, jobs: dict[str, Job], drivers: dict[str, Driver])
 
 
 def _may_be_asked_again(offer: Offer, job: Job) -> bool:
+    if offer.state == "unseen":
+        return False  # he may indeed
     return offer.driver_id not in job.excluded and offer.driver_id != job.driver_id

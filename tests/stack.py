@@ -50,7 +50,7 @@ SPOT_DEG = 0.5
 #: Areas by name: what differs from the default policy. They lie side by side on the equator.
 POLICIES: dict[str, dict[str, Any]] = {
     "plain": {"search_retry_s": 0.2},
-    "hasty": {"offer_s": 0.3, "offer_grace_s": 0.1, "search_retry_s": 0.2},
+    "hasty": {"unseen_s": 0.3, "offer_s": 0.3, "offer_grace_s": 0.1, "search_retry_s": 0.2},
     "frail": {"stale_s": 1.0, "search_retry_s": 0.1},
     "impatient": {"patience_s": 0.5, "search_retry_s": 0.1},
     "planned": {"schedule_lead_s": 0.5, "search_retry_s": 0.1},

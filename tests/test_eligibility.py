@@ -19,6 +19,7 @@ from tests.rules.build import DEE, DOV, NOW, PAT, XAN, a_driver, a_job, carrying
 FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "requester": ({"requester_id": DEE}, {}),
     "excluded": ({"excluded": (DOV, DEE)}, {}),
+    "passed": ({"passed": {DEE: NOW + 1}}, {}),
     "blocked": ({}, {}),
     "class": ({"vehicle_class": "premium"}, {}),
     "papers": ({}, {"papers": {"licence": NOW}}),

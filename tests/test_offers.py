@@ -76,6 +76,36 @@ async def test_silence_expires_and_goes_on(stack: RunningStack) -> None:
         assert (await offered(silent, other_id))["offerId"] != offer["offerId"]
 
 
+async def test_an_offer_that_is_not_shown_goes_on_without_a_mark(stack: RunningStack) -> None:
+    """A phone that says when it shows an offer; an old one beside it has the old clock."""
+    spot = stack.spot("hasty")
+    async with (
+        phone(stack, "driver") as tunnel,
+        phone(stack, "driver") as old,
+        phone(stack, "passenger") as passenger,
+    ):
+        await online(tunnel, spot.at(100.0), offerSeen=True)
+        await online(old, spot.at(500.0))
+        ride_id = await request(passenger, spot)
+        offer = await offered(tunnel, ride_id)
+        gone = await tunnel.hears("offer_withdrawn", offerId=offer["offerId"])
+        assert gone["reason"] == "unseen"
+        assert await tunnel.refused("offer_seen", offer["offerId"]) == "offer_gone"
+        await accepted(old, ride_id)
+        other_id = await request(passenger, spot)
+        second = await offered(tunnel, other_id)
+        seen = await tunnel.call("offer_seen", second["offerId"])
+        assert 200 < seen["expiresInMs"] <= 300
+        tap = {"offerId": second["offerId"], "thoughtMs": 120}
+        assert (await tunnel.call("accept_offer", tap))["outcome"] == "accepted"
+        # the second tap of an impatient thumb
+        assert (await tunnel.call("accept_offer", {**tap, "thoughtMs": 480}))["outcome"] == "accepted"
+        rows = await stack.drained(
+            "select state from offers where id = $1 and state = 'unseen'", offer["offerId"]
+        )
+        assert rows == [{"state": "unseen"}]
+
+
 async def test_a_driver_who_is_lost_loses_what_he_holds(stack: RunningStack) -> None:
     """Silent before the pickup, with an offer and then with a ride: both go to somebody who is there."""
     spot = stack.spot("frail")

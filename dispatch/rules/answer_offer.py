@@ -1,6 +1,7 @@
 """The driver's answers to his offer: seen, declined, accepted.
 
-An accept counts until the deadline plus the area's grace, by Redis' clock at the commit, and only while job,
+An accept counts until the deadline plus the area's grace, by Redis' clock at the commit (without the grace where the
+phone itself says that he took longer than he may), and only while job,
 offer and driver still belong together; a second one of the same driver is told what he has, anybody else's is
 `offer_gone`. So a job never has two drivers, however late or often anybody taps.
 """
@@ -30,11 +31,19 @@ def _open_offer(state: State, offer_id: str, user: str) -> tuple[Offer, Job, Dri
 
 
 def decide_seen(state: State, command: SeeOffer) -> Decision:
-    offer, _, _ = _open_offer(state, command.offer_id, command.user)
-    answer = {"offerId": offer.id, "expiresInMs": max(0, offer.deadline_ms - state.now_ms)}
+    """A phone that said it would tell starts the driver's clock with this; another one's clock began with the offer."""
+    offer, job, _ = _open_offer(state, command.offer_id, command.user)
+    starts = bool(offer.unseen_ms) and not offer.seen_ms
+    policy = state.area(job.area_id).policy
+    deadline_ms = state.now_ms + int(policy.offer_s * 1000) if starts else offer.deadline_ms
+    answer = {"offerId": offer.id, "expiresInMs": max(0, deadline_ms - state.now_ms)}
     if offer.seen_ms:
         return Decision(answer=answer)
-    return Decision(answer=answer, put=(replace(offer, seen_ms=state.now_ms),))
+    seen = replace(offer, seen_ms=state.now_ms, deadline_ms=deadline_ms)
+    if not starts:
+        return Decision(answer=answer, put=(seen,))
+    held = replace(job, wake_ms=deadline_ms + int(policy.offer_grace_s * 1000))
+    return Decision(answer=answer, put=(seen, held))
 
 
 def decide_decline(state: State, command: DeclineOffer) -> Decision:
@@ -58,7 +67,8 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
         return already
     offer, job, driver = _open_offer(state, command.offer_id, command.user)
     policy = state.area(job.area_id).policy
-    latest_ms = offer.deadline_ms + int(policy.offer_grace_s * 1000)
+    too_late = command.thought_ms is not None and command.thought_ms > policy.offer_s * 1000
+    latest_ms = offer.deadline_ms + (0 if too_late else int(policy.offer_grace_s * 1000))
     if state.now_ms > latest_ms:
         raise Refusal("offer_gone", "The offer has expired.")
     units = job.units or driver.capacity

@@ -53,6 +53,7 @@ def decide(state: State, command: GoOnline) -> Decision:
         sizes=command.sizes,
         max_weight_kg=command.max_weight_kg,
         papers=command.papers,
+        tells_seen=command.tells_seen,
         silence_ms=int(area.policy.stale_s * 1000),
         changed_ms=state.now_ms,
     )

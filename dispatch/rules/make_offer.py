@@ -21,6 +21,7 @@ def decide(state: State, command: MakeOffer) -> Decision:
         raise Refusal("no_supply")
     number = job.offers + 1
     deadline_ms = state.now_ms + int(policy.offer_s * 1000)
+    unseen_ms = state.now_ms + int(policy.unseen_s * 1000) if driver.tells_seen else 0
     offer = Offer(
         id=offer_id(job.id, number),
         job_id=job.id,
@@ -29,6 +30,7 @@ def decide(state: State, command: MakeOffer) -> Decision:
         state="open",
         made_ms=state.now_ms,
         deadline_ms=deadline_ms,
+        unseen_ms=unseen_ms,
         distance_m=command.distance_m,
         eta_s=command.eta_s,
     )
@@ -38,7 +40,8 @@ def decide(state: State, command: MakeOffer) -> Decision:
         offer_id=offer.id,
         offered_to=driver.id,
         offers=number,
-        wake_ms=deadline_ms + int(policy.offer_grace_s * 1000),
+        passed={id_: until_ms for id_, until_ms in job.passed.items() if until_ms > state.now_ms},
+        wake_ms=unseen_ms or deadline_ms + int(policy.offer_grace_s * 1000),
     )
     busy = replace(driver, offer_id=offer.id, changed_ms=state.now_ms)
     told = offer_fact(replace(held, version=held.version + 1), busy, offer, state.now_ms)

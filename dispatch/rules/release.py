@@ -37,11 +37,16 @@ def gives_up_ms(job: Job, since_ms: int, area: Area) -> int:
     return max(job.scheduled_ms, since_ms) + int(area.policy.patience_s * 1000)
 
 
-def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, restart: bool) -> Job:
+def searching_again(
+    job: Job, area: Area, now_ms: int, *, without: UserId, restart: bool, unseen: bool = False
+) -> Job:
     """The same job, never again for the driver `without`. `restart` begins its patience anew: a driver who
-    had accepted and is gone again is not the requester's fault. Who waits for a person goes on waiting."""
+    had accepted and is gone again is not the requester's fault. Who waits for a person goes on waiting.
+    With `unseen` nobody said no: the driver may be asked again, once there was time to ask others."""
     since_ms = now_ms if restart else job.searching_ms
-    tired = job.offers >= area.policy.max_offers
+    missed = job.unseen + unseen
+    tired = job.offers - missed >= area.policy.max_offers
+    later_ms = now_ms + int(area.policy.offer_s * 1000)
     again = replace(
         job,
         state="searching",
@@ -51,7 +56,9 @@ def searching_again(job: Job, area: Area, now_ms: int, *, without: UserId, resta
         vehicle="",
         offer_id=None,
         offered_to=None,
-        excluded=(*job.excluded, without),
+        excluded=job.excluded if unseen else (*job.excluded, without),
+        unseen=missed,
+        passed=job.passed | {without: later_ms} if unseen else job.passed,
         searching_ms=since_ms,
         assigned_ms=0,
         arrived_ms=0,
@@ -98,8 +105,10 @@ def end_offer(
 def offer_returned(
     state: State, job: Job, outcome: str, reason: str = ""
 ) -> tuple[tuple[Offer | Driver | Job, ...], tuple[Fact, ...]]:
-    """The open offer is over and its job searches on, without that driver."""
+    """The open offer is over and its job searches on, without that driver (for a while, where he is `unseen`)."""
     records, facts = end_offer(state, job, outcome, reason)
     without = job.offered_to or UserId("")
-    again = searching_again(job, state.area(job.area_id), state.now_ms, without=without, restart=False)
+    again = searching_again(
+        job, state.area(job.area_id), state.now_ms, without=without, restart=False, unseen=outcome == "unseen"
+    )
     return (again, *records), (status_fact(again, state.now_ms, "system"), *facts)

@@ -18,7 +18,9 @@ def decide(state: State, command: WakeJob) -> Decision:
     if job is None or job.ended_ms or not job.wake_ms or state.now_ms < job.wake_ms:
         return NOTHING
     if job.state == "offered":
-        records, facts = offer_returned(state, job, "expired")
+        offer = state.offer(job.offer_id)
+        unseen = offer is not None and offer.unseen_ms and not offer.seen_ms
+        records, facts = offer_returned(state, job, "unseen" if unseen else "expired")
         return Decision(put=records, facts=facts)
     if job.state == "scheduled":
         return _open(state, job)

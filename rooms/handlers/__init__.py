@@ -41,7 +41,7 @@ HANDLERS: dict[str, Handler] = {
     "cancel_ride": Handler(m.CancelRide, ANY, 2, 10, True, demand.cancel_ride),
     "cancel_package": Handler(m.CancelPackage, ANY, 2, 10, True, demand.cancel_package),
     "offer_seen": Handler(m.AnswerOffer, CARRIERS, 5, 20, True, offers.offer_seen),
-    "accept_offer": Handler(m.AnswerOffer, CARRIERS, 5, 20, True, offers.accept_offer),
+    "accept_offer": Handler(m.AcceptOffer, CARRIERS, 5, 20, True, offers.accept_offer),
     "decline_offer": Handler(m.AnswerOffer, CARRIERS, 5, 20, True, offers.decline_offer),
     "ride_status_update": Handler(m.RideStatus, ANY, 5, 20, True, offers.ride_status),
     "package_status_update": Handler(m.PackageStatus, ANY, 5, 20, True, offers.package_status),

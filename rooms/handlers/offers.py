@@ -4,6 +4,9 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
 from dispatch import commands as c
 from dispatch.wording import user_room
 from rooms import messages as m
@@ -34,9 +37,12 @@ async def offer_seen(house: House, session: Session, message: m.AnswerOffer) -> 
     return await _answer_offer(house, session, message, c.SeeOffer)
 
 
-async def accept_offer(house: House, session: Session, message: m.AnswerOffer) -> Answer:
+async def accept_offer(house: House, session: Session, message: m.AcceptOffer) -> Answer:
     code = f"{secrets.randbelow(1_000_000):06d}"
-    return await _answer_offer(house, session, message, c.AcceptOffer, code=code)
+    thought_ms = None if isinstance(message.thought_ms, UnsetType) else message.thought_ms
+    # a second tap is the same answer, however much later
+    same = replace(message, thought_ms=UNSET)
+    return await _answer_offer(house, session, same, c.AcceptOffer, code=code, thought_ms=thought_ms)
 
 
 async def decline_offer(house: House, session: Session, message: m.AnswerOffer) -> Answer:

@@ -47,6 +47,7 @@ async def _enter(house: House, session: Session, message: m.GoOnline, carrier: C
         classes=tuple(dict.fromkeys(message.classes)),
         capacity=message.capacity,
         latitude=message.latitude,
+        tells_seen=message.offer_seen,
         longitude=message.longitude,
         vehicle_id=vehicle.id if vehicle else None,
         vehicle=vehicle.line if vehicle else "",

@@ -393,7 +393,7 @@ table offers
   committed_at timestamp with time zone not null
   constraint offers_kind CHECK ((kind = ANY (ARRAY['ride'::text, 'package'::text])))
   constraint offers_pkey PRIMARY KEY (id)
-  constraint offers_state CHECK ((state = ANY (ARRAY['open'::text, 'accepted'::text, 'declined'::text, 'expired'::text, 'withdrawn'::text, 'lost'::text])))
+  constraint offers_state CHECK ((state = ANY (ARRAY['open'::text, 'accepted'::text, 'declined'::text, 'expired'::text, 'withdrawn'::text, 'lost'::text, 'unseen'::text])))
   CREATE INDEX offers_driver ON public.offers USING btree (driver_id, made_at)
   CREATE INDEX offers_job ON public.offers USING btree (job_id, made_at)
 table outbox

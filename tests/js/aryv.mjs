@@ -26,12 +26,13 @@ const facts = [];
 passenger.on("fact", ({ event, payload, missed }) => facts.push([event, payload.room, payload.epoch, payload.seq, missed]));
 await Promise.all([driver, passenger].map((each) => until(each, () => each.state === "online")));
 
-await driver.goOnline({ classes: ["economy"] }, at(300));
+await driver.goOnline({ classes: ["economy"], offerSeen: true }, at(300));
 const asked = passenger.request("ride", { class: "economy", pickup: at(0), dropoff: at(2_000) });
 const requesting = [...passenger.jobs.values()][0].state;
 const { id } = await asked;
 const offer = await until(driver, () => [...driver.offers.values()][0]);
 const refused = await driver.accept("nonsense.1").catch((error) => error instanceof Refused && error.code);
+await driver.seen(offer.offerId);
 await driver.accept(offer.offerId);
 await until(driver, () => driver.jobs.get(id)?.state === "assigned");
 driver.fix(at(250));

@@ -155,7 +155,7 @@ export class Aryv extends Connection {
 
   /**
    * Begins a shift; it is taken up again by itself after every lost connection.
-   * @param {{classes: string[], capacity?: number, vehicleId?: string}} shift
+   * @param {{classes: string[], capacity?: number, vehicleId?: string, offerSeen?: boolean}} shift
    * @param {Point} place
    */
   async goOnline(shift, { latitude, longitude }) {
@@ -181,9 +181,25 @@ export class Aryv extends Connection {
     if (this.shift) this._track.add({ ...fix, timestamp: new Date().toISOString() });
   }
 
+  /**
+   * The offer is on the screen now. A shift with `offerSeen: true` promises this of every offer: the driver's time to
+   * think begins with it, and an offer that is not shown within a second or two goes to the next driver.
+   * @param {string} offerId
+   */
+  async seen(offerId) {
+    const offer = this.offers.get(offerId);
+    if (!offer || offer.shownMs) return;
+    offer.shownMs = performance.now();
+    const answer = await this.ask("offer_seen", { offerId });
+    const still = this.offers.get(offerId);
+    if (still) this._until(still, answer.expiresInMs);
+  }
+
   /** @param {string} offerId */
   accept(offerId) {
-    return this.#answer("accept_offer", offerId);
+    const shownMs = this.offers.get(offerId)?.shownMs;
+    const thought = shownMs ? { thoughtMs: Math.round(performance.now() - shownMs) } : {};
+    return this.#answer("accept_offer", offerId, thought);
   }
 
   /** @param {string} offerId

@@ -11,7 +11,7 @@ import { Track } from "./track.mjs";
 
 /** @typedef {import("./jobs.mjs").Job} Job */
 /** @typedef {Record<string, any>} Payload */
-/** @typedef {Payload & {offerId: string, untilMs: number, answered: boolean}} Offer   `untilMs` by performance.now() */
+/** @typedef {Payload & {offerId: string, untilMs: number, answered: boolean, shownMs: number}} Offer   both by performance.now(); 0: not shown yet */
 
 const ACK_MS = 8_000;
 const AGAIN_MS = 1_000;
@@ -267,12 +267,18 @@ export class Connection {
   /** These are the open offers. @param {Payload[]} offers */
   #offered(offers) {
     const now = performance.now();
-    const fresh = { answered: false };
+    const fresh = { answered: false, shownMs: 0 };
     const open = offers.map((offer) => /** @type {Offer} */ ({ untilMs: now + offer.expiresInMs, ...fresh, ...offer }));
     this.offers = new Map(open.map((offer) => [offer.offerId, offer]));
-    for (const offer of open) {
-      later(offer.untilMs - now + GRACE_MS, () => this.offers.delete(offer.offerId) && this._change());
-    }
+    for (const offer of open) this._until(offer, offer.untilMs - now);
+  }
+
+  /** The offer stands for so long from now. @param {Offer} offer
+   * @param {number} ms */
+  _until(offer, ms) {
+    const untilMs = performance.now() + ms;
+    offer.untilMs = untilMs;
+    later(ms + GRACE_MS, () => offer.untilMs === untilMs && this.offers.get(offer.offerId) === offer && this.offers.delete(offer.offerId) && this._change());
     this._change();
   }
 

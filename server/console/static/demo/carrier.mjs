@@ -99,7 +99,7 @@ drawSpeed();
 
 // -- the shift
 
-const online = () => attempt(() => aryv.goOnline({ classes: CLASSES }, place()));
+const online = () => attempt(() => aryv.goOnline({ classes: CLASSES, offerSeen: true }, place()));
 byId("online").addEventListener("click", () => {
   if (!aryv.shift) return online();
   sessionStorage.removeItem(KEY);
@@ -242,7 +242,7 @@ function drawOffer(offer) {
       el("div", { class: "pair" }, decline, accept),
     );
     accept.focus({ preventScroll: true });
-    aryv.ask("offer_seen", { offerId: offer.offerId }).catch(() => {});
+    aryv.seen(offer.offerId).catch(() => {});
   }
 }
 
