@@ -109,6 +109,9 @@ class Window(View):
         self.url = url
         self.faults: list[str] = []
         self.server_may_be_away = False
+        self.may_be_refused = (
+            False  # the browser writes it down when a request over HTTP is answered with 4xx
+        )
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
         page.on("request", self._asked)
@@ -117,6 +120,8 @@ class Window(View):
         if message.type not in ("error", "warning"):
             return
         if self.server_may_be_away and any(words in message.text for words in SERVER_AWAY):
+            return
+        if self.may_be_refused and "the server responded with a status of 4" in message.text:
             return
         self.faults.append(f"console {message.type}: {message.text}")
 

@@ -80,7 +80,7 @@ def policy(tiles_url: str) -> str:
 
 async def asset(call: Call) -> web.Response:
     """A part of a page."""
-    name = f"{call.request.match_info['folder']}/{call.request.match_info['file']}"
+    name = "/".join(call.request.match_info.values())
     if name.endswith(".html"):
         raise Refusal(404, "There is no such page.", code="ROUTE_NOT_FOUND")
     return send(call, name)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from aiohttp import web
 
-from server.console import demo, files
+from server.console import console, demo, files
 from server.http import admin, auth, blocks, commands, history, maps, ops, reviews
 from server.http.call import Call
 from server.http.envelope import Reply
@@ -118,6 +118,21 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST", "/api/demo/people", demo.person, "public", "An invented person. 404 but " + DEMO, demo.PERSON
     ),
+    Route(
+        "GET",
+        "/console",
+        console.index,
+        "public",
+        "The city, for administrators, in a browser; empty before a login.",
+    ),
+    Route(
+        "GET",
+        "/console/{page}",
+        console.page,
+        "public",
+        "One of its pages: " + ", ".join(console.PAGES) + ".",
+    ),
+    Route("GET", "/assets/{folder}/{part}/{file}", files.asset, "public", "The same of a part."),
     Route("GET", "/assets/{folder}/{file}", files.asset, "public", "What pages are made of."),
 )
 

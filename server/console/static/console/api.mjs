@@ -1,0 +1,67 @@
+/**
+ * What the console asks the server, with the token of whoever has logged in. A token that is over ends the login.
+ */
+
+import { http, login, newId } from "../client/http.mjs";
+import { Refused } from "../client/outbox.mjs";
+
+const KEY = "aryv.console";
+
+/** @typedef {{token: string, user: {id: string, firstName: string, lastName: string}}} Login */
+
+class Api {
+  constructor() {
+    /** @type {Login | null} */
+    this.login = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+    /** Called when the login is over. */
+    this.ended = () => {};
+  }
+
+  /** @param {string} email
+   * @param {string} password */
+  async enter(email, password) {
+    const said = await login("", email, password);
+    if (said.user.role !== "admin") throw new Refused("forbidden", "This account is no administrator's.", false);
+    this.login = { token: said.accessToken, user: said.user };
+    sessionStorage.setItem(KEY, JSON.stringify(this.login));
+  }
+
+  leave() {
+    this.login = null;
+    sessionStorage.removeItem(KEY);
+    this.ended();
+  }
+
+  /** The whole envelope of a GET: lists have `pagination` beside `data`.
+   * @param {string} path
+   * @param {Record<string, string | number | null | undefined>} [query]
+   * @returns {Promise<any>} */
+  async get(path, query = {}) {
+    const wanted = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+    const search = new URLSearchParams(wanted.map(([name, value]) => [name, String(value)]));
+    const headers = { Authorization: `Bearer ${this.login?.token}` };
+    const answer = await fetch(wanted.length ? `${path}?${search}` : path, { headers }).catch(() => null);
+    const said = await answer?.json().catch(() => null);
+    if (!answer || !said) throw new Refused("no_answer", "The server does not answer.", true);
+    if (answer.status === 401 || answer.status === 403) this.leave();
+    if (!said.success) throw new Refused(said.code, said.message, answer.headers.has("Retry-After"));
+    return said;
+  }
+
+  /** A command of the protocol. Its `commandId` makes a second try of the same harmless.
+   * @param {string} event
+   * @param {Record<string, any>} body
+   * @returns {Promise<any>} */
+  async command(event, body) {
+    const whole = { commandId: newId(), ...body };
+    try {
+      return await http("", `/api/commands/${event}`, { token: this.login?.token, body: whole });
+    } catch (error) {
+      if (error.code === "UNAUTHORIZED") this.leave();
+      if (!error.retry) throw error;
+      return http("", `/api/commands/${event}`, { token: this.login?.token, body: whole });
+    }
+  }
+}
+
+export const api = new Api();

@@ -1,0 +1,87 @@
+/** Rides and parcels: the same table of two kinds of job, with what an administrator may do by hand. */
+
+import { el, kilometres, money } from "../ui/dom.mjs";
+import { open as openTable } from "./table.mjs";
+import { ago, id, moment, person, pill, plain } from "./words.mjs";
+
+const UNASSIGNED = ["searching", "offered"];
+const BEFORE_PICKUP = ["assigned", "arrived", "arrived_pickup"];
+const CANCELLED = { ride: ["scheduled", "searching", "offered", "assigned", "arrived", "in_progress"], package: ["scheduled", "searching", "offered", "assigned", "arrived_pickup"] };
+
+/** Where an administrator may bring a job, from a state: the status and what its button says. */
+const ENDS = {
+  ride: /** @type {Record<string, [string, string][]>} */ ({ in_progress: [["completed", "Complete"]] }),
+  package: /** @type {Record<string, [string, string][]>} */ ({
+    picked_up: [["failed", "Mark as failed"]],
+    arrived_dropoff: [["delivered", "Complete"], ["failed", "Mark as failed"]],
+    failed: [["returning", "Send back"]],
+    returning: [["returned", "Mark as returned"]],
+  }),
+};
+
+/**
+ * @param {HTMLElement} root
+ * @param {"ride" | "package"} kind
+ * @param {string} title
+ * @param {string[]} states
+ */
+export const open = (root, kind, title, states) =>
+  openTable(root, {
+    title,
+    lead: "As the history knows them, a moment behind what is live; the newest first.",
+    path: `/api/admin/${kind}s`,
+    searched: "Id, name or address",
+    filters: [
+      { name: "status", title: "State", options: [["", "Any state"], ...states.map((state) => /** @type {[string, string]} */ ([state, plain(state)]))] },
+      { name: "held", title: "Waiting for a person", options: [["", "Held or not"], ["yes", "Held for a person"]] },
+    ],
+    columns: [
+      { title: kind === "ride" ? "Passenger" : "Sender", cell: (row) => row.requester.name },
+      { title: "State", cell: (row) => el("span", { class: "pills" }, pill(row.state), row.needsPerson && pill("paused", "Held")) },
+      { title: kind === "ride" ? "Driver" : "Courier", cell: (row) => row.driver?.name ?? "" },
+      { title: "From", cell: (row) => row.pickup, class: "long" },
+      { title: "To", cell: (row) => row.dropoff, class: "long" },
+      { title: "Fare", cell: (row) => money(row.fare), class: "number right" },
+      { title: "Asked for", cell: (row) => ago(row.createdAt) },
+    ],
+    empty: "There are none yet.",
+    story: (row) => ({
+      title: `${kind === "ride" ? "Ride" : "Parcel"} of ${row.requester.name}`,
+      facts: [
+        ["Id", id(row.id)], ["State", pill(row.state)], ["Waits for a person", row.needsPerson && plain(row.needsPerson)],
+        [kind === "ride" ? "Passenger" : "Sender", person(row.requester)], [kind === "ride" ? "Driver" : "Courier", person(row.driver)],
+        ["From", row.pickup], ["To", row.dropoff], ["Distance", kilometres(row.distanceM)], [kind === "ride" ? "Class" : "Tier", plain(row.class)],
+        ["Fare", money(row.fare)], ["Area", row.areaId], ["Offers made", String(row.offers)], ["Asked for", moment(row.createdAt)],
+        ["For", moment(row.scheduledAt)], ["Assigned", moment(row.assignedAt)], ["Ended", moment(row.endedAt)], ["Reason", row.reason],
+      ],
+      more: el("p", { class: "small" }, el("a", { href: `/console/audit?q=${row.id}`, text: "What was done to it by hand" })),
+      actions: actions(kind, row),
+    }),
+  });
+
+/** @param {"ride" | "package"} kind
+ * @param {any} row
+ * @returns {import("./ask.mjs").Action[]} */
+function actions(kind, row) {
+  const ref = { [kind === "ride" ? "rideId" : "packageId"]: row.id };
+  const it = kind === "ride" ? "ride" : "parcel";
+  const found = /** @type {import("./ask.mjs").Action[]} */ ([]);
+  if (row.needsPerson) found.push({ name: "Let it go on", event: "lift_hold", body: ref, about: `It stopped because: ${row.needsPerson}. It goes on as it stands.`, done: () => `The ${it} goes on.` });
+  if (UNASSIGNED.includes(row.state)) {
+    found.push({
+      name: "Assign by hand", event: "assign_job", body: ref, about: "To a driver who is online and free. An open offer to somebody else is taken back.",
+      more: (form) => {
+        const field = el("input", { id: "driverId", required: true, autocomplete: "off", pattern: "[0-9a-fA-F-]{36}", title: "The id of a driver" });
+        form.append(el("label", { class: "field" }, el("span", { text: "Id of the driver" }), field));
+        return () => ({ driverId: field.value.trim() });
+      },
+      done: () => `The ${it} is assigned.`,
+    });
+  }
+  if (BEFORE_PICKUP.includes(row.state)) found.push({ name: "Unassign", event: "unassign_job", body: ref, about: `${row.driver?.name ?? "The driver"} is free again; the ${it} searches on without him.`, done: () => `The ${it} searches on.` });
+  for (const [status, name] of ENDS[kind][row.state] ?? []) {
+    found.push({ name, event: `${kind}_status_update`, body: { ...ref, status }, about: "No code is asked for: make sure that it is so.", done: (answer) => `The ${it} is ${plain(answer.state).toLowerCase()}.` });
+  }
+  if (CANCELLED[kind].includes(row.state)) found.push({ name: "Cancel", grave: true, event: `cancel_${kind}`, body: ref, about: "It ends for everybody on it, and they are told the reason.", done: () => `The ${it} is cancelled.` });
+  return found;
+}

@@ -1,0 +1,139 @@
+/** All nodes, Redis, PostgreSQL and the drain, every few seconds, as any one node knows of all. */
+
+import { el, say } from "../../ui/dom.mjs";
+import { api } from "../api.mjs";
+import { bytes, count, milliseconds, pill, plain, span } from "../words.mjs";
+
+export const title = "Health";
+const EVERY_MS = 3_000;
+const STREAMS = ["facts", "fixes", "past"];
+const LAG_WAIT_MS = 5_000, LAG_BAD_MS = 60_000;
+const REDIS_FULL = 0.8;
+
+/** @param {string} name
+ * @param {any} value
+ * @param {string} [hint] */
+const figure = (name, value, hint = "") => el("div", { class: "figure" }, el("dt", { text: name }), el("dd", { class: "number" }, value), hint && el("dd", { class: "soft small", text: hint }));
+
+/** A filled line, for a share of something. @param {string} name
+ * @param {number} share */
+const meter = (name, share) => el("meter", { min: "0", max: "1", low: "0.6", high: String(REDIS_FULL), optimum: "0", value: String(Math.min(1, share)), "aria-label": name });
+
+/** @param {HTMLElement} root */
+export async function open(root) {
+  const state = el("p", { class: "state", role: "status" });
+  const top = el("dl", { class: "figures" });
+  const nodes = el("tbody", {});
+  const parts = el("div", { class: "parts" });
+  root.append(
+    el("header", { class: "head" }, el("div", {}, el("h1", { text: title }), el("p", { class: "soft", text: "Told by one node for all of them; rates and latencies are of the last 10 s." })), state),
+    top,
+    el("div", { class: "card" }, el("table", {}, el("caption", { class: "unseen", text: "Nodes" }),
+      el("thead", {}, el("tr", {}, ...["Node", "State", "Version", "Connections", "Events/s", "Fixes/s", "Frames/s", "Command p50 · p95", "Tick p95", "Core", "Memory", "Up"].map((text, at) => el("th", { scope: "col", class: at > 2 ? "right" : "", text })))), nodes)),
+    parts,
+  );
+
+  /** @param {any} health */
+  function draw(health) {
+    const said = (health.nodes ?? []).filter((/** @type {any} */ node) => node.status);
+    const sum = (/** @type {(status: any) => number} */ of) => said.reduce((/** @type {number} */ total, /** @type {any} */ node) => total + of(node.status), 0);
+    const worst = (/** @type {string} */ name) => said.reduce((/** @type {number | null} */ most, /** @type {any} */ node) => Math.max(most ?? 0, node.status.latencies[name] ?? 0) || most, null);
+    const streams = streamsOf(health.drain);
+    const lag = Math.max(0, ...streams.map(([, stream]) => stream.lag_ms));
+    const faults = [
+      ...health.silent.map((/** @type {string} */ part) => `${plain(part)} does not answer`),
+      ...(health.nodes ?? []).filter((/** @type {any} */ node) => !node.status).map((/** @type {any} */ node) => `${node.node} is silent`),
+      ...said.filter((/** @type {any} */ node) => !node.status.logIsRead).map((/** @type {any} */ node) => `${node.node} does not hear the log`),
+      ...(lag > LAG_BAD_MS ? ["The drain is behind"] : []),
+      ...streams.filter(([, stream]) => stream.silent_s > 10).map(([name]) => `No drain of ${name}`),
+    ];
+    state.replaceChildren(faults.length ? pill("refused", faults.join(" · ")) : pill("active", "All is well"));
+    top.replaceChildren(
+      figure("Connections", count(sum((status) => status.connections)), `${count(sum((status) => status.users))} people`),
+      figure("Fixes a second", count(Math.round(sum((status) => status.rates.fixes)))),
+      figure("Command p95", milliseconds(worst("commandsP95Ms")), "the slowest node's"),
+      figure("Searching jobs", health.redis ? count(health.redis.waitingJobs) : "–", health.redis ? `${count(health.redis.indexedDrivers)} free drivers` : ""),
+      figure("Drain behind by", health.drain ? milliseconds(lag) : "–"),
+      figure("Dead letters", health.postgresql ? el("a", { href: "/console/letters", text: count(health.postgresql.letters) }) : "–"),
+    );
+    nodes.replaceChildren(...(health.nodes ?? []).map((/** @type {any} */ node) => line(node, health.nowMs)));
+    parts.replaceChildren(redis(health.redis), postgresql(health.postgresql), drain(health.drain));
+  }
+
+  let over = false;
+  let timer = 0;
+  async function load() {
+    try {
+      const said = await api.get("/api/admin/health");
+      if (!over) draw(said.data);
+    } catch (error) {
+      if (!over) state.replaceChildren(pill("refused", error.message));
+    }
+    if (!over) timer = setTimeout(load, EVERY_MS);
+  }
+  await load();
+  return () => {
+    over = true;
+    clearTimeout(timer);
+  };
+}
+
+/** @param {any} node
+ * @param {number} nowMs */
+function line({ node, status }, nowMs) {
+  const name = el("th", { scope: "row" }, el("code", { class: "id", title: node, text: node }));
+  if (!status) return el("tr", {}, name, el("td", { "data-title": "State", colspan: "11" }, pill("refused", "Alive, but silent")));
+  const { rates, latencies } = status;
+  const condition = status.draining ? pill("stale", "Going away") : status.logIsRead ? pill("active", "Alive") : pill("refused", "Deaf");
+  const cells = [
+    ["Connections", count(status.connections)], ["Events/s", rates.events.toFixed(1)], ["Fixes/s", rates.fixes.toFixed(1)], ["Frames/s", rates.frames.toFixed(1)],
+    ["Command p50 · p95", `${milliseconds(latencies.commandsP50Ms)} · ${milliseconds(latencies.commandsP95Ms)}`], ["Tick p95", milliseconds(latencies.ticksP95Ms)],
+    ["Core", `${Math.round(status.cpu * 100)} %`], ["Memory", bytes(status.memoryBytes)], ["Up", span((nowMs - status.startedAtMs) / 1000)],
+  ];
+  return el("tr", {}, name, el("td", { "data-title": "State" }, condition), el("td", { "data-title": "Version", class: "number", text: status.version }),
+    ...cells.map(([title, text]) => el("td", { class: "number right", "data-title": title, text })));
+}
+
+/** @param {string} name
+ * @param {any} part
+ * @param {...any} content */
+const card = (name, part, ...content) =>
+  el("section", { class: "card part", "aria-label": name }, el("header", {}, el("h2", { text: name }), part ? pill("active", milliseconds(part.answeredInMs)) : pill("refused", "Silent")), part && el("dl", {}, ...content.flat()));
+
+/** @param {string} name
+ * @param {any} value */
+const fact = (name, value) => [el("dt", { text: name }), el("dd", { class: "number" }, value)];
+
+/** @param {any} redis */
+function redis(redis) {
+  if (!redis) return card("Redis", null);
+  const share = redis.maxBytes ? redis.usedBytes / redis.maxBytes : 0;
+  const memory = redis.maxBytes ? `${bytes(redis.usedBytes)} of ${bytes(redis.maxBytes)}` : `${bytes(redis.usedBytes)}, without a limit`;
+  return card("Redis", redis,
+    fact("Memory", el("span", {}, memory, redis.maxBytes ? meter("Memory of Redis", share) : "")), fact("Operations a second", count(redis.operationsPerS)), fact("Clients", count(redis.clients)),
+    fact("Undrained facts, fixes", `${count(redis.streams.facts)}, ${count(redis.streams.fixes)}`), fact("Timers", count(redis.timers)), fact("Kept on disk", redis.appendOnly ? "Yes" : "No"),
+    fact("Up", span(redis.uptimeS)), fact("Version", redis.version));
+}
+
+/** @param {any} postgresql */
+function postgresql(postgresql) {
+  if (!postgresql) return card("PostgreSQL", null);
+  const { connections, connectionsMax } = postgresql;
+  return card("PostgreSQL", postgresql,
+    fact("Connections", el("span", {}, `${connections} of ${connectionsMax}`, meter("Connections of PostgreSQL", connections / connectionsMax))), fact("Size", bytes(postgresql.bytes)),
+    fact("Dead letters", postgresql.letters > 10_000 ? "more than 10,000" : count(postgresql.letters)));
+}
+
+/** Those that were ever drained. @param {any} drain
+ * @returns {[string, any][]} */
+const streamsOf = (drain) => STREAMS.filter((name) => drain?.[name]).map((name) => [name, drain[name]]);
+
+/** @param {any} drain */
+function drain(drain) {
+  if (!drain) return card("Drain", null);
+  return card("Drain", drain, ...streamsOf(drain).flatMap(([name, stream]) => {
+    const mood = stream.silent_s > 10 || stream.lag_ms > LAG_BAD_MS ? "refused" : stream.lag_ms > LAG_WAIT_MS ? "stale" : "active";
+    const behind = stream.silent_s > 10 ? `silent for ${span(stream.silent_s)}` : `${milliseconds(stream.lag_ms)} behind`;
+    return fact(plain(name), el("span", { class: "pills" }, pill(mood, behind), ` ${count(stream.rows)} rows${stream.refused ? `, ${count(stream.refused)} refused` : ""}${stream.thinned ? `, ${count(stream.thinned)} thinned` : ""}`));
+  }));
+}

@@ -1,0 +1,49 @@
+/** Everybody with an account; let in or not. */
+
+import { open as openTable } from "../table.mjs";
+import { ago, id, moment, pill, plain } from "../words.mjs";
+
+export const title = "People";
+
+/** @param {string[]} words
+ * @returns {[string, string][]} */
+const options = (words) => words.map((word) => [word, plain(word)]);
+
+/** @param {any} row
+ * @returns {import("../ask.mjs").Action} */
+export function standing(row) {
+  const blocked = row.status !== "active";
+  return blocked
+    ? { name: "Unblock", event: "unblock_user", body: { userId: row.id }, about: `${row.name} may log in again.`, done: () => `${row.name} is let in again.` }
+    : { name: "Block", grave: true, event: "block_user", body: { userId: row.id }, about: `${row.name} is let in no more; every open connection closes within seconds.`, done: () => `${row.name} is blocked.` };
+}
+
+/** @param {HTMLElement} root */
+export const open = (root) =>
+  openTable(root, {
+    title,
+    lead: "Passengers, drivers, couriers and administrators, the newest first.",
+    path: "/api/admin/users",
+    searched: "Name, email, phone or id",
+    filters: [
+      { name: "role", title: "Role", options: [["", "Any role"], ...options(["passenger", "driver", "courier", "admin"])] },
+      { name: "status", title: "Status", options: [["", "Any status"], ...options(["active", "suspended", "pending_verification", "deactivated"])] },
+    ],
+    columns: [
+      { title: "Name", cell: (row) => row.name },
+      { title: "Role", cell: (row) => plain(row.role) },
+      { title: "Status", cell: (row) => pill(row.status, row.status === "suspended" ? "Blocked" : undefined) },
+      { title: "Email", cell: (row) => row.email, class: "long" },
+      { title: "Phone", cell: (row) => row.phone, class: "number" },
+      { title: "Last seen", cell: (row) => ago(row.lastActiveAt) || "Never" },
+    ],
+    empty: "Nobody has an account yet.",
+    story: (row) => ({
+      title: row.name,
+      facts: [
+        ["Id", id(row.id)], ["Role", plain(row.role)], ["Status", pill(row.status, row.status === "suspended" ? "Blocked" : undefined)],
+        ["Email", row.email], ["Phone", row.phone], ["Open logins", String(row.sessions)], ["Since", moment(row.createdAt)], ["Last seen", moment(row.lastActiveAt)],
+      ],
+      actions: [standing(row)],
+    }),
+  });

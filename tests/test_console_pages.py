@@ -1,0 +1,222 @@
+"""The console's pages in a real browser against the real stack: what an operator does with people, jobs and areas, each
+told in the audit log. No page writes an error, asks another host, or breaks its policy; axe-core finds nothing serious.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+
+from server.seed import seed
+from server.settings import Settings
+from tests.browser import Chromium, View, Window, browser
+from tests.phones import accepted, online, phone, request
+from tests.stack import RunningStack, private_stack
+from tests.support import fresh_database, wait_until
+
+PHONE: dict[str, Any] = {"width": 390, "height": 844, "device_scale_factor": 2, "has_touch": True}
+WHY = "Asked for by phone"
+PAGES = ("health", "figures", "rides", "packages", "drivers", "users", "areas", "letters", "audit")
+#: A day of a small city, made of one finished ride: so many requests in each of the last 48 hours.
+A_DAY = """
+insert into rides (NAMES) select NAMES from (select (jsonb_populate_record(r, jsonb_build_object(
+    'id', gen_random_uuid(), 'created_at', at, 'searching_at', at, 'route', null,
+    'assigned_at', case when n % 9 > 0 then at + make_interval(secs => 14 + n % 40) end,
+    'driver_id', case when n % 9 > 0 then r.driver_id end,
+    'area_id', case n % 4 when 0 then 'arynov-station' else 'arynov' end, 'fare_minor', 500 + 37 * (n % 30),
+    'state', case when n % 9 = 0 then 'no_driver' when n % 13 = 0 then 'cancelled' else 'completed' end,
+    'ended_at', at + interval '15 minutes'))).*
+  from rides r,
+       (select n, now() - make_interval(hours => hour::int, mins => n % 55) as at
+          from unnest($1::int[]) with ordinality as h (count, hour), generate_series(1, h.count) n) t
+ where r.id = (select id from rides where state = 'completed' order by id limit 1)) made
+"""
+
+
+@pytest_asyncio.fixture(scope="module")
+async def city() -> AsyncIterator[tuple[RunningStack, str]]:
+    """A stack with the demo's past, and the password of its administrator."""
+    with fresh_database() as url:
+        said = await seed(Settings(database_url=url, bcrypt_cost=4))
+        password = next(line.split()[2] for line in said.splitlines() if line.split()[:1] == ["admin"])
+        async with private_stack(database_url=url) as stack:
+            counts = [round(9 + 7 * math.sin((hour - 4) / 24 * 2 * math.pi)) for hour in range(48)]
+            columns = await stack.rows(
+                "select column_name as name from information_schema.columns where table_name = 'rides'"
+                " and is_generated = 'NEVER' order by ordinal_position"
+            )
+            names = ", ".join(column["name"] for column in columns)
+            await stack.rows(A_DAY.replace("NAMES", names), counts)
+            yield stack, password
+
+
+@pytest_asyncio.fixture
+async def chromium() -> AsyncIterator[Chromium]:
+    async with browser() as running:
+        yield running
+
+
+async def logged_in(chromium: Chromium, city: tuple[RunningStack, str], page: str, **more: Any) -> Window:
+    stack, password = city
+    window = await chromium.window(stack.url, f"/console/{page}", **more)
+    await window.fill("#email", "admin@arynov.example")
+    await window.fill("#password", password)
+    await window.click("#login button")
+    await window.reads("#who", "Vera Lindgren")
+    return window
+
+
+async def turn_to(window: Window, page: str, title: str) -> None:
+    await window.click(f"#nav a[data-page={page}]")
+    await window.reads(".page h1", title)
+
+
+async def search(window: Window, text: str, row: str) -> None:
+    await window.fill("#q", text)
+    await window.reads("tbody", row)
+    await wait_until(lambda: _lines(window, 1))
+
+
+async def _lines(window: Window, count: int) -> bool:
+    return await window.frame.locator("tbody tr").count() == count
+
+
+async def do(window: Window, action: str, reason: str = WHY) -> None:
+    """What the open story offers, with a reason."""
+    await window.click(f"#story .actions >> text='{action}'")
+    await window.fill("#reason", reason)
+    await window.click("#ask button[type=submit]")
+
+
+async def narrow_enough(view: View) -> bool:
+    return bool(await view.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+async def test_what_an_operator_does(city: tuple[RunningStack, str], chromium: Chromium) -> None:
+    stack, _ = city
+    spot = stack.spot()
+    async with phone(stack, "passenger") as passenger, phone(stack, "driver") as driver:
+        await online(driver, spot.at(100.0))
+        ride = await request(passenger, spot)
+        await accepted(driver, ride)
+        await stack.drained("select 1 from rides where id = $1 and state = 'assigned'", ride)
+        for metres in range(40):  # so that there is something to be healthy about
+            await driver.call("location_update", {**spot.at(100.0 + metres), "heading": 0, "speed": 8})
+        window = await logged_in(chromium, city, "health", width=1440, height=900)
+        await window.reads(".state", "All is well")
+        await window.reads("tbody", "Alive")
+        await wait_until(lambda: window.frame.locator("tbody td:has-text('ms')").count(), 15.0)
+        await window.assert_accessible()
+        await window.picture("console-health")
+
+        await turn_to(window, "rides", "Rides")
+        await search(window, ride, "Assigned")
+        await window.click("tbody .opens")
+        await window.assert_accessible()
+        await window.picture("console-ride")
+        await do(window, "Cancel")
+        assert (await passenger.status("cancelled"))["reason"] == WHY
+        await window.reads("#toast", "The ride is cancelled.")
+        await window.reads("tbody", "Cancelled")
+
+        await turn_to(window, "users", "People")
+        await search(window, driver.person.id, driver.person.name)
+        await window.press("tbody .opens", "Enter")
+        await do(window, "Block")
+        await driver.hears("error", code="unauthenticated")
+        await wait_until(lambda: not driver.sio.connected, 10.0)
+        await window.reads("tbody", "Blocked")
+
+        await turn_to(window, "areas", "Areas")
+        await window.fill("#q", "arynov-station")
+        await window.reads("tbody", "Arynov Station")
+        await window.click("text='Arynov Station'")
+        await window.click("text='Edit policy'")
+        window.may_be_refused = True
+        await window.fill("#policy", '{"offer_s": -1}')
+        await window.fill("#reason", WHY)
+        await window.click("#ask button[type=submit]")
+        await window.reads("#ask .refused", "offer_s")
+        await window.assert_accessible()
+        window.may_be_refused = False
+        await window.fill("#policy", '{"offer_s": 20}')
+        await window.click("#ask button[type=submit]")
+        await window.reads("tbody", "Offer s")
+
+        await turn_to(window, "audit", "Audit log")
+        await window.reads("tbody", "Jobs cancel")
+        for said in (
+            "Users block",
+            "Areas edit",
+            "policy.offer_s",
+            "status: active → suspended",
+            WHY,
+            "Vera Lindgren",
+        ):
+            await window.reads("tbody", said)
+        await window.assert_accessible()
+        await window.picture("console-audit")
+        await window.assert_clean()
+    lines = await stack.rows("select action from audit_log where actor_id is not null order by action")
+    assert [line["action"] for line in lines] == ["areas edit", "jobs cancel", "users block"]
+
+
+async def test_every_page_on_a_phone_in_the_dark(city: tuple[RunningStack, str], chromium: Chromium) -> None:
+    stack, _ = city
+    await stack.rows(
+        "insert into dead_letters (shard, life, stream, entry_id, item, target, sqlstate, reason, content) values"
+        " ('main', 'l', 'facts', '1-1', 1, 'rides', '23514', 'new row violates check constraint \"rides_seats\"',"
+        ' \'{"id": "<b>none</b>"}\') returning 1'
+    )
+    window = await logged_in(chromium, city, "health", **PHONE, color_scheme="dark")
+    for page in PAGES:
+        await window.click(f"#nav a[data-page={page}]")
+        await wait_until(lambda page=page: window.page.url.endswith(page))
+        await window.frame.wait_for_selector(".page h1")
+        await window.frame.wait_for_selector("tbody tr")
+        assert await narrow_enough(window), f"{page} is wider than the phone"
+        await window.assert_accessible()
+        if page in ("health", "rides"):
+            await window.picture(f"console-{page}-phone")
+    await turn_to(window, "letters", "Dead letters")
+    await window.click("tbody .opens")
+    await window.reads("#story .json", "<b>none</b>")
+    await window.assert_accessible()
+    await window.assert_clean()
+
+
+async def test_who_is_no_administrator_sees_nothing(
+    city: tuple[RunningStack, str], chromium: Chromium
+) -> None:
+    stack, _ = city
+    window = await chromium.window(stack.url, "/console")
+    window.may_be_refused = True
+    await window.assert_accessible()
+    await window.fill("#email", "passenger@arynov.example")
+    await window.fill("#password", "wrong")
+    await window.click("#login button")
+    await window.reads("#loginRefused", "Email or password is wrong.")
+    assert await window.frame.locator("#shell").is_hidden()
+    await window.assert_clean()
+
+
+async def test_figures_of_two_days(city: tuple[RunningStack, str], chromium: Chromium) -> None:
+    window = await logged_in(chromium, city, "figures", width=1440, height=900)
+    await window.reads(".charts", "Requests")
+    await window.frame.select_option("[aria-label=Area]", "arynov")
+    await window.reads(".charts", "Earnings in USD")
+    await window.frame.select_option("[aria-label=Area]", "")
+    await window.assert_accessible()
+    await window.picture("console-figures")
+    await turn_to(window, "rides", "Rides")
+    await window.frame.wait_for_selector("tbody tr >> nth=40")
+    await window.click("text='Older'")
+    await wait_until(lambda: _more(window))
+    await window.assert_clean()
+
+
+async def _more(window: Window) -> bool:
+    return await window.frame.locator("tbody tr").count() > 50
