@@ -88,7 +88,7 @@ async def _until_told(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _run(options: argparse.Namespace, place: Place, kinds: Sequence[Kind]) -> int:
-    await put_area(feature())
+    await put_area(feature(options.plenty))
     streaming = options.streamers if options.outage else 0
     drivers = await make_people("driver", options.drivers + options.nodes + streaming)
     riders = await make_people("passenger", options.riders)
@@ -201,6 +201,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--drains", type=int, default=2, help="dispatch drain processes (2)")
     parser.add_argument("--drivers", type=int, default=30, help="drivers, who are couriers as well (30)")
     parser.add_argument("--riders", type=int, default=30, help="passengers, who are senders as well (30)")
+    parser.add_argument(
+        "--plenty", type=float, default=3.0, help="the area's rule; 1000: every request by the batch (3)"
+    )
     parser.add_argument("--only", help="kinds of faults, separated by commas; without it: all")
     parser.add_argument(
         "--fsync",

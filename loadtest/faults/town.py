@@ -56,8 +56,9 @@ POLL_S = 0.1
 LINGER_S = 2.0
 
 
-def feature() -> dict[str, Any]:
-    """The area as a GeoJSON Feature: the box around the streets."""
+def feature(plenty: float) -> dict[str, Any]:
+    """The area as a GeoJSON Feature: the box around the streets. With fewer than `plenty` idle drivers near for each
+    who waits, all who wait are matched together."""
     corners = [
         point_of(Corner(e, n)) for e in (-BLOCKS_EAST, BLOCKS_EAST) for n in (-BLOCKS_NORTH, BLOCKS_NORTH)
     ]
@@ -67,7 +68,12 @@ def feature() -> dict[str, Any]:
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     return {
         "type": "Feature",
-        "properties": {"id": AREA_ID, "name": "Faults", "currency": "USD", "policy": POLICY},
+        "properties": {
+            "id": AREA_ID,
+            "name": "Faults",
+            "currency": "USD",
+            "policy": POLICY | {"plenty": plenty},
+        },
         "geometry": {"type": "Polygon", "coordinates": [ring]},
     }
 
