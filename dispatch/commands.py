@@ -140,10 +140,14 @@ class LiftHold(Command, frozen=True, kw_only=True):
 
 
 class MakeOffer(Command, frozen=True, kw_only=True):
+    """`instead` of the open offer of that id, which `instead_of` holds."""
+
     job_id: JobId
     driver_id: UserId
     distance_m: float
     eta_s: float
+    instead: OfferId | None = None
+    instead_of: UserId | None = None
 
 
 class AcceptOffer(Command, frozen=True, kw_only=True):

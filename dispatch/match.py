@@ -123,6 +123,7 @@ class Match:
 
 
 def offer_to(job: Job, best: Ranked) -> MakeOffer:
+    """Of a job that another thinks about: instead of his offer."""
     return MakeOffer(
         user=SYSTEM,
         room=job.room,
@@ -130,4 +131,6 @@ def offer_to(job: Job, best: Ranked) -> MakeOffer:
         driver_id=UserId(best.driver_id),
         distance_m=best.distance_m,
         eta_s=best.eta_s,
+        instead=job.offer_id,
+        instead_of=job.offered_to,
     )

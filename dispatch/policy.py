@@ -42,7 +42,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     papers: tuple[Paper, ...] = ()  # What a driver must have; what he has must not be expired in any case.
     usual_seats: Annotated[int, Meta(ge=1, le=50)] = 4  # For passengers, in a vehicle that nobody registered.
 
-    # The batch (batch.py); the server does not use yet: short_share, end_weight, keep_offer_s, swap_…
+    # The batch (batch.py, rematch.py); the server does not use yet: short_share, end_weight, swap_accepted
     plenty: Annotated[float, Meta(ge=0.0, le=1_000.0)] = (
         3.0  # From so many idle drivers for a request on, no batch.
     )

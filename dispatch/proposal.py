@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from dispatch.area import Area
-from dispatch.assignment import Floats, Pairs, solve
+from dispatch.assignment import Bools, Floats, Ints, Pairs, solve
 from dispatch.batch import Drivers, Requests, by_freshness, priced
 from dispatch.blocks import Blocks
 from dispatch.candidates import Near, near, plane_m
@@ -19,8 +19,9 @@ from dispatch.eligibility import why_not
 from dispatch.eta import pickup_eta_s, reach_m
 from dispatch.matching import Ranked
 from dispatch.policy import Policy
+from dispatch.rematch import OFFERED, PLANNED, Standing, rematch
 from storage.fleet import Position
-from storage.records import Driver, Job
+from storage.records import Driver, Job, JobId, Offer
 
 _AT_ONCE: Final = 1_000  # pairs looked at before others may run
 
@@ -34,12 +35,18 @@ class Offered(NamedTuple):
 
 class Proposal:
     """Use: `candidates()` once; then `judge(records, blocks)`, which says between its steps that others may run; then
-    `best()`. `found` are the drivers of each class, as the index showed them at `now_ms`."""
+    `best()`. `found` are the drivers of each class, as the index showed them at `now_ms`; `asked`
+    the open offers of those jobs that do not wait but are thought about."""
 
     def __init__(
-        self, jobs: Sequence[tuple[Job, Area]], found: dict[str, dict[str, Position]], now_ms: int
+        self,
+        jobs: Sequence[tuple[Job, Area]],
+        found: dict[str, dict[str, Position]],
+        now_ms: int,
+        asked: dict[JobId, Offer],
     ) -> None:
         self._jobs = jobs
+        self._asked_s = np.array([asked[j.id].eta_s if j.id in asked else np.nan for j, _ in jobs])
         self._now_ms = now_ms
         seen = {id_: each for of_class in found.values() for id_, each in of_class.items()}
         age_s = np.array([(now_ms - each.ts_ms) / 1000 for each in seen.values()])
@@ -100,12 +107,44 @@ class Proposal:
         return len(self._pairs.request)
 
     def best(self) -> list[Offered]:
-        """The assignment, the cheapest pair first."""
-        chosen = solve(len(self._jobs), self._pairs)
+        """The assignment, the cheapest pair first: of those who wait, and of an open offer where another driver is so
+        much nearer that it is worth asking him instead (rematch.py)."""
+        waits = np.isnan(self._asked_s)
+        pairs = self._pairs
+        planned = solve(len(waits), Pairs(*(part[waits[pairs.request]] for part in pairs)))
+        chosen = planned if waits.all() else self._rematched(planned, waits)
         offers = [
-            self._offered(row, int(driver)) for row, driver in enumerate(chosen.tolist()) if driver >= 0
+            self._offered(row, int(driver))
+            for row, driver in enumerate(chosen.tolist())
+            if 0 <= driver < len(self._ids)
         ]
         return sorted(offers, key=lambda each: (each.to.eta_s, each.job.id))
+
+    def _rematched(self, planned: Ints, waits: Bools) -> Ints:
+        """The same with the open offers: each of their drivers has a row behind those of the free ones, so that nobody
+        else is given to him, nor he to another job: he is free only once this round is over."""
+        held = np.arange(len(waits)) + len(self._ids)
+        pairs, of_pair = self._pairs, waits[self._pairs.request]
+        # who thinks about a job is compared by the way alone: how long he was idle is not known any more
+        cost_s = pairs.cost_s.copy()
+        for at in np.flatnonzero(~of_pair).tolist():
+            row, driver = int(pairs.request[at]), int(pairs.driver[at])
+            cost_s[at] = pickup_eta_s(self._distance_m[row, driver], self._jobs[row][1].policy)
+        standing = Standing(
+            np.where(waits, planned, held),
+            np.where(waits, self._cost_of(planned), self._asked_s),
+            np.where(waits, PLANNED, OFFERED),
+        )
+        policies = [area.policy for _, area in self._jobs]
+        slowest = max(policies, key=lambda policy: policy.keep_offer_s)
+        spared_s = max(policy.longest_pickup_s for policy in policies)
+        return rematch(Pairs(pairs.request, pairs.driver, cost_s), standing, slowest, spared_s)
+
+    def _cost_of(self, planned: Ints) -> Floats:
+        cost_s = np.zeros(len(planned))
+        taken = planned[self._pairs.request] == self._pairs.driver
+        cost_s[self._pairs.request[taken]] = self._pairs.cost_s[taken]
+        return cost_s
 
     def _offered(self, row: int, driver: int) -> Offered:
         job, area = self._jobs[row]

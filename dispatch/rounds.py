@@ -1,8 +1,9 @@
 """One round of the batch match: all that wait in a shard and all who are free, matched at once, then offered.
 
-Every so often one node does a round (rooms/rounds.py says which). It reads hints, solves on arrays, and commits each
-pair by the command that any match uses; so rounds of two nodes, or a round beside a match at once, are harmless: of
-two commits for one job or driver, the second is refused.
+Open offers are matched again with them: one is withdrawn for another driver, in one commit, where that saves the
+area's `keep_offer_s` of the way. Every so often one node does a round (rooms/rounds.py says which). It reads hints,
+solves on arrays, and commits each pair by the command that any match uses; so rounds of two nodes, or a round beside a
+match at once, are harmless: of two commits for one job or driver, the second is refused.
 
 | when | then |
 |---|---|
@@ -15,13 +16,15 @@ two commits for one job or driver, the second is refused.
 | Redis hangs, is gone or another life | the round ends; the timers of the jobs stand |
 | clocks of nodes differ | nothing: ages are by Redis' clock, the lease is timed where it is held, from its asking |
 | more wait than WAITING_MAX | a round takes so many, the next those after them (`waiting`) |
+| an offer is answered or runs out while another driver is nearer | the commit that was to move it is refused |
+| more offers are open than ASKED_MAX | those with the most time left are looked at again |
 | more drivers are in reach than DRIVERS_MAX | the nearest are read, no farther ones (`drivers`) |
 """
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -34,12 +37,13 @@ from dispatch.match import offer_to
 from dispatch.proposal import Offered, Proposal
 from dispatch.supply import SupplySearch
 from storage.fleet import Position
-from storage.records import Driver, Job, JobId, Stored
+from storage.records import Driver, Job, Offer, Stored
 
 WAITING_MAX = (
     500  # balanced with as many drivers they are solved in 7 ms, which the solver does not share (GIL)
 )
 DRIVERS_MAX = 4_000
+ASKED_MAX = 100  # open offers that are looked at again
 _READ = 100  # records at once
 _CELLS = 1_000  # cells at once: a millisecond of Redis
 _COMMITS = 8  # at once
@@ -79,13 +83,17 @@ class Rounds:
         until_s = time.monotonic() + within_s
         done = Done()
         jobs, now_ms = await self._waiting(done)
+        asked = await self._asked(now_ms)
+        jobs += [(job, area) for job, area, _ in asked]
         if not jobs:
             return done
         found: dict[str, dict[str, Position]] = {}
         for vehicle_class in sorted({job.vehicle_class for job, _ in jobs}):
             of_class = [each for each in jobs if each[0].vehicle_class == vehicle_class]
             found[vehicle_class] = await self._free(vehicle_class, of_class, now_ms, done)
-        proposal = done.timed(lambda: Proposal(jobs, found, now_ms))
+        proposal = done.timed(
+            lambda: Proposal(jobs, found, now_ms, {job.id: offer for job, _, offer in asked})
+        )
         wanted = done.timed(proposal.candidates)
         records = {
             id_: record
@@ -120,7 +128,29 @@ class Rounds:
         done.waiting = len(jobs)
         return jobs, now_ms
 
-    async def _load(self, kind: type, ids: list[str] | list[JobId]) -> tuple[dict[str, Stored | None], int]:
+    async def _asked(self, now_ms: int) -> list[tuple[Job, Area, Offer]]:
+        """Open offers that may go to another driver, those with the most time left first."""
+        ids = await self._desk.log.waiting.asked(ASKED_MAX)
+        if not ids:
+            return []
+        loaded, now_ms = await self._load(Job, ids)
+        held: list[tuple[Job, Area]] = []
+        for job in loaded.values():
+            area = self._desk.areas.get(job.area_id) if isinstance(job, Job) else None
+            if not isinstance(job, Job) or area is None or job.state != "offered" or now_ms >= job.wake_ms:
+                continue
+            # each withdrawal costs the job one of its offers: the last are his who has them
+            if job.offers - job.unseen < area.policy.max_offers - 1:
+                held.append((job, area))
+        offers, _ = await self._load(Offer, [job.offer_id for job, _ in held if job.offer_id])
+        found = [(job, area, offers.get(job.offer_id or "")) for job, area in held]
+        return [
+            (job, area, offer)
+            for job, area, offer in found
+            if isinstance(offer, Offer) and offer.state == "open"
+        ]
+
+    async def _load(self, kind: type, ids: Sequence[str]) -> tuple[dict[str, Stored | None], int]:
         found: dict[str, Stored | None] = {}
         now_ms = 0
         for first in range(0, len(ids), _READ):
@@ -159,7 +189,7 @@ class Rounds:
                     continue
                 try:
                     await self._desk.run(offer_to(each.job, each.to))
-                    done.asked["ok"] += 1
+                    done.asked["moved" if each.job.offer_id else "ok"] += 1
                 except Refusal as refusal:
                     done.asked[refusal.code] += 1
 

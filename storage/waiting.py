@@ -40,8 +40,8 @@ class Waiting:
         return [JobId(job.decode()) for job in found], int(count)
 
     async def asked(self, at_most: int) -> list[JobId]:
-        """Jobs that are held for the driver who was offered them; those whose time is up first."""
-        found = await self._ask(self._shard.client.zrange(keys.asked(self._shard.name), 0, at_most - 1))
+        """Jobs that are held for the driver who was offered them; those with the most time left first."""
+        found = await self._ask(self._shard.client.zrevrange(keys.asked(self._shard.name), 0, at_most - 1))
         return [JobId(job.decode()) for job in found]
 
     async def lead(self, token: str, lease_ms: int) -> bool:

@@ -215,11 +215,13 @@ class Commands:
 
     def offer(self, r: Random) -> c.Command:
         """A match that knows nothing: any driver, also one who was asked before or is busy."""
-        job = self._some_job(r, "searching") or self._some_job(r)
+        job = self._some_job(r, r.choice(["searching", "offered"])) or self._some_job(r)
         if job is None:
             return self.open_job(r)
         driver = UserId(r.choice([*DRIVERS, *job.excluded]))
-        near = {"driver_id": driver, "distance_m": 500.0, "eta_s": 60.0}
+        near: dict[str, Any] = {"driver_id": driver, "distance_m": 500.0, "eta_s": 60.0}
+        if r.random() < 0.5:
+            near |= {"instead": job.offer_id, "instead_of": job.offered_to}
         return c.MakeOffer(user=c.SYSTEM, room=job.room, job_id=job.id, **near)
 
     def wake(self, r: Random) -> c.Command:

@@ -9,6 +9,8 @@ from storage.records import Driver, Job, Offer, Stored
 NOBODYS = {"scheduled", "searching", "offered"}
 OVER = {"completed", "cancelled", "no_driver", "no_show", "delivered", "no_courier", "returned"}
 BEFORE_PICKUP = {"assigned", "arrived", "arrived_pickup"}
+#: Offers that end without a word of their driver: he may be asked for the same job again.
+SPARED = {"unseen", "withdrawn"}
 #: Who carries it is for a person to find out: no driver's record speaks of it.
 UNCLEAR = "its driver is unclear"
 
@@ -28,7 +30,7 @@ def wrong(records: Iterable[Stored]) -> list[str]:
         found += _wrong_offer(offer, jobs, drivers)
     open_for = Counter(o.job_id for o in offers.values() if o.state == "open")
     open_to = Counter(o.driver_id for o in offers.values() if o.state == "open")
-    asked = Counter((o.job_id, o.driver_id) for o in offers.values() if o.state != "unseen")
+    asked = Counter((o.job_id, o.driver_id) for o in offers.values() if o.state not in SPARED)
     found += [f"job {id_} has {n} open offers" for id_, n in open_for.items() if n > 1]
     found += [f"driver {id_} has {n} open offers" for id_, n in open_to.items() if n > 1]
     found += [f"driver {who} was asked {n} times for job {id_}" for (id_, who), n in asked.items() if n > 1]
@@ -94,6 +96,6 @@ def _wrong_offer(offer: Offer, jobs: dict[str, Job], drivers: dict[str, Driver])
 
 
 def _may_be_asked_again(offer: Offer, job: Job) -> bool:
-    if offer.state == "unseen":
+    if offer.state in SPARED:
         return False  # he may indeed
     return offer.driver_id not in job.excluded and offer.driver_id != job.driver_id

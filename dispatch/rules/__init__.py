@@ -51,6 +51,13 @@ def _offer(command: Any) -> Wanted:
     return [(Offer, command.offer_id), (Job, c.job_of_offer(command.offer_id)), (Driver, command.user)]
 
 
+def _pair(command: c.MakeOffer) -> Wanted:
+    wanted: Wanted = [(Job, command.job_id), (Driver, command.driver_id)]
+    if command.instead and command.instead_of:
+        wanted += [(Offer, command.instead), (Driver, command.instead_of)]
+    return wanted
+
+
 def _lost(command: c.RestoreJob) -> Wanted:
     job, offer = command.job, command.offer
     wanted: Wanted = [(Job, job.id)]
@@ -64,7 +71,7 @@ RULES: dict[type[c.Command], Rule] = {
     c.Revive: Rule(_self, revive.decide),
     c.OpenJob: Rule(_job, open_job.decide),
     c.CancelJob: Rule(_job, cancel_job.decide),
-    c.MakeOffer: Rule(lambda m: [(Job, m.job_id), (Driver, m.driver_id)], make_offer.decide),
+    c.MakeOffer: Rule(_pair, make_offer.decide),
     c.SeeOffer: Rule(_offer, answer_offer.decide_seen),
     c.AcceptOffer: Rule(_offer, answer_offer.decide_accept),
     c.DeclineOffer: Rule(_offer, answer_offer.decide_decline),

@@ -1,4 +1,8 @@
-"""The match found a driver: the job is held for him, and for nobody else, until the deadline."""
+"""The match found a driver: the job is held for him, and for nobody else, until the deadline.
+
+Or it found a better one than who thinks about it now: his offer is withdrawn in the same commit, without a mark, and he
+is passed over for a while, so that a job does not go to and fro between two.
+"""
 
 from msgspec.structs import replace
 
@@ -6,17 +10,31 @@ from dispatch.commands import MakeOffer, Refusal, offer_id
 from dispatch.decision import Decision, State
 from dispatch.eligibility import why_not
 from dispatch.lifecycle import step
+from dispatch.rules.release import end_offer
 from dispatch.wording import offer_fact, status_fact
-from storage.records import Offer
+from storage.facts import Fact
+from storage.records import Driver, Offer, UserId
 
 
 def decide(state: State, command: MakeOffer) -> Decision:
-    """Raises Refusal already_assigned when the job no longer searches (a search that is given up may wait for
-    its timer), no_supply when the driver does not fit."""
+    """Raises Refusal already_assigned when the job no longer searches, or is not held by the offer that is to go (one
+    whose time is up may wait for its timer), no_supply when the driver does not fit."""
     job, driver = state.job(command.job_id), state.driver(command.driver_id)
-    if job is None or job.state != "searching" or state.now_ms >= job.wake_ms:
+    if job is None or state.now_ms >= job.wake_ms:
         raise Refusal("already_assigned")
+    put: tuple[Offer | Driver, ...] = ()
+    facts: tuple[Fact, ...] = ()
     policy = state.area(job.area_id).policy
+    if command.instead and job.state == "offered" and job.offer_id == command.instead:
+        put, facts = end_offer(state, job, "withdrawn", "another is nearer")
+        later_ms = state.now_ms + int(policy.offer_s * 1000)
+        job = replace(
+            job,
+            state=step(job.kind, job.state, "searching", "S"),
+            passed=job.passed | {UserId(job.offered_to or ""): later_ms},
+        )
+    if job.state != "searching" or bool(command.instead) != bool(put):
+        raise Refusal("already_assigned")
     if driver is None or why_not(job, driver, policy, state.blocks, state.now_ms):
         raise Refusal("no_supply")
     number = job.offers + 1
@@ -47,6 +65,6 @@ def decide(state: State, command: MakeOffer) -> Decision:
     told = offer_fact(replace(held, version=held.version + 1), busy, offer, state.now_ms)
     return Decision(
         answer={"offerId": offer.id, "driverId": driver.id},
-        put=(held, offer, busy),
-        facts=(told, status_fact(held, state.now_ms, "system")),
+        put=(held, offer, busy, *put),
+        facts=(*facts, told, status_fact(held, state.now_ms, "system")),
     )

@@ -1,0 +1,68 @@
+"""Open offers in a round of the batch: moved to who is nearer by so much, and left alone otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dispatch import commands as c
+from dispatch.wording import user_room
+from storage.records import Offer, UserId
+from tests.test_rounds import Town, town
+
+__all__ = ["town"]
+
+
+async def test_a_nearer_driver_is_asked_instead(town: Town) -> None:
+    await town.driver("far", 2_000.0)
+    await town.ride("r", 0.0)
+    assert (await town.nodes[0].rounds.go(2.0)).asked == {"ok": 1}
+    first = await town.job("r")
+    await town.driver("hardly nearer", 1_960.0)  # 7 s
+    assert not (await town.nodes[0].rounds.go(2.0)).asked
+    await town.driver("near", 100.0)
+    assert (await town.nodes[1].rounds.go(2.0)).asked == {"moved": 1}
+    assert await town.asked("r") == ["near"]
+    loaded = await town.nodes[0].log.load([(Offer, first.offer_id or "")])
+    gone = loaded.records[Offer, first.offer_id or ""]
+    assert isinstance(gone, Offer) and gone.state == "withdrawn"
+    # and not back again, nor for nothing
+    assert not (await town.nodes[0].rounds.go(2.0)).asked
+
+
+async def test_who_waits_takes_the_near_one_where_that_is_better_for_both(town: Town) -> None:
+    """A free driver is for the one who waits first; an open offer takes what is left."""
+    await town.driver("far", 3_000.0)
+    await town.ride("asked", 0.0)
+    assert (await town.nodes[0].rounds.go(2.0)).asked == {"ok": 1}
+    await town.ride("waits", 4_500.0)
+    await town.driver("between", 2_000.0)
+    await town.driver("beside", 200.0)
+    done = await town.nodes[0].rounds.go(2.0)
+    assert done.asked == {"ok": 1, "moved": 1}
+    assert await town.asked("asked", "waits") == ["beside", "between"]
+
+
+async def test_an_answer_in_the_same_moment_wins_or_loses_whole(town: Town) -> None:
+    for number in range(6):
+        await town.driver(f"far{number}", 12_000.0 * (number % 2) + 2_500.0 + 10.0 * number)
+        await town.ride(f"r{number}", 12_000.0 * (number % 2))
+    await town.nodes[0].rounds.go(2.0)
+    jobs = [await town.job(f"r{number}") for number in range(6)]
+    held = [job for job in jobs if job.offer_id]
+    for number in range(6):
+        await town.driver(f"near{number}", 12_000.0 * (number % 2) + 100.0)
+
+    async def accept(who: UserId, offer_id: str) -> str:
+        command = c.AcceptOffer(user=who, room=user_room(who), offer_id=c.OfferId(offer_id), code="1")
+        try:
+            await town.nodes[1].desk.run(command)
+        except c.Refusal as refusal:
+            return refusal.code
+        return "ok"
+
+    accepts = [accept(job.offered_to or UserId(""), job.offer_id or "") for job in held]
+    done, *answers = await asyncio.gather(town.nodes[0].rounds.go(2.0), *accepts)
+    assert set(answers) <= {"ok", "offer_gone"}
+    after = [await town.job(job.id) for job in held]
+    assert answers.count("ok") == sum(job.state == "assigned" for job in after)
+    assert all(job.state in {"assigned", "offered"} for job in after) and done.asked["moved"] >= 0
