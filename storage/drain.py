@@ -27,7 +27,7 @@ from storage import migrate, postgis
 from storage.drainfacts import FactsStream
 from storage.drainfixes import FixesStream, PastStream
 from storage.drainstream import CursorMoved, Stream, Tally
-from storage.sink import SQL
+from storage.sink import SQL, is_in_doubt
 from storage.where import pool_for
 
 log = logging.getLogger("dispatch.drain")
@@ -134,9 +134,8 @@ class Drain:
                 raise
             except Exception as error:
                 self._stats.outages += 1
-                known = postgis.is_outage(error) or isinstance(
-                    error, RedisError | postgis.DatabaseUnavailable
-                )
+                known = isinstance(error, RedisError | postgis.DatabaseUnavailable)
+                known = known or postgis.is_outage(error) or is_in_doubt(error)
                 log.warning("drain of %s pauses: %s", self._settings.shard, error, exc_info=not known)
             if time.monotonic() - began_s > BACKOFF_MAX_S:
                 pause_s = BACKOFF_MIN_S  # it worked for a while

@@ -3,6 +3,10 @@
 Guarantees: whatever PostgreSQL refuses because of the row itself (data, constraints, limits) is found by
 halving and goes to dead_letters alone; all other rows are written. A failure that is not a row's fault is
 raised, so that the caller's transaction rolls back as a whole. Rows that exist already are left alone.
+
+Two SQLSTATEs may be either: 42501 is a policy that refuses this row, or a GRANT that nobody made; XX000 is a geometry
+that PostGIS gives up on, or a server that is broken. Such a row is at fault if another one got into the same table in
+the same batch; where none did, all wait for the operator, because a dead letter does not keep what people said.
 """
 
 import io
@@ -20,11 +24,20 @@ SQL = queries("drain")
 #: and what a trigger raises.
 _ROWS_FAULT = ("22", "23", "44", "54", "P0")
 
+_IN_DOUBT = ("42501", "XX000")
+#: So many refused one by one and none let in are enough to see that it is not theirs.
+DOUBTS_MAX = 64
+
 T = TypeVar("T", Row, Fix)
 
 
+def is_in_doubt(error: BaseException) -> bool:
+    """Whether it may be the row's fault or everybody's."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _IN_DOUBT
+
+
 def is_rows_fault(error: asyncpg.PostgresError) -> bool:
-    return (error.sqlstate or "")[:2] in _ROWS_FAULT
+    return (error.sqlstate or "")[:2] in _ROWS_FAULT or is_in_doubt(error)
 
 
 class Sink:
@@ -85,25 +98,38 @@ class Sink:
 
     async def _write(self, rows: list[T], put: Callable[[list[T]], Awaitable[int]]) -> None:
         """Puts all rows, each try in a savepoint, halving what is refused: about 2 log2(n) tries a bad row. `put`
-        answers how many it wrote."""
-        parts = [rows] if rows else []
+        answers how many it wrote. Raises the error of rows in doubt when no other row was let in."""
+        parts, is_let_in = [rows] if rows else [], False
+        doubts: list[tuple[T, asyncpg.PostgresError]] = []
         while parts:
             part = parts.pop()
             try:
                 async with self._conn.transaction():
                     written = await put(part)
                 self.rows += written
+                is_let_in = True
             except asyncpg.PostgresError as error:
                 if not is_rows_fault(error):
                     raise
                 half = len(part) // 2
                 if half:
                     parts += [part[half:], part[:half]]
-                    continue
-                await self.refuse([_letter(part[0], error)])
-                elder = part[0].older if isinstance(part[0], Row) else None
-                if elder is not None:
-                    parts.append([elder])  # the record as it was before the change that is refused
+                elif is_let_in or not is_in_doubt(error):
+                    parts += await self._refused(part[0], error)
+                else:
+                    doubts.append((part[0], error))
+                    if len(doubts) >= DOUBTS_MAX:
+                        raise
+            while is_let_in and doubts:
+                parts += await self._refused(*doubts.pop())
+        if doubts:
+            raise doubts[0][1]
+
+    async def _refused(self, row: T, error: asyncpg.PostgresError) -> list[list[T]]:
+        """A dead letter for the row; what is to be put in its place: the record as it was before this change."""
+        await self.refuse([_letter(row, error)])
+        elder = row.older if isinstance(row, Row) else None
+        return [] if elder is None else [[elder]]
 
 
 def _letter(row: Row | Fix, error: asyncpg.PostgresError) -> Refused:

@@ -4,12 +4,20 @@ import asyncio
 import math
 
 import msgpack
+import pytest
 from redis.asyncio import Redis
 
 from storage import keys
 from storage.drainstream import LUA_TRIM
 from storage.records import Message
+from storage.sink import DOUBTS_MAX
 from tests.drainkit import SHARD, Feeder, a_driver, a_job, drain_settings, feed, looking, new_id, running
+from tests.support import wait_until
+
+REFUSES = """
+create function no() returns trigger language plpgsql as $$
+begin raise exception 'not this' using errcode = '{}'; end $$;
+create trigger no before insert on rides for each row when (new.note = 'bad') execute function no()"""
 
 
 async def test_refused_fact_alone(database_url: str, redis_url: str, redis: Redis) -> None:
@@ -64,6 +72,40 @@ async def test_refused_by_a_trigger(database_url: str, redis_url: str, redis: Re
             await kept.exactly(feeder)
         letters = [(row["entry_id"], row["target"], row["sqlstate"]) for row in await kept.letters()]
     assert letters == [(entry_id, "rides", "P0001")]
+
+
+@pytest.mark.parametrize("sqlstate", ["42501", "XX000"])
+async def test_refused_in_doubt(database_url: str, redis_url: str, redis: Redis, sqlstate: str) -> None:
+    """What may be everybody's fault is the row's own as soon as another is let in; until then nothing is lost."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    bad = a_job(note="bad")
+    entry_id = await feeder.say(bad.room, "", {}, (bad,))
+    async with looking(database_url) as kept:
+        await kept.conn.execute(REFUSES.format(sqlstate))
+        async with running(drain_settings(database_url, redis_url)) as drain:
+            await wait_until(lambda: drain.stats()["outages"] >= 2)
+            assert await kept.letters() == [] and drain.stats()["facts"]["entries"] == 0
+            await feed(feeder, 3)
+            await kept.exactly(feeder)
+            letters = [(row["entry_id"], row["target"], row["sqlstate"]) for row in await kept.letters()]
+            assert letters == [(entry_id, "rides", sqlstate)]
+
+
+async def test_refused_everything(database_url: str, redis_url: str, redis: Redis) -> None:
+    """A right that is missing is waited for, however much there is; nothing of it becomes a dead letter."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    for _ in range(DOUBTS_MAX + 1):
+        await feed(feeder, 1)
+    async with looking(database_url) as kept:
+        await kept.conn.execute(REFUSES.format("42501").replace("(new.note = 'bad')", "(true)"))
+        async with running(drain_settings(database_url, redis_url)) as drain:
+            await wait_until(lambda: drain.stats()["outages"] >= 2)
+            assert await kept.conn.fetchval("select count(*) from job_events") == 0
+            await kept.conn.execute("drop trigger no on rides")
+            await kept.exactly(feeder)
+            assert await kept.letters() == []
 
 
 async def test_refused_undecodable(database_url: str, redis_url: str, redis: Redis) -> None:
