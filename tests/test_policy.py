@@ -5,7 +5,7 @@ import pytest
 
 from dispatch.policy import Policy, scaled
 
-KEPT_BY_A_REPLAY = {"offer_grace_s", "stale_fix_s", "quote_s"}
+KEPT_BY_A_REPLAY = {"unseen_s", "offer_grace_s", "stale_fix_s", "quote_s"}
 
 
 def test_the_defaults_are_within_their_own_ranges() -> None:
