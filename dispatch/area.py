@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import shapely
 
+from dispatch.etatable import EtaTable
 from dispatch.policy import Policy
 from dispatch.pricing import Prices
 
@@ -23,7 +24,8 @@ from dispatch.pricing import Prices
 class Area(msgspec.Struct, frozen=True, kw_only=True):
     """A place with its own rules and prices. `shard` is the metropolis whose live state holds its jobs;
     `paused` means that no new job is taken; `version` counts the changes of its row, `policy_version` those
-    of its policy. `shadow` is a policy that is only asked what it would do."""
+    of its policy. `shadow` is a policy that is only asked what it would do; `eta` what was learned of its travel
+    times, which nobody changes (travel.py reads it)."""
 
     id: str
     name: str
@@ -37,6 +39,7 @@ class Area(msgspec.Struct, frozen=True, kw_only=True):
     policy_version: int = 1
     shadow: Policy | None = None
     shadow_version: int = 0
+    eta: EtaTable | None = None
 
 
 class Areas:

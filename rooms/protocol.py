@@ -56,7 +56,8 @@ parties may go on with it or call it off. A version is never given twice.
 ACKS = (
     (
         "quote",
-        "kind, areaId, quotes: [{class or tier, fare, pickupEtaSeconds, durationS, distanceM, quoteId, validUntil}]",
+        "kind, areaId, quotes: [{class or tier, fare, pickupEtaSeconds, durationS, "
+        "durationLateS (four of five take no longer), distanceM, quoteId, validUntil}]",
     ),
     ("request_ride, request_package", "rideId or packageId, status, state, version, fare, areaId"),
     ("accept_offer", "rideId or packageId, status, state, version, offerId, outcome: accepted"),

@@ -20,6 +20,7 @@ from importlib.metadata import version
 import uvloop
 from aiohttp import web
 
+from dispatch.area import Areas
 from dispatch.commands import Revive
 from dispatch.desk import Desk
 from dispatch.rounds import Rounds
@@ -40,7 +41,7 @@ from rooms.session import Session
 from rooms.sockets import Sockets
 from rooms.speaker import Speaker
 from rooms.tasks import Tasks
-from server.areas import keep_areas, read_areas
+from server.areas import Atlas
 from server.blocks import keep_blocks, read_blocks
 from server.http.context import Context, Ready
 from server.http.endpoint import build_http
@@ -116,12 +117,14 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         tasks = Tasks()
         closing.push_async_callback(tasks.stop)
 
-        house = await _house(settings, database, shard, keyring)
+        atlas = Atlas(database, settings.shard)
+        house = await _house(settings, atlas, database, shard, keyring)
         await _warn_if_lost(database, house.desk.log, settings.shard)
         gate = Gate(house, HANDLERS, settings.commands_in_flight)
         resume = {"events": settings.room_facts, "window_s": OVER_TTL_MS // 1000}
         door = Door(house, keyring, resume, Introductions(house.accounts, tasks))
         await _start(tasks, house, settings, database)
+        tasks.start(atlas.keep(house.desk, house.fixes), "areas")
         tasks.start(Logins(house.accounts, house.registry, gate).watch(), "logins", essential=True)
         app = web.Application(client_max_size=settings.payload_kib * 1024)
         sockets = sockets_of(settings, gate, door, node_name(settings))
@@ -148,11 +151,13 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
             await house.presence.leave()
 
 
-async def _house(settings: Settings, database: Database, shard: Shard, keyring: KeyRing) -> House:
+async def _house(
+    settings: Settings, atlas: Atlas, database: Database, shard: Shard, keyring: KeyRing
+) -> House:
     # one start of this node: what one of the same name left behind is nobody's
     node = f"{node_name(settings)}.{secrets.token_hex(3)}"
     log, fleet = Log(shard, settings.room_facts, node), Fleet(shard, settings.fixes_max)
-    areas = await read_areas(database, settings.shard)
+    areas = await atlas.read() or Areas([])
     registry = Registry(settings.sockets_per_user)
     speaker = Speaker(log, registry)
     fixes = Fixes(fleet, speaker, node)
@@ -209,7 +214,6 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     tasks.start(clock.sweep(settings.sweep_ms / 1000), "sweep", essential=True)
     for number in range(WORKERS):
         tasks.start(clock.work(), f"clock {number}")
-    tasks.start(keep_areas(database, settings.shard, house.desk, house.fixes), "areas")
     tasks.start(keep_blocks(database, house.desk.blocks, blocks_read), "blocks")
 
 

@@ -1,25 +1,30 @@
 """The areas of this server's shard, as the rules want them, kept up to date.
 
 A row that cannot be an area (a policy field nobody knows, an empty polygon) is left out and said so; the
-others go on.
+others go on. What areas have learned of their travel times comes with them (learner.py writes it).
 """
 
 import asyncio
 import logging
+import time
 
 import msgspec
+from msgspec.structs import replace
 
 from dispatch.area import Area, Areas
 from dispatch.desk import Desk
+from dispatch.etatable import EtaTable
 from dispatch.policy import Policy
 from dispatch.pricing import Prices
 from rooms.fixes import Fixes
+from storage import models
 from storage.areas import AreaRow, list_areas
 from storage.postgis import Database, DatabaseUnavailable
 
 logger = logging.getLogger(__name__)
 
 REFRESH_S = 3.0
+LEARNED_EVERY_S = 60.0  # a table changes little with each ride
 
 
 def area_of(row: AreaRow) -> Area:
@@ -49,29 +54,63 @@ def _with_shadow(area: Area, row: AreaRow) -> Area:
     except msgspec.ValidationError as error:
         logger.error("area %s runs without its shadow policy: %s", row.id, error)
         return area
-    return msgspec.structs.replace(area, shadow=shadow, shadow_version=row.shadow_version or 0)
+    return replace(area, shadow=shadow, shadow_version=row.shadow_version or 0)
 
 
-async def read_areas(database: Database, shard: str) -> Areas:
-    good = []
-    for row in await list_areas(database, shard):
-        try:
-            good.append(area_of(row))
-        except (msgspec.ValidationError, ValueError) as error:
-            logger.error("area %s is left out: %s", row.id, error)
-    return Areas(good)
+def table_of(area_id: str, policy: Policy, document: bytes | None) -> EtaTable:
+    """The area's travel times; those of the policy alone where nothing that can be read was learned."""
+    try:
+        return EtaTable.loads(policy, document) if document else EtaTable(policy)
+    except ValueError as error:
+        logger.warning("area %s learns its travel times anew: %s", area_id, error)
+        return EtaTable(policy)
 
 
-async def keep_areas(database: Database, shard: str, desk: Desk, fixes: Fixes) -> None:
-    """Takes up changed areas every few seconds."""
-    known = {(area.id, area.version) for area in desk.areas}
-    while True:
-        await asyncio.sleep(REFRESH_S)
-        try:
-            areas = await read_areas(database, shard)
-        except DatabaseUnavailable:
-            continue  # the last good ones stay
-        now = {(area.id, area.version) for area in areas}
-        if now != known:
-            known = now
-            desk.areas = fixes.leases.areas = areas
+class Atlas:
+    """The areas of a shard, each with what it has learned."""
+
+    def __init__(self, database: Database, shard: str) -> None:
+        self._database = database
+        self._shard = shard
+        self._documents: dict[str, bytes] = {}
+        self._since = models.NEVER
+        self._looked_s = -LEARNED_EVERY_S
+        self._seen: set[tuple[str, int]] | None = None
+
+    async def read(self) -> Areas | None:
+        """All of them; None when nothing has changed since. Raises DatabaseUnavailable."""
+        good = []
+        for row in await list_areas(self._database, self._shard):
+            try:
+                good.append(area_of(row))
+            except (msgspec.ValidationError, ValueError) as error:
+                logger.error("area %s is left out: %s", row.id, error)
+        learned = await self._look()
+        now = {(area.id, area.version) for area in good}
+        if now == self._seen and not learned:
+            return None
+        self._seen = now
+        return Areas(
+            replace(area, eta=table_of(area.id, area.policy, self._documents.get(area.id))) for area in good
+        )
+
+    async def _look(self) -> bool:
+        """Whether anything was learned since the last look."""
+        if time.monotonic() - self._looked_s < LEARNED_EVERY_S:
+            return False
+        newer = await models.models_since(self._database, self._shard, "eta", self._since)
+        self._looked_s = time.monotonic()
+        for area_id, document, self._since in newer:
+            self._documents[area_id] = document
+        return bool(newer)
+
+    async def keep(self, desk: Desk, fixes: Fixes) -> None:
+        """Takes up what has changed, every few seconds."""
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            try:
+                areas = await self.read()
+            except DatabaseUnavailable:
+                continue  # the last good ones stay
+            if areas is not None:
+                desk.areas = fixes.leases.areas = areas

@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         help="worker number i listens on port + i as well (deploy/nginx.conf)",
     )
     serving.add_argument("--tethered", action="store_true", help=argparse.SUPPRESS)
-    command("drain", _drain, "move facts and fixes from Redis to PostgreSQL")
+    command("drain", _drain, "move facts and fixes from Redis to PostgreSQL, and learn from finished rides")
     migrate = command("migrate", _migrate, "bring the database to the schema of this version")
     migrate.add_argument(
         "--print-schema", action="store_true", help="print its catalog instead of what was done"
@@ -185,11 +185,11 @@ def _serve(arguments: argparse.Namespace, settings: Settings) -> None:
 def _drain(_: argparse.Namespace, settings: Settings) -> None:
     import uvloop
 
-    from storage.drain import run_drain
+    from server.learner import drain_and_learn
 
     need(settings, "database_url", "redis_url")
     _logs(settings)
-    uvloop.run(run_drain(settings))
+    uvloop.run(drain_and_learn(settings))
 
 
 def _migrate(arguments: argparse.Namespace, settings: Settings) -> None:

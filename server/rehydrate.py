@@ -11,9 +11,10 @@ import time
 from collections import Counter
 from typing import Any
 
+from dispatch.area import Areas
 from dispatch.commands import SYSTEM, Refusal, RestoreJob
 from dispatch.desk import Desk
-from server.areas import read_areas
+from server.areas import Atlas
 from server.needs import Stop, database_url, redis_url
 from server.settings import Settings
 from storage.accounts import SQL
@@ -137,7 +138,8 @@ async def rehydrate(settings: Settings, *, max_age_h: float, dry_run: bool) -> R
         settings.shard, redis_url(settings), settings.redis_timeout_ms / 1000, settings.redis_replicas
     )
     try:
-        desk = Desk(Log(shard, settings.room_facts), Fleet(shard), await read_areas(database, settings.shard))
+        areas = await Atlas(database, settings.shard).read() or Areas([])
+        desk = Desk(Log(shard, settings.room_facts), Fleet(shard), areas)
         run = Rehydration(database, shard, desk, int(max_age_h * 3_600_000), dry_run=dry_run)
         await run.run()
         if not dry_run:

@@ -13,7 +13,6 @@ for as long as it takes: the streams keep what has not been drained.
 import asyncio
 import logging
 import random
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -184,15 +183,6 @@ class Drain:
             if before != now:
                 before = now
                 log.info("drain of %s: facts %s; fixes %s; past %s", self._settings.shard, facts, fixes, past)
-
-
-async def run_drain(settings: DrainSettings, stop: asyncio.Event | None = None) -> None:
-    """Drains until `stop` is set; without one, until this process is told to go (SIGTERM, SIGINT)."""
-    if stop is None:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await Drain(settings).run(stop)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -1,17 +1,19 @@
 """What areas have learned, kept as documents: travel times and demand, one row for each area and kind.
 
-The documents are the dispatch floor's; here they are bytes. Several nodes may learn and keep what they know: the
-one that has heard of the latest job wins, and an older document never replaces a newer one.
+The documents are the dispatch floor's; here they are bytes. Whoever learns holds the shard's lock (`lead`) until his
+transaction ends, and keeps the documents and the marks of the rides that taught them in that transaction: each ride
+teaches once, whoever dies when.
 """
 
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import msgspec
 
-from storage.areas import Asks
-from storage.postgis import queries
+from storage.postgis import Database, queries
 
 SQL = queries("models")
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 Kind = Literal["eta", "demand"]
 
@@ -25,15 +27,47 @@ class Model(msgspec.Struct, frozen=True):
     learned_s: float
 
 
-async def models_of(db: Asks, shard: str) -> list[Model]:
-    """All documents of a shard's areas, by area and kind."""
-    return [
-        Model(row["area_id"], row["kind"], row["document"], row["learned_at"].timestamp())
-        for row in await db.fetch(SQL["models"], shard)
-    ]
+class Lesson(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished ride: from where to where (degrees), when (Unix seconds; None: nobody said), by how many stops."""
+
+    id: str
+    area_id: str
+    pickup_lat_deg: float
+    pickup_lng_deg: float
+    dropoff_lat_deg: float
+    dropoff_lng_deg: float
+    started_s: float | None
+    ended_s: float
+    stops: int
 
 
-async def put_model(db: Asks, model: Model) -> bool:
-    """Keeps it; False when what is kept is as new or newer. Its area must exist."""
-    row = await db.fetchrow(SQL["put"], model.area_id, model.kind, model.document, model.learned_s)
-    return row is not None
+async def lead(conn: Any, shard: str) -> bool:
+    """Whether nobody else is learning for the shard; until the transaction ends nobody will."""
+    return bool(await conn.fetchval(SQL["lead"], shard))
+
+
+async def lessons(conn: Any, shard: str, most: int) -> list[Lesson]:
+    """Rides that have not taught yet, oldest first."""
+    return [Lesson(**dict(row)) for row in await conn.fetch(SQL["lessons"], shard, most)]
+
+
+async def taught(conn: Any, ids: list[str]) -> None:
+    await conn.execute(SQL["taught"], ids)
+
+
+async def model_of(conn: Any, area_id: str, kind: Kind) -> bytes | None:
+    document: bytes | None = await conn.fetchval(SQL["model"], area_id, kind)
+    return document
+
+
+async def put_model(conn: Any, model: Model) -> None:
+    """Keeps it. Its area must exist."""
+    await conn.execute(SQL["put"], model.area_id, model.kind, model.document, model.learned_s)
+
+
+async def models_since(
+    db: Database, shard: str, kind: Kind, since: datetime
+) -> list[tuple[str, bytes, datetime]]:
+    """(area id, document, when it was kept) of what was learned after `since`, oldest first."""
+    rows = await db.fetch(SQL["newer"], shard, kind, since)
+    return [(row["area_id"], row["document"], row["updated_at"]) for row in rows]

@@ -17,7 +17,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import OutOfMemoryError
 
 from storage import keys, postgis
-from storage.drain import run_drain
+from storage.drain import Drain
 from storage.drainfacts import FactsStream
 from storage.drainfixes import FixesStream
 from storage.drainstream import Cursor, CursorMoved, Stream, Tally
@@ -283,7 +283,7 @@ async def test_redis_away_and_back(database_url: str) -> None:
 async def test_stale_schema_ends_the_drain(redis_url: str) -> None:
     with fresh_database(template=False) as url, pytest.raises(StaleSchema, match="dispatch migrate"):
         async with asyncio.timeout(10):
-            await run_drain(drain_settings(url, redis_url), asyncio.Event())
+            await Drain(drain_settings(url, redis_url)).run(asyncio.Event())
 
 
 async def _process(database_url: str, redis_url: str) -> asyncio.subprocess.Process:

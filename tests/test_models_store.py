@@ -1,4 +1,4 @@
-"""What areas have learned outlives the process, and an older document never replaces a newer one."""
+"""What areas have learned outlives the process, and nodes are told what is newer than what they have."""
 
 from collections.abc import AsyncIterator
 
@@ -9,7 +9,7 @@ import pytest_asyncio
 from dispatch.etatable import EtaTable
 from dispatch.policy import Policy
 from storage import areas
-from storage.models import Model, models_of, put_model
+from storage.models import NEVER, Model, model_of, models_since, put_model
 from storage.postgis import Database
 from tests.test_areas_store import square
 
@@ -26,30 +26,27 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 async def test_a_table_of_etas_is_kept(db: Database) -> None:
     table = EtaTable(Policy())
     table.learn((37.75, -122.4), (37.77, -122.42), 1_700_000_000.25, 400.0)
-    assert await put_model(db, Model("sf", "eta", table.dumps(), table.learned.learned_s))
-    [kept] = await models_of(db, "main")
-    assert (kept.area_id, kept.kind, kept.learned_s) == ("sf", "eta", 1_700_000_400.25)
-    assert EtaTable.loads(Policy(), kept.document).learned == table.learned
+    async with db.transaction() as conn:
+        await put_model(conn, Model("sf", "eta", table.dumps(), table.learned.learned_s))
+        document = await model_of(conn, "sf", "eta")
+        assert await model_of(conn, "oakland", "eta") is None
+    assert document and EtaTable.loads(Policy(), document).learned == table.learned
 
 
-async def test_each_area_and_kind_has_its_own_and_the_newer_wins(db: Database) -> None:
-    for area, kind, learned_s, kept in (
-        ("sf", "eta", 10.0, True),
-        ("sf", "demand", 5.0, True),
-        ("oakland", "eta", 7.0, True),
-        ("elsewhere", "eta", 1.0, True),
-        ("sf", "eta", 10.0, False),
-        ("sf", "eta", 9.0, False),
-        ("sf", "eta", 11.0, True),
-    ):
-        assert (
-            await put_model(db, Model(area, kind, f"{area} {kind} {learned_s}".encode(), learned_s)) is kept
-        )
-    found = [(model.document.decode(), model.learned_s) for model in await models_of(db, "main")]
-    assert found == [("oakland eta 7.0", 7.0), ("sf demand 5.0", 5.0), ("sf eta 11.0", 11.0)]
+async def test_nodes_hear_what_is_newer_of_their_shard(db: Database) -> None:
+    async def put(area: str, kind: str, text: bytes) -> None:
+        async with db.transaction() as conn:
+            await put_model(conn, Model(area, kind, text, 1.0))  # type: ignore[arg-type]
+
+    for area, kind in (("sf", "eta"), ("sf", "demand"), ("oakland", "eta"), ("elsewhere", "eta")):
+        await put(area, kind, f"{area} {kind}".encode())
+    first = await models_since(db, "main", "eta", NEVER)
+    assert [(area, text) for area, text, _ in first] == [("sf", b"sf eta"), ("oakland", b"oakland eta")]
+    latest = first[-1][2]
+    assert await models_since(db, "main", "eta", latest) == []
+    await put("sf", "eta", b"again")
+    assert [each[:2] for each in await models_since(db, "main", "eta", latest)] == [("sf", b"again")]
     with pytest.raises(asyncpg.ForeignKeyViolationError):
-        await put_model(db, Model("nowhere", "eta", b"x", 1.0))
+        await put("nowhere", "eta", b"x")
     with pytest.raises(asyncpg.CheckViolationError):
-        await put_model(db, Model("sf", "eta", b"", 99.0))
-    await db.execute("delete from areas where id = 'sf'")
-    assert [model.area_id for model in await models_of(db, "main")] == ["oakland"]
+        await put("sf", "eta", b"")

@@ -5,9 +5,9 @@ from msgspec.structs import replace
 from dispatch.area import Area
 from dispatch.commands import OpenJob, Refusal, not_one_of
 from dispatch.decision import Decision, State
-from dispatch.eta import trip_estimate
 from dispatch.pricing import Fare, parcel_fare, ride_fare
 from dispatch.rules.release import gives_up_ms
+from dispatch.travel import trip
 from dispatch.wording import receipt, status_fact
 from storage.records import Job
 
@@ -43,7 +43,8 @@ def decide(state: State, command: OpenJob) -> Decision:
     if area.paused:
         raise Refusal("no_supply", f"{area.name} takes no new jobs at the moment.")
     policy, now_ms = area.policy, state.now_ms
-    distance_m, duration_s = trip_estimate(command.pickup, command.stops, command.dropoff, policy)
+    begins_ms = max(now_ms, command.scheduled_ms)
+    distance_m, duration_s = trip(area, command.pickup, command.stops, command.dropoff, begins_ms)
     if distance_m > policy.max_trip_m:
         raise Refusal("outside_area", f"The trip is longer than {policy.max_trip_m / 1000:.0f} km.")
     if command.parcel is not None and command.parcel.weight_kg > policy.max_weight_kg:

@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from dispatch import commands as c
+from dispatch import travel
 from dispatch.commands import Refusal, not_one_of
-from dispatch.eta import trip_estimate
 from dispatch.match import nearest
 from dispatch.pricing import parcel_fare, ride_fare
 from dispatch.rules.go_online import PARCEL_CLASS
@@ -32,8 +32,8 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
     area = house.desk.areas.find(pickup.latitude, pickup.longitude)
     if area is None:
         raise Refusal("outside_area")
-    distance_m, duration_s = trip_estimate(pickup, stops, dropoff, area.policy)
     now_ms = house.fixes.now_ms()
+    distance_m, duration_s = travel.trip(area, pickup, stops, dropoff, now_ms)
     served = tuple(area.prices.rides if message.kind == "ride" else area.prices.parcel_tiers)
     if message.kind == "package" and message.size not in area.prices.parcel_sizes_pct:
         raise not_one_of("size", area.prices.parcel_sizes_pct)
@@ -58,6 +58,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
                 "fare": {"amount": fare.amount_minor, "currency": fare.currency},
                 "pickupEtaSeconds": round(near[0].eta_s) if near else None,
                 "durationS": round(duration_s),
+                "durationLateS": round(travel.late_s(area, pickup, dropoff, duration_s)),
                 "distanceM": round(distance_m),
                 "quoteId": house.quotes.issue(Quoted(session.user_id, trip, fare.amount_minor, until_ms)),
                 "validUntil": iso(until_ms),

@@ -1,15 +1,34 @@
--- name: models
--- What the areas of a shard have learned.
-select m.area_id, m.kind, m.document, m.learned_at
-  from models m join areas a on a.id = m.area_id
- where a.shard = $1
- order by m.area_id, m.kind
-
 -- name: put
--- Keeps a document unless a newer one is there already.
+-- Keeps a document in place of the one before it.
 insert into models (area_id, kind, document, learned_at)
 values ($1, $2, $3, to_timestamp($4))
-on conflict (area_id, kind) do update set
-  (document, learned_at) = (excluded.document, excluded.learned_at)
- where models.learned_at < excluded.learned_at
-returning true
+on conflict (area_id, kind) do update set (document, learned_at) = (excluded.document, excluded.learned_at)
+
+-- name: lead
+-- One at a time learns for a shard; another one is told so, and may try later.
+select pg_try_advisory_xact_lock(hashtext('models'), hashtext($1))
+
+-- name: lessons
+-- Finished rides from which nothing was learned yet, oldest first.
+select r.id, r.area_id, ST_Y(r.pickup::geometry) as pickup_lat_deg, ST_X(r.pickup::geometry) as pickup_lng_deg,
+       ST_Y(r.dropoff::geometry) as dropoff_lat_deg, ST_X(r.dropoff::geometry) as dropoff_lng_deg,
+       extract(epoch from r.started_at)::float8 as started_s, extract(epoch from r.ended_at)::float8 as ended_s,
+       jsonb_array_length(r.stops) as stops
+  from rides r
+ where r.shard = $1 and r.state = 'completed' and r.taught_at is null
+ order by r.ended_at limit $2
+
+-- name: taught
+-- These have taught what they could.
+update rides set taught_at = clock_timestamp() where id = any($1::uuid[])
+
+-- name: model
+-- What one area has learned.
+select document from models where area_id = $1 and kind = $2
+
+-- name: newer
+-- What was learned since then.
+select m.area_id, m.document, m.updated_at
+  from models m join areas a on a.id = m.area_id
+ where a.shard = $1 and m.kind = $2 and m.updated_at > $3
+ order by m.updated_at

@@ -595,6 +595,7 @@ table rides
   version bigint not null
   life text not null
   committed_at timestamp with time zone not null
+  taught_at timestamp with time zone
   constraint rides_currency CHECK (((currency = ''::text) OR (currency ~ '^[A-Z]{3}$'::text)))
   constraint rides_driver CHECK (((driver_id IS NOT NULL) OR (state <> ALL (ARRAY['assigned'::text, 'arrived'::text, 'in_progress'::text, 'completed'::text]))))
   constraint rides_ended CHECK (((ended_at IS NOT NULL) = (state = ANY (ARRAY['completed'::text, 'cancelled'::text, 'no_driver'::text, 'no_show'::text]))))
@@ -604,6 +605,7 @@ table rides
   constraint rides_state CHECK ((state = ANY (ARRAY['scheduled'::text, 'searching'::text, 'offered'::text, 'assigned'::text, 'arrived'::text, 'in_progress'::text, 'completed'::text, 'cancelled'::text, 'no_driver'::text, 'no_show'::text])))
   CREATE INDEX rides_created_at ON public.rides USING btree (created_at, id)
   CREATE INDEX rides_driver ON public.rides USING btree (driver_id, created_at, id)
+  CREATE INDEX rides_lessons ON public.rides USING btree (shard, ended_at) WHERE ((state = 'completed'::text) AND (taught_at IS NULL))
   CREATE INDEX rides_live ON public.rides USING btree (shard, id) WHERE (ended_at IS NULL)
   CREATE INDEX rides_passenger ON public.rides USING btree (passenger_id, created_at, id)
   CREATE INDEX rides_pickup_gist ON public.rides USING gist (pickup)

@@ -1,0 +1,47 @@
+"""How long it takes in an area: by what it has learned (etatable.py), or where nothing is known of that, by distance.
+
+The one door to times of travel for whoever quotes, matches, offers or tells. Distances stay the straight line times
+the policy's detour; only times are learned.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dispatch.area import Area
+from dispatch.eta import Floats, Positions, pickup_eta_s, trip_estimate
+from dispatch.etatable import distances_m
+from storage.records import Place
+
+
+def trip(
+    area: Area, pickup: Place, stops: Sequence[Place], dropoff: Place, at_ms: int
+) -> tuple[float, float]:
+    """(road metres, seconds) from the pickup by way of the stops to the dropoff, begun at `at_ms`."""
+    road_m, constant_s = trip_estimate(pickup, stops, dropoff, area.policy)
+    if area.eta is None:
+        return road_m, constant_s
+    deg = _deg([pickup, *stops, dropoff])
+    legs_s = area.eta.legs(deg[:-1], deg[1:], np.full(len(deg) - 1, at_ms / 1000))
+    return road_m, float(legs_s.sum()) + len(stops) * area.policy.stop_dwell_s
+
+
+def late_s(area: Area, pickup: Place, dropoff: Place, duration_s: float) -> float:
+    """Four of five trips that are said to take `duration_s` take no longer than this."""
+    if area.eta is None:
+        return duration_s
+    straight_m = distances_m(_deg([pickup]), _deg([dropoff]))
+    return duration_s * float(area.eta.late_factor(straight_m)[0])
+
+
+def pickups_s(area: Area, drivers_deg: Positions, pickup: Place, at_ms: int) -> Floats:
+    """Seconds until each driver at (n, 2) degrees is at the pickup: (n,)."""
+    if area.eta is None:
+        away_m = distances_m(drivers_deg, _deg([pickup]))
+        return np.asarray([pickup_eta_s(each_m, area.policy) for each_m in away_m.tolist()])
+    driving_s = area.eta.seconds(drivers_deg, _deg([pickup]), at_ms / 1000)[:, 0]
+    return np.asarray(area.policy.pickup_overhead_s + driving_s)
+
+
+def _deg(places: Sequence[Place]) -> Positions:
+    return np.array([(place.latitude, place.longitude) for place in places])

@@ -1,0 +1,136 @@
+"""Finished rides teach the travel times of their areas, each once, whoever dies and however many learn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from dispatch.eta import trip_estimate
+from dispatch.etatable import EtaTable
+from dispatch.policy import Policy
+from dispatch.travel import late_s, pickups_s, trip
+from server.areas import Atlas
+from server.learner import LESSONS_MAX, learn
+from storage import areas
+from storage.models import Model, model_of, put_model
+from storage.postgis import Database, connect
+from storage.records import Job, Place
+from tests.historykit import Town, ms
+from tests.support import SQL_TIMEOUT_S, wait_until
+from tests.test_areas_store import square
+
+HERE, THERE = Place(37.75, -122.41), Place(37.78, -122.42)
+DOUBLE_S = 2 * trip_estimate(HERE, (), THERE, Policy())[1]
+
+
+@pytest_asyncio.fixture
+async def town(database_url: str) -> AsyncIterator[Town]:
+    db = await Database.open(database_url, size=3, timeout_s=SQL_TIMEOUT_S)
+    await areas.put_area(db, areas.feature(square(id="sf", shard="main")))
+    async with db.connection() as conn:
+        made = Town(conn, db)
+        await made.settle()
+        yield made
+    await db.close()
+
+
+def rides(town: Town, count: int, **fields: Any) -> list[Job]:
+    """Rides that all took twice as long as the policy's speed says."""
+    begun = {"started_ms": ms(), "ended_ms": ms(timedelta(seconds=DOUBLE_S))}
+    return [town.job("ride", pickup=HERE, dropoff=THERE, **(begun | fields)) for _ in range(count)]
+
+
+async def untaught(town: Town) -> int:
+    return int(await town.conn.fetchval("select count(*) from rides where taught_at is null"))
+
+
+async def table(town: Town) -> EtaTable:
+    document = await model_of(town.conn, "sf", "eta")
+    assert document
+    return EtaTable.loads(Policy(), document)
+
+
+async def test_what_rides_took_becomes_what_is_said_of_the_next(town: Town) -> None:
+    await town.keep(*rides(town, 60))
+    before = await Atlas(town.db, "main").read()
+    assert await learn(town.conn, "main") == 60 and await untaught(town) == 0
+    assert await learn(town.conn, "main") == 0
+    after = await Atlas(town.db, "main").read()
+    assert before and after
+    plain, taught = before.get("sf"), after.get("sf")
+    assert plain and taught
+    noon_ms = ms()
+    assert trip(plain, HERE, (), THERE, noon_ms)[1] == pytest.approx(DOUBLE_S / 2, rel=1e-6)
+    road_m, said_s = trip(taught, HERE, (), THERE, noon_ms)
+    assert said_s == pytest.approx(DOUBLE_S, rel=0.1)
+    assert road_m == trip(plain, HERE, (), THERE, noon_ms)[0]
+    assert trip(taught, HERE, (HERE,), THERE, noon_ms)[1] == pytest.approx(said_s + 60.0, rel=0.01)
+    assert late_s(taught, HERE, THERE, said_s) >= said_s
+    slow_s = pickups_s(taught, np.array([[HERE.latitude, HERE.longitude]]), THERE, noon_ms)
+    assert slow_s == pytest.approx([said_s + 30.0])
+
+
+async def test_what_says_nothing_teaches_nothing_and_is_done_with(town: Town) -> None:
+    stopped = rides(town, 1, stops=(HERE,))
+    unstarted = rides(town, 1, started_ms=0)
+    flown = rides(town, 1, ended_ms=ms(timedelta(seconds=21)))
+    nowhere = rides(town, 1, area_id="gone")
+    called_off = rides(town, 1, state="cancelled")
+    await town.keep(*stopped, *unstarted, *flown, *nowhere, *called_off)
+    assert await learn(town.conn, "main") == 4
+    assert await model_of(town.conn, "sf", "eta") is None
+    assert await untaught(town) == 1 and await learn(town.conn, "main") == 0
+
+
+async def test_who_dies_before_the_commit_has_learned_nothing(town: Town, database_url: str) -> None:
+    await town.keep(*rides(town, 5))
+    dying = await connect(database_url, SQL_TIMEOUT_S)
+    killed = dying.transaction()
+    await killed.start()
+    assert await learn(dying, "main") == 5
+    # while it lives, another one passes
+    assert await learn(town.conn, "main") == 0
+    dying.terminate()
+
+    async def learned() -> bool:
+        return await learn(town.conn, "main") == 5
+
+    await wait_until(learned)
+    assert (await table(town)).learned.trips == 5
+
+
+async def test_two_learn_each_ride_once(town: Town, database_url: str) -> None:
+    await town.keep(*rides(town, LESSONS_MAX + 40))
+    other = await connect(database_url, SQL_TIMEOUT_S)
+    try:
+        for _ in range(4):
+            await asyncio.gather(learn(town.conn, "main"), learn(other, "main"))
+    finally:
+        await other.close()
+    assert await untaught(town) == 0
+    assert (await table(town)).learned.trips == LESSONS_MAX + 40
+
+
+async def test_a_document_nobody_can_read_is_begun_anew(town: Town, caplog: pytest.LogCaptureFixture) -> None:
+    await put_model(town.conn, Model("sf", "eta", b"from another time", 1.0))
+    await town.keep(*rides(town, 1))
+    with caplog.at_level(logging.WARNING):
+        assert await learn(town.conn, "main") == 1
+    assert "learns its travel times anew" in caplog.text
+    assert (await table(town)).learned.trips == 1
+
+
+async def test_a_node_reads_anew_only_what_has_changed(town: Town) -> None:
+    atlas = Atlas(town.db, "main")
+    first = await atlas.read()
+    assert first and first.get("sf") and await atlas.read() is None
+    await areas.put_area(town.db, areas.feature(square(id="sf", shard="main", name="Other")))
+    second = await atlas.read()
+    assert second and (area := second.get("sf")) and area.name == "Other" and area.eta
