@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from dispatch.etatable import EtaTable
+from rooms.tasks import Tasks
 from server.areas import area_of, table_of
 from server.settings import Settings
 from storage import models, postgis
@@ -94,12 +95,12 @@ async def drain_and_learn(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    learning = asyncio.create_task(keep_learning(settings, stop))
+    tasks = Tasks()
+    tasks.start(keep_learning(settings, stop), "learner")
     try:
         await Drain(settings).run(stop)
     finally:
-        learning.cancel()
-        await asyncio.gather(learning, return_exceptions=True)
+        await tasks.stop()
 
 
 async def _pause(stop: asyncio.Event) -> None:
