@@ -142,6 +142,8 @@ class Carrier(Person):
     async def _consider(self, payload: dict[str, Any], offer_id: str, asked_at: Point) -> None:
         kind, job_id = offered_job(payload)
         answer, delay_s = self.town.temper.answer(self.account.name, job_id)
+        if self._habits.yields(job_id):
+            answer, delay_s = "decline", 0.0
         if answer == "silent":
             self.town.tally.counts["ignored"] += 1
             # Twice the offer's own time: the withdrawal normally comes first and frees this driver.

@@ -52,6 +52,10 @@ def _unknown_duration(_job_id: str) -> float | None:
     return None
 
 
+def _never(_job_id: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Habits:
     """How carriers work; one object for all of a run."""
@@ -63,6 +67,7 @@ class Habits:
     trip_s: Callable[[str], float | None] = _unknown_duration  # known duration of the main leg, by job id
     simulated_idle: bool = False  # whether positions without a job are invented, too
     tells_seen: bool = False  # says `offer_seen`, as apps do that start the driver's clock with it
+    yields: Callable[[str], bool] = _never  # whether an offer of this job is left to somebody else, by its id
     rejoins: bool = True  # offline and online again after a job, at the motion's own position
 
     def drive_s(self, route: Route) -> float:

@@ -39,6 +39,11 @@ SPEED_MPS = 11.0
 DWELL_S = 10.0
 TRIP_BLOCKS = 6
 PARCEL_SHARE = 0.3
+#: Who tries the pages or the examples does it in the middle of the city: its people ask for nothing there, and of an
+#: offer of a job that is not the city's own so many are declined at once, for the driver in the window beside it.
+QUIET_BLOCKS = 3
+YIELDS = 3
+STRANGERS_KEPT = 1_000
 IDLE_MEAN_S = 420.0
 IDLE_FIRST_S = 540.0  # A city that wakes up all at once has no free driver for half an hour.
 STALE_S, SEARCH_RADIUS_M = 45.0, 6_000.0  # As the demo's areas have them.
@@ -55,6 +60,7 @@ class City:
         pace = Pace(1.0)
         temper = Temper(seed=seed, decline_share=0.08, silent_share=0.04, cancel_share=0.05)
         self.town = Town(pool, pace, Tally(), temper)
+        self._yielded: dict[str, int] = {}
         habits = Habits(
             FIX_EVERY_S,
             SPEED_MPS,
@@ -62,6 +68,7 @@ class City:
             detour=1.0,
             simulated_idle=True,
             tells_seen=True,
+            yields=self._yields,
             rejoins=False,
         )
         self.carriers = [self._carrier(each, habits) for each in people if each.role in {"driver", "courier"}]
@@ -98,6 +105,14 @@ class City:
         motion = Wandering(source, FIX_EVERY_S, SPEED_MPS)
         return Carrier(self.town, account, motion, habits, classes=classes)
 
+    def _yields(self, job_id: str) -> bool:
+        if any(customer.job is not None and customer.job.id == job_id for customer in self.customers):
+            return False
+        self._yielded[job_id] = self._yielded.pop(job_id, 0) + 1
+        if len(self._yielded) > STRANGERS_KEPT:
+            del self._yielded[next(iter(self._yielded))]
+        return self._yielded[job_id] <= YIELDS
+
     async def _arrive(self) -> None:
         for carrier in self.carriers:
             carrier.start()
@@ -128,6 +143,8 @@ class City:
 
 def _demand(source: random.Random) -> Demand:
     start = some_corner(source)
+    while max(map(abs, start)) <= QUIET_BLOCKS:
+        start = some_corner(source)
     end = some_corner(source, start, TRIP_BLOCKS)
     while end == start:
         end = some_corner(source, start, TRIP_BLOCKS)

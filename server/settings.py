@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         about(
             "Name of this process, of letters, digits and _; empty makes one of host and process id "
-            "(of a worker: its parent's, and its number).",
+            "(of worker i: that of its parent, _, and i).",
             pattern=r"^\w*$",
         ),
     ] = ""

@@ -291,7 +291,9 @@ ROUTES: dict[tuple[str, str], Tries] = {
     ],
     ("GET", "/api/map"): _get(200),
     ("GET", "/api/map/base"): _get(404, admin=404),
+    ("GET", "/"): _get(200, 200),
     ("GET", "/demo"): _demo(),
+    ("GET", "/demo/"): _demo(),
     ("GET", "/demo/{page}"): _demo("passenger"),
     ("POST", "/api/demo/people"): _demo("", {"role": "driver"}),
     # what a page shows is asked for with a token; the page itself is the same for everybody

@@ -224,9 +224,22 @@ async def test_the_first_page_leads_everywhere(city: RunningStack, chromium: Chr
     await window.assert_clean()
 
 
+async def test_the_bare_address_leads_to_the_first_page(city: RunningStack) -> None:
+    pages = [await city.http("GET", path) for path in ("/demo", "/demo/", "/")]
+    assert pages == [pages[0]] * 3 and "One city, both sides of it" in pages[0][1]
+
+
 async def test_without_the_setting_there_is_no_demo(stack: RunningStack) -> None:
-    for method, path in (("GET", "/demo"), ("GET", "/demo/driver"), ("POST", "/api/demo/people")):
-        assert (await stack.http(method, path))[0] == 404, path
+    for method, path in (
+        ("GET", "/demo"),
+        ("GET", "/demo/"),
+        ("GET", "/demo/driver"),
+        ("POST", "/api/demo/people"),
+    ):
+        status, text = await stack.http(method, path)
+        assert status == 404 and "DISPATCH_DEMO" in text, path
+    status, text = await stack.http("GET", "/")
+    assert status == 200 and "dispatch server" in text
 
 
 async def test_a_part_is_sent_once(city: RunningStack) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from rooms import protocol
 from server import settings
+from server.devstack.bench import benches
 from server.http import routes
 
 ROOT = Path(__file__).parents[1]
@@ -31,14 +32,30 @@ def test_the_http_page_is_what_the_routes_say() -> None:
     assert (ROOT / "docs" / "http.md").read_text() == routes.page(), PRINT.format("routes", "http")
 
 
-@pytest.mark.parametrize("name", ["driver", "passenger"])
+@pytest.mark.parametrize("name", ["driver.py", "passenger.py", "passenger.mjs"])
 def test_the_readme_shows_the_example_that_is_run(name: str) -> None:
-    shown = re.search(rf"<!-- docs/examples/{name}.py -->\n```python\n(.*?)```", README, re.S)
+    shown = re.search(rf"<!-- docs/examples/{name} -->\n```\w+\n(.*?)```", README, re.S)
     assert shown is not None
-    example = (ROOT / "docs" / "examples" / f"{name}.py").read_text()
+    example = (ROOT / "docs" / "examples" / name).read_text()
     assert shown[1] == example
     code = [line for line in example.splitlines() if line.strip() and not line.startswith('"""')]
-    assert len(code) <= 22
+    assert len(code) <= 25
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    assert pages <= set(re.findall(r"\]\(([^)#:]+)\)", README))
+
+
+def test_every_bench_has_its_line_and_no_other() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert set(re.findall(r"^\| `./dev bench (\w+)", page, re.M)) == {each.name for each in benches()}
+
+
+def test_words_stand_in_order_one_line_each() -> None:
+    lines = (ROOT / "docs" / "words.md").read_text().splitlines()[4:]
+    words = [re.match(r"- \*\*([\w ]+)\*\*(?: \(.*?\))?: ", line) for line in lines]
+    assert all(words) and [word[1] for word in words if word] == sorted(word[1] for word in words if word)
 
 
 def test_every_file_the_readme_names_is_there() -> None:

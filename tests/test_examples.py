@@ -1,20 +1,31 @@
-"""The README's driver and passenger, as they stand in docs/examples, meet on a running server."""
+"""The examples of the README, as they stand in docs/examples, meet on a running server."""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 import secrets
 import shlex
+import shutil
 import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from loadtest.client import Pool
+from loadtest.demo import YIELDS, City
+from loadtest.faults.proxy import Address, Proxy
+from loadtest.person import Account
+from loadtest.screen import Screen
 from server.chores import checked_area
+from server.devstack.redis import free_port
 from storage import areas
 from storage.passwords import hash_now
 from tests.stack import RunningStack
@@ -53,7 +64,10 @@ class Example:
 
     @classmethod
     async def start(cls, name: str, *words: str) -> Example:
-        arguments = [sys.executable, "-u", str(EXAMPLES / name), *words]
+        return await cls.run(sys.executable, "-u", str(EXAMPLES / name), *words)
+
+    @classmethod
+    async def run(cls, *arguments: str) -> Example:
         pipe = asyncio.subprocess.PIPE
         return cls(
             await asyncio.create_subprocess_exec(*arguments, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
@@ -94,9 +108,90 @@ async def test_the_driver_of_the_readme_drives_its_passenger(stack: RunningStack
     passenger = await Example.start("passenger.py", stack.url, emails[1], PASSWORD)
     heard = await passenger.end()
     assert "assigned: Ada Byron" in heard
+    numbers = [int(number) for number in re.findall(r"^(\d+) ", heard, re.M)]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), heard
     assert "car at 49.994 36.231" in heard
     assert heard.rstrip().endswith("completed")
     assert "'state': 'completed'" in await driver.end()
+
+
+@asynccontextmanager
+async def demo_city(stack: RunningStack, drivers: int) -> AsyncIterator[City]:
+    """So many of its drivers, online."""
+    people = [Account(each.id, each.role, each.token) for each in await stack.people("driver", drivers)]
+    async with Pool(stack.url) as pool:
+        city, ends = City(pool, people, 1), asyncio.Event()
+        living = asyncio.ensure_future(city.live(ends, None, Screen(io.StringIO())))
+        try:
+            await wait_until(lambda: all(carrier.free for carrier in city.carriers), 15.0)
+            yield city
+        finally:
+            ends.set()
+            await living
+            await city.end()
+
+
+async def test_the_demo_city_leaves_a_ride_to_the_driver_in_the_window_beside(stack: RunningStack) -> None:
+    """Also where its own are nearer; without that driver one of them takes it."""
+    await the_city(stack)
+    emails = [await register(stack.url, role) for role in ("driver", "passenger")]
+    async with demo_city(stack, YIELDS):
+        driver = await Example.start("driver.py", stack.url, emails[0], PASSWORD)
+        assert "'state': 'idle'" in await driver.line()
+        passenger = await Example.start("passenger.py", stack.url, emails[1], PASSWORD)
+        assert "assigned: Ada Byron" in await passenger.end()
+        await driver.end()
+    async with demo_city(stack, YIELDS + 1) as city:
+        asker, ride = await stack.person("passenger"), {"rideId": str(uuid.uuid4())}
+        here, there = {"latitude": 49.994, "longitude": 36.231}, {"latitude": 50.005, "longitude": 36.25}
+        asked = {**ride, "pickup": here, "dropoff": there, "class": "economy"}
+        assert (await stack.http("POST", "/api/commands/request_ride", asker.token, json=asked))[0] == 200
+        await wait_until(lambda: any(carrier.trip is not None for carrier in city.carriers), 15.0)
+        assert (await stack.http("POST", "/api/commands/cancel_ride", asker.token, json=ride))[0] == 200
+
+
+async def test_the_passenger_in_javascript(stack: RunningStack, tmp_path: Path) -> None:
+    """With the stock client beside it, as `npm install` puts it into the checkout."""
+    await the_city(stack)
+    (tmp_path / "docs" / "examples").mkdir(parents=True)
+    shutil.copy(EXAMPLES / "passenger.mjs", tmp_path / "docs" / "examples")
+    (tmp_path / "server").symlink_to(ROOT / "server")
+    (tmp_path / "node_modules").symlink_to(ROOT / "tests" / "js" / "node_modules")
+    node, program = shutil.which("node"), str(tmp_path / "docs" / "examples" / "passenger.mjs")
+    assert node
+    emails = [await register(stack.url, role) for role in ("driver", "passenger")]
+    driver = await Example.start("driver.py", stack.url, emails[0], PASSWORD)
+    assert "'state': 'idle'" in await driver.line()
+    heard = await (await Example.run(node, program, stack.url, emails[1], PASSWORD)).end()
+    assert "assigned Ada Byron" in heard and heard.splitlines()[-1].startswith("completed"), heard
+    await driver.end()
+    said = await (await Example.run(node, program, stack.url, emails[1], "wrong")).end(1)
+    assert said == "Email or password is wrong.\n"
+
+
+async def test_what_a_lost_connection_missed_is_told_by_sync(stack: RunningStack) -> None:
+    await the_city(stack)
+    emails = [await register(stack.url, role) for role in ("driver", "passenger")]
+    proxy = Proxy("line", Address(port=int(stack.url.rpartition(":")[2])))
+    await proxy.start()
+    try:
+        follower = await Example.start("sync.py", f"http://127.0.0.1:{proxy.port}", emails[1], PASSWORD)
+        assert "connected, hears user:" in await follower.line()
+        passenger = await Example.start("passenger.py", stack.url, emails[1], PASSWORD)
+        assert " 1 " in await follower.line()
+        await proxy.refuse()
+        driver = await Example.start("driver.py", stack.url, emails[0], PASSWORD)
+        told = re.findall(r"^(\d+) ", await passenger.end(), re.M)
+        await driver.end()
+        await proxy.heal()
+        while "completed" not in follower.said:
+            await follower.line()
+        follower.process.terminate()
+        await follower.process.wait()
+    finally:
+        await proxy.close()
+    numbers = re.findall(r"^ride:\S+ (\d+) ", follower.said, re.M)
+    assert numbers == [str(number + 1) for number in range(int(told[-1]))], follower.said
 
 
 async def test_the_parcel_gets_from_hand_to_hand(stack: RunningStack) -> None:
@@ -109,12 +204,15 @@ async def test_the_parcel_gets_from_hand_to_hand(stack: RunningStack) -> None:
     assert "'state': 'delivered'" in heard.splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", ["driver.py", "passenger.py", "parcel.py"])
+@pytest.mark.parametrize("name", ["driver.py", "passenger.py", "parcel.py", "sync.py"])
 async def test_an_example_that_cannot_go_on_says_why(stack: RunningStack, name: str) -> None:
     assert "Arguments: URL" in await (await Example.start(name)).end(1)
     nobody = ["nobody@example.org", PASSWORD] * (2 if name == "parcel.py" else 1)
     said = await (await Example.start(name, stack.url, *nobody)).end(1)
     assert said.splitlines()[-1].endswith("Email or password is wrong.") and said.count("\n") == 1
+    away = f"http://127.0.0.1:{free_port()}"
+    said = await (await Example.start(name, away, *nobody)).end(1)
+    assert said.startswith(f"No dispatch server answers at {away}: ") and said.count("\n") == 1
 
 
 async def test_a_refused_parcel_ends_its_example(stack: RunningStack) -> None:

@@ -24,4 +24,7 @@ async def main(url, email, password):
     await sio.disconnect()
     return online.get("error", {}).get("message")
 
-sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 4 else __doc__)
+try:
+    sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 4 else __doc__)
+except aiohttp.ClientError as error:
+    sys.exit(f"No dispatch server answers at {sys.argv[1]}: {error}")

@@ -37,4 +37,7 @@ async def main(url, *logins):
     finally:
         await asyncio.gather(sender.disconnect(), courier.disconnect())
 
-asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 6 else sys.exit(__doc__)
+try:
+    asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 6 else sys.exit(__doc__)
+except aiohttp.ClientError as error:
+    sys.exit(f"No dispatch server answers at {sys.argv[1]}: {error}")

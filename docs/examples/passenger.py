@@ -8,7 +8,7 @@ async def main(url, email, password):
     if not login["success"]:
         return login["error"]
     sio, states = socketio.AsyncClient(), asyncio.Queue()
-    sio.on("driver_assigned", lambda e: print("assigned:", e["driverName"], e["vehicle"], e["etaSeconds"], "s"))
+    sio.on("driver_assigned", lambda e: print(e["seq"], "assigned:", e["driverName"], e["vehicle"]))
     sio.on("driver_location", lambda e: print("car at", e["latitude"], e["longitude"], e["etaSeconds"], "s away"))
     sio.on("ride_status_update", states.put)
 
@@ -22,4 +22,7 @@ async def main(url, email, password):
     await sio.disconnect()
     return e.get("error", {}).get("message")
 
-sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 4 else __doc__)
+try:
+    sys.exit(asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 4 else __doc__)
+except aiohttp.ClientError as error:
+    sys.exit(f"No dispatch server answers at {sys.argv[1]}: {error}")

@@ -26,12 +26,25 @@ PAGES = {
     "ride": "ride.html",
     "parcel": "parcel.html",
 }
+NO_PAGE = "An ARYV dispatch server: apps talk to it over Socket.IO and HTTP. There is no page here.\n"
 PERSON = (Field("role", "choice", choices=("passenger", "driver", "courier")),)
 
 
 def _only_where_wanted(call: Call) -> None:
     if not call.ctx.settings.demo:
-        raise Refusal(404, "There is no such route.", code="ROUTE_NOT_FOUND")
+        raise Refusal(404, "The demo is off here: DISPATCH_DEMO serves it.", code="ROUTE_NOT_FOUND")
+
+
+async def root(call: Call) -> web.Response:
+    """Whoever types the bare address."""
+    if not call.ctx.settings.demo:
+        return web.Response(text=NO_PAGE)
+    return web.Response(status=302, headers={"Location": "/demo"})
+
+
+async def to_index(call: Call) -> web.Response:
+    _only_where_wanted(call)
+    return web.Response(status=302, headers={"Location": "/demo"})
 
 
 async def index(call: Call) -> web.Response:

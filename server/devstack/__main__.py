@@ -31,7 +31,7 @@ def clean(*, force: bool) -> int:
         end_leftovers(folder)
     if DEV.exists():
         shutil.rmtree(DEV)
-    procs.say("Clean: nothing of ./dev runs, .dev/ is gone.")
+    procs.say("Clean: nothing of ./dev runs, .dev/ is gone. .venv/ and node_modules/ stay.")
     return 0
 
 

@@ -113,7 +113,9 @@ ROUTES: tuple[Route, ...] = (
         "Requests, waits and earnings by hour and area.",
         admin.FIGURES,
     ),
+    Route("GET", "/", demo.root, "public", "To `/demo` where that is served, else what this is."),
     Route("GET", "/demo", demo.index, "public", "The apps' side in a browser. 404 but " + DEMO),
+    Route("GET", "/demo/", demo.to_index, "public", "The same."),
     Route("GET", "/demo/{page}", demo.page, "public", "One of its pages: " + ", ".join(demo.PAGES) + "."),
     Route(
         "POST", "/api/demo/people", demo.person, "public", "An invented person. 404 but " + DEMO, demo.PERSON

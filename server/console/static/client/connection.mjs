@@ -100,8 +100,9 @@ export class Connection {
   /** Ends the connection; `connect` begins a new one with what is known. */
   close() {
     const socket = this.#socket;
+    if (!socket) return; // closed: the `change` of that may have brought us here once more
     this.#socket = null;
-    socket?.disconnect();
+    socket.disconnect();
     this.#down("offline");
   }
 
