@@ -240,7 +240,6 @@ async def test_the_administrators_lists_have_the_panels_rows(town: Town) -> None
         ("POST", "/api/rides/some", 405, "GET"),
         ("POST", "/health", 405, "GET"),
         ("OPTIONS", "/api/users", 405, "GET"),
-        ("GET", "/", 404, None),
         ("GET", "/favicon.ico", 404, None),
         ("GET", "/api/nothing", 404, None),
         ("GET", "/api/commands/a/b", 404, None),
