@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from storage.records import Driver, Job, JobId, Offer, OfferId, Parcel, Place, Room, UserId
+from storage.records import Considered, Driver, Job, JobId, Offer, OfferId, Parcel, Place, Room, UserId
 
 SYSTEM = UserId("system")
 
@@ -50,6 +50,14 @@ class Refusal(Exception):
 def not_one_of(field: str, words: Iterable[str]) -> Refusal:
     """A field holds a word that is none of those which hold here."""
     return Refusal("bad_request", f"{field} must be one of: {', '.join(sorted(words))}.")
+
+
+class NotHim(Refusal):
+    """This driver cannot be offered this job; `why` is a reason of dispatch/eligibility.py."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("no_supply")
+        self.why = why
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +147,16 @@ class LiftHold(Command, frozen=True, kw_only=True):
     reason: str
 
 
+class Look(msgspec.Struct, frozen=True):
+    """What the match saw of a job before it chose: by which path, whom (and how many beside them), and whom the tried
+    policy would have asked."""
+
+    path: str
+    considered: tuple[Considered, ...] = ()
+    more: int = 0
+    shadow_driver_id: UserId | None = None
+
+
 class MakeOffer(Command, frozen=True, kw_only=True):
     """`instead` of the open offer of that id, which `instead_of` holds."""
 
@@ -148,6 +166,7 @@ class MakeOffer(Command, frozen=True, kw_only=True):
     eta_s: float
     instead: OfferId | None = None
     instead_of: UserId | None = None
+    look: Look = Look("nearest")
 
 
 class AcceptOffer(Command, frozen=True, kw_only=True):

@@ -8,8 +8,7 @@ from dispatch.blocks import Blocks
 from dispatch.policy import Policy
 from storage.records import Driver, Job
 
-#: What a reason says of a driver, behind his name. He himself is never told who blocked him, nor that somebody did
-#: (`TO_A_DRIVER`).
+#: What a reason says of a driver, behind his name. He himself is never told that somebody blocks him.
 REASONS = {
     "requester": "asked for it himself",
     "excluded": "was asked for it before, or gave it back",
@@ -25,7 +24,6 @@ REASONS = {
     "offered": "is thinking about an offer of another job",
     "full": "has no room for it",
 }
-TO_A_DRIVER = {"blocked": "excluded"}
 
 
 def why_not(job: Job, driver: Driver, policy: Policy, blocks: Blocks, now_ms: int) -> str:

@@ -20,13 +20,15 @@ from collections.abc import Collection
 
 from msgspec.structs import replace
 
+from dispatch.area import Area
 from dispatch.batch import plenty
 from dispatch.cells import NearestSearch
-from dispatch.commands import SYSTEM, MakeOffer, Refusal
+from dispatch.commands import SYSTEM, Look, MakeOffer, NotHim, Refusal
 from dispatch.desk import Desk
 from dispatch.eta import reach_m
 from dispatch.matching import Candidate, Ranked, rank
 from dispatch.policy import Policy
+from dispatch.why import Seen
 from storage.fleet import Fleet
 from storage.log import Conflict
 from storage.records import Job, Place, UserId
@@ -75,11 +77,12 @@ class Match:
             if not isinstance(job, Job) or job.state != "searching" or loaded.now_ms >= job.wake_ms:
                 return False
             area = self._desk.areas.get(job.area_id)
-            return area is not None and await self._offer(job, area.policy, loaded.now_ms)
+            return area is not None and await self._offer(job, area, loaded.now_ms)
         except (Unavailable, Conflict):
             return False  # its timer stands; the sweep comes back to it
 
-    async def _offer(self, job: Job, policy: Policy, now_ms: int) -> bool:
+    async def _offer(self, job: Job, area: Area, now_ms: int) -> bool:
+        policy, seen = area.policy, Seen(area)
         passed = {id_ for id_, until_ms in job.passed.items() if until_ms > now_ms}
         skip: set[str] = {*job.excluded, *passed, job.requester_id}
         ranked, waiting = await asyncio.gather(
@@ -93,14 +96,17 @@ class Match:
             if not plenty(len(ranked), waiting, policy):
                 return False
         for _ in range(LOOKS):
+            seen.saw(ranked)
             for best in ranked:
                 try:
-                    await self._desk.run(offer_to(job, best))
-                except Refusal as refusal:
-                    if refusal.code == "no_supply":
-                        # not free any more, or not for this job: farther ones may be
-                        skip.add(best.driver_id)
-                        continue
+                    await self._desk.run(offer_to(job, best, seen.look()))
+                except NotHim as refusal:
+                    # not free any more, or not for this job: farther ones may be
+                    skip.add(best.driver_id)
+                    seen.refused(best.driver_id, refusal.why)
+                    continue
+                except Refusal:
+                    pass
                 return True
             ranked = await self._ranked(job, policy, now_ms, skip)
             if not ranked:
@@ -122,7 +128,7 @@ class Match:
         )
 
 
-def offer_to(job: Job, best: Ranked) -> MakeOffer:
+def offer_to(job: Job, best: Ranked, look: Look) -> MakeOffer:
     """Of a job that another thinks about: instead of his offer."""
     return MakeOffer(
         user=SYSTEM,
@@ -133,4 +139,5 @@ def offer_to(job: Job, best: Ranked) -> MakeOffer:
         eta_s=best.eta_s,
         instead=job.offer_id,
         instead_of=job.offered_to,
+        look=look,
     )

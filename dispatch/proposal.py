@@ -15,10 +15,11 @@ from dispatch.assignment import Bools, Floats, Ints, Pairs, solve
 from dispatch.batch import Drivers, Requests, by_freshness, priced
 from dispatch.blocks import Blocks
 from dispatch.candidates import Near, near, plane_m
+from dispatch.commands import Look
 from dispatch.eligibility import why_not
 from dispatch.eta import pickup_eta_s, reach_m
+from dispatch.looks import Looks
 from dispatch.matching import Ranked
-from dispatch.policy import Policy
 from dispatch.rematch import OFFERED, PLANNED, Standing, rematch
 from storage.fleet import Position
 from storage.records import Driver, Job, JobId, Offer
@@ -31,6 +32,7 @@ class Offered(NamedTuple):
 
     job: Job
     to: Ranked
+    row: int
 
 
 class Proposal:
@@ -59,9 +61,12 @@ class Proposal:
         self._origin = origin.latitude, origin.longitude
         self._places_m = self._plane([(j.pickup.latitude, j.pickup.longitude) for j, _ in jobs])
         self._drivers_m = self._plane([(seen[id_].lat_deg, seen[id_].lng_deg) for id_ in self._ids])
-        self._near: list[tuple[Policy, Near]] = []
+        self._near: list[tuple[Area, Near]] = []
         self._pairs = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         self._distance_m: dict[tuple[int, int], float] = {}
+        self._looks = Looks(jobs, self._ids)
+        self._tried: list[Pairs] = []
+        self.tries = any(area.shadow is not None for _, area in jobs)
 
     def candidates(self) -> list[str]:
         """The drivers whose records are wanted."""
@@ -70,14 +75,15 @@ class Proposal:
             groups.setdefault((area.id, job.vehicle_class), []).append(row)
         wanted: set[int] = set()
         for (_, vehicle_class), rows in groups.items():
-            policy = self._jobs[rows[0]][1].policy
+            area = self._jobs[rows[0]][1]
+            policy = area.policy
             of_class = np.array(
                 [self._row[id_] for id_ in self._found.get(vehicle_class, ())], dtype=np.int64
             )
             fresh = np.sort(of_class[self._fix_age_s[of_class] <= policy.stale_s])
             local = near(self._places_m[rows], self._drivers_m[fresh], reach_m(policy))
             pairs = Near(np.asarray(rows)[local.request], fresh[local.driver], local.distance_m)
-            self._near.append((policy, pairs))
+            self._near.append((area, pairs))
             wanted.update(pairs.driver.tolist())
         return [self._ids[row] for row in sorted(wanted)]
 
@@ -85,21 +91,49 @@ class Proposal:
         """Leaves out who may not be offered what, and prices the rest."""
         requests, drivers = self._requests(), self._drivers(records)
         some: list[Pairs] = []
-        for policy, pairs in self._near:
+        for area, pairs in self._near:
+            policy = area.policy
             may = np.zeros(len(pairs.request), dtype=np.bool_)
             rows = zip(pairs.request.tolist(), pairs.driver.tolist(), strict=True)
             for at, (request, driver) in enumerate(rows):
                 job, record = self._jobs[request][0], records.get(self._ids[driver])
-                may[at] = record is not None and not why_not(job, record, policy, blocks, self._now_ms)
+                why = "offline" if record is None else why_not(job, record, policy, blocks, self._now_ms)
+                may[at] = not why
+                if why:
+                    self._looks.unfit(request, driver, why, float(pairs.distance_m[at]))
                 if at % _AT_ONCE == _AT_ONCE - 1:
                     yield
             allowed = Near(pairs.request[may], pairs.driver[may], pairs.distance_m[may])
             eta_s = np.asarray(pickup_eta_s(allowed.distance_m, policy))  # type: ignore[arg-type]
             some.append(priced(allowed, eta_s, requests, drivers, policy))
+            self._looks.priced(allowed, some[-1])
+            if self.tries:
+                self._tried.append(self._by_shadow(area, allowed, some[-1], requests, drivers))
             both = zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True)
             self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
             yield
         self._pairs = Pairs(*(np.concatenate(parts) for parts in zip(*some, strict=True)))
+
+    def _by_shadow(
+        self, area: Area, allowed: Near, real: Pairs, requests: Requests, drivers: Drivers
+    ) -> Pairs:
+        """The same pairs priced by the policy that is tried, where there is one."""
+        if (shadow := area.shadow) is None:
+            return real
+        eta_s = np.asarray(pickup_eta_s(allowed.distance_m, shadow))  # type: ignore[arg-type]
+        left_s = np.full(len(self._jobs), shadow.longest_pickup_s)
+        return priced(allowed, eta_s, requests._replace(left_s=left_s), drivers, shadow)
+
+    def try_shadow(self) -> None:
+        """The assignment of those who wait, as it would be with the tried policies: only for what decisions say."""
+        tried = Pairs(*(np.concatenate(parts) for parts in zip(*self._tried, strict=True)))
+        waits = np.isnan(self._asked_s)
+        planned = solve(len(waits), Pairs(*(part[waits[tried.request]] for part in tried)))
+        self._looks.tried(tried, planned)
+
+    def look(self, row: int) -> Look:
+        """What the batch saw of a job, once `best` has chosen."""
+        return self._looks.of(row)
 
     @property
     def pairs(self) -> int:
@@ -113,6 +147,7 @@ class Proposal:
         pairs = self._pairs
         planned = solve(len(waits), Pairs(*(part[waits[pairs.request]] for part in pairs)))
         chosen = planned if waits.all() else self._rematched(planned, waits)
+        self._looks.chosen(pairs, np.where(chosen < len(self._ids), chosen, -1))
         offers = [
             self._offered(row, int(driver))
             for row, driver in enumerate(chosen.tolist())
@@ -149,7 +184,7 @@ class Proposal:
     def _offered(self, row: int, driver: int) -> Offered:
         job, area = self._jobs[row]
         away_m = self._distance_m[row, driver]
-        return Offered(job, Ranked(self._ids[driver], away_m, pickup_eta_s(away_m, area.policy)))
+        return Offered(job, Ranked(self._ids[driver], away_m, pickup_eta_s(away_m, area.policy)), row)
 
     def _requests(self) -> Requests:
         age_s = np.array([(self._now_ms - job.searching_ms) / 1000 for job, _ in self._jobs])

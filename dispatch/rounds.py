@@ -34,8 +34,10 @@ from dispatch.commands import Refusal
 from dispatch.desk import Desk
 from dispatch.eta import reach_m
 from dispatch.match import offer_to
+from dispatch.notes import Notes
 from dispatch.proposal import Offered, Proposal
 from dispatch.supply import SupplySearch
+from dispatch.why import choice
 from storage.fleet import Position
 from storage.records import Driver, Job, Offer, Stored
 
@@ -47,19 +49,22 @@ ASKED_MAX = 100  # open offers that are looked at again
 _READ = 100  # records at once
 _CELLS = 1_000  # cells at once: a millisecond of Redis
 _COMMITS = 8  # at once
+_NOTED = 25  # at once: half a millisecond
 
 T = TypeVar("T")
 
 
 class Done(msgspec.Struct):
     """What a round came to: `asked` counts its pairs by what became of them (`ok` or a refusal's code), `bounds`
-    what was left for another round, and `longest_s` is the longest it kept the loop to itself."""
+    what was left for another round, `noted` what became of the notes about those whom nobody was found for, and
+    `longest_s` is the longest it kept the loop to itself."""
 
     waiting: int = 0
     drivers: int = 0
     pairs: int = 0
     asked: Counter[str] = msgspec.field(default_factory=Counter)
     bounds: Counter[str] = msgspec.field(default_factory=Counter)
+    noted: Counter[str] = msgspec.field(default_factory=Counter)
     longest_s: float = 0.0
 
     def timed(self, step: Callable[[], T]) -> T:
@@ -76,6 +81,7 @@ class Done(msgspec.Struct):
 class Rounds:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self.notes = Notes(desk.log)
         self._first = 0
 
     async def go(self, within_s: float) -> Done:
@@ -103,8 +109,27 @@ class Rounds:
         for _ in done.each(proposal.judge(records, self._desk.blocks)):
             await asyncio.sleep(0)  # others may run
         done.drivers, done.pairs = len(records), proposal.pairs
-        await self._offer(done.timed(proposal.best), until_s, done)
+        if proposal.tries:
+            done.timed(proposal.try_shadow)
+            await asyncio.sleep(0)
+        offers = done.timed(proposal.best)
+        await self._offer(proposal, offers, until_s, done)
+        served = {each.row for each in offers} | {row for row, (job, _) in enumerate(jobs) if job.offer_id}
+        await self._note(proposal, jobs, served, now_ms)
+        done.noted, self.notes.told = self.notes.told, Counter()
         return done
+
+    async def _note(
+        self, proposal: Proposal, jobs: list[tuple[Job, Area]], served: set[int], now_ms: int
+    ) -> None:
+        """Why nobody was chosen for the others."""
+        rows = [
+            row for row in range(len(jobs)) if row not in served and self.notes.wants(jobs[row][0].id, now_ms)
+        ]
+        for first in range(0, len(rows), _NOTED):
+            some = rows[first : first + _NOTED]
+            await self.notes.keep([choice(*jobs[row], proposal.look(row), now_ms, None) for row in some])
+            await asyncio.sleep(0)
 
     async def _waiting(self, done: Done) -> tuple[list[tuple[Job, Area]], int]:
         """Those whose turn it is, and Redis' clock."""
@@ -179,7 +204,7 @@ class Rounds:
                     return search.found
         return search.found
 
-    async def _offer(self, offers: list[Offered], until_s: float, done: Done) -> None:
+    async def _offer(self, proposal: Proposal, offers: list[Offered], until_s: float, done: Done) -> None:
         waiting = iter(offers)
 
         async def some() -> None:
@@ -188,7 +213,7 @@ class Rounds:
                     done.asked["late"] += 1
                     continue
                 try:
-                    await self._desk.run(offer_to(each.job, each.to))
+                    await self._desk.run(offer_to(each.job, each.to, proposal.look(each.row)))
                     done.asked["moved" if each.job.offer_id else "ok"] += 1
                 except Refusal as refusal:
                     done.asked[refusal.code] += 1

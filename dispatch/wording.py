@@ -10,7 +10,7 @@ from typing import Any
 
 from dispatch.lifecycle import WORDS
 from storage.facts import Fact
-from storage.records import Driver, Job, Message, Offer, Place, Read, Room, Stored, UserId
+from storage.records import Drained, Driver, Job, Message, Offer, Place, Read, Room, UserId
 
 
 def iso(ms: int) -> str:
@@ -91,7 +91,7 @@ def status_fact(
     now_ms: int,
     by: str,
     *,
-    records: tuple[Stored, ...] = (),
+    records: tuple[Drained, ...] = (),
     join: tuple[UserId, ...] = (),
     leave: tuple[UserId, ...] = (),
 ) -> Fact:

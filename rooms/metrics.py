@@ -26,6 +26,11 @@ class Tallies(Collector):
 
 FIXES = Tallies("dispatch_fixes", "Fixes heard, by what became of them.", ["outcome"])
 EVENTS = Tallies("dispatch_events", "Events heard, by name and answer.", ["event", "code"])
+NOTES = Tallies(
+    "dispatch_decisions_noted",
+    "Decisions of the match without an offer, by what became of them.",
+    ["outcome"],
+)
 FACTS = Counter("dispatch_facts_tailed", "Facts read from the log.")
 UNREADABLE = Counter("dispatch_facts_unreadable", "Facts read from the log that could not be told.")
 GAPS = Counter("dispatch_log_gaps", "Times that facts were missed and all clients here sent to come anew.")

@@ -60,6 +60,8 @@ class Leader:
             metrics.LEFT.n[bound,] += count
         for outcome, count in done.asked.items():
             metrics.OFFERS.n[outcome,] += count
+        for outcome, count in done.noted.items():
+            metrics.NOTES.n[outcome,] += count
         if done.waiting:
             metrics.ROUND_BLOCKED_S.observe(done.longest_s)
         return "led" if done.waiting else "empty"

@@ -113,6 +113,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 200_000
     drain_batch: Annotated[int, about("Stream entries the drain takes at once.", ge=1)] = 2_000
     drain_idle_ms: Annotated[int, about("The drain waits so long for more before it writes.", ge=1)] = 100
+    decisions_days: Annotated[
+        float, Meta(gt=0.0, le=3_650.0, description="Decisions of the match are kept for so many days.")
+    ] = 30.0
     route_settle_s: Annotated[
         float, about("A finished job's route is drawn after this: late fixes count.", ge=0)
     ] = 5.0

@@ -99,3 +99,23 @@ def courier_numbers(row: Row) -> dict[str, Any]:
         },
         "today": {"packages": row["today"], "revenue": row["revenue_today"]},
     }
+
+
+def decision(row: Row) -> dict[str, Any]:
+    """A decision of the match with all whom it looked at, by rank; seconds by the policy that held, and by the one
+    that was tried."""
+    return {
+        "id": row["id"],
+        "at": iso(row["at"]),
+        "kind": row["kind"],
+        "class": row["vehicle_class"],
+        "areaId": row["area_id"],
+        "policy": row["policy"],
+        "path": row["path"],
+        "driverId": row["driver_id"],
+        "considered": row["considered"],
+        "more": row["more"],
+        "shadow": None
+        if row["shadow"] is None
+        else {"policy": row["shadow"], "driverId": row["shadow_driver_id"]},
+    }

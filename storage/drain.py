@@ -36,6 +36,8 @@ BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 2.0
 ROUTE_PAUSE_S = 1.0
 ROUTES_A_ROUND = 50
+FORGET_PAUSE_S = 60.0
+FORGOTTEN_A_ROUND = 2_000
 LEAVE_WITHIN_S = 2.5
 REPORT_EVERY_S = 10.0
 
@@ -55,6 +57,8 @@ class DrainSettings(Protocol):
     def drain_idle_ms(self) -> int: ...
     @property
     def facts_max_age_s(self) -> int: ...
+    @property
+    def decisions_days(self) -> float: ...
     @property
     def route_settle_s(self) -> float: ...
     @property
@@ -80,6 +84,7 @@ class Drain:
     def __init__(self, settings: DrainSettings) -> None:
         self._settings = settings
         self._stats = Stats()
+        self._forget_s = 0.0
 
     def stats(self) -> dict[str, Any]:
         return asdict(self._stats)
@@ -170,8 +175,18 @@ class Drain:
                 tag = await conn.execute(statement, settings.shard, settings.route_settle_s, ROUTES_A_ROUND)
                 drawn += int(tag.split()[-1])
             self._stats.routes += drawn
+            await self._forget(conn)
             if drawn < ROUTES_A_ROUND:
                 await _pause(stop, ROUTE_PAUSE_S)
+
+    async def _forget(self, conn: Any) -> None:
+        """Decisions of the match are kept for so many days."""
+        if time.monotonic() >= self._forget_s:
+            tag = await conn.execute(
+                SQL["forget_decisions"], self._settings.decisions_days, FORGOTTEN_A_ROUND
+            )
+            if int(tag.split()[-1]) < FORGOTTEN_A_ROUND:
+                self._forget_s = time.monotonic() + FORGET_PAUSE_S
 
     async def _report(self, stop: asyncio.Event) -> None:
         """A line in the log every REPORT_EVERY_S in which something was drained."""

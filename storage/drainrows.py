@@ -12,7 +12,7 @@ import msgspec
 from storage.sink import SQL, is_rows_fault
 
 #: Tables whose dead letters hold all that a row must have.
-WHOLE = frozenset({"drivers", "rides", "packages", "offers", "chat_reads", "audit_log"})
+WHOLE = frozenset({"drivers", "rides", "packages", "offers", "chat_reads", "audit_log", "decisions"})
 _SAID_NOTHING = {"rides": {"note": ""}, "packages": {"note": ""}}
 
 

@@ -31,6 +31,11 @@ def newest_first(cursor: str | None) -> tuple[datetime, str]:
     return place_of(cursor) if cursor else (_END, _LAST)
 
 
+def newest_first_by_text(cursor: str | None) -> tuple[datetime, str]:
+    """The same where the key is a text: nothing is behind the end but all that there is. Raises BadCursor."""
+    return decode(cursor) if cursor else (_END, "")
+
+
 def place_of(cursor: str) -> tuple[datetime, str]:
     moment, key = decode(cursor)
     if not UUID.fullmatch(key):

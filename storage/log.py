@@ -22,6 +22,7 @@ LIVE_TTL_MS = (
 )  # far longer than any job; an upper bound on what a lost process can leave behind
 OVER_TTL_MS = 15 * 60_000  # a finished job's record and room, for late readers and repeated commands
 ANSWERS_KEPT = 128
+_NEVER_STALE_MS = 2**53
 FIRST_LOOK_MS = 400  # a searching job is looked at again so soon, should the process that opened it die
 
 _encode = msgspec.json.Encoder().encode
@@ -217,6 +218,15 @@ class Log:
         for command, key, rest in changes:
             wanted.append(key)
             args += [command, len(rest), *rest]
+
+    async def note(self, facts: tuple[Fact, ...]) -> None:
+        """Adds facts that change nothing. Raises Conflict or Unavailable."""
+        await self._shard.ensure_life()
+        # nothing was read for them, so they are never stale
+        write = Write(
+            life=self._shard.token, loaded_ms=_NEVER_STALE_MS, room=facts[0].room, by="system", facts=facts
+        )
+        await self.commit(write)
 
     async def settled(self) -> None:
         """What was committed before is there to stay. Raises Unavailable."""

@@ -25,6 +25,7 @@ SAID = {
     "chat_messages": "sent_ms",
     "chat_reads": "read_ms",
     "offers": "committed_ms",
+    "decisions": "at_ms",
 }
 RECORDS = {"rides": "ride", "packages": "package"}
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from storage.facts import Entry, entry_of
-from storage.records import Audit, Drained, Driver, Job, Message, Offer, Read
+from storage.records import Audit, Choice, Drained, Driver, Job, Message, Offer, Read
 
 SECRETS = frozenset({"code", "otp"})
 #: Fields of an entry that hold records, spoken texts and codes.
@@ -35,6 +35,7 @@ TABLES = (
     "chat_messages",
     "chat_reads",
     "audit_log",
+    "decisions",
 )
 _SUPERSEDED = frozenset({"drivers", "rides", "packages", "offers", "chat_reads"})
 
@@ -149,6 +150,8 @@ def _record_row(entry: Entry, item: int, record: Drained, shard: str, life: str)
             values |= {"state": record.state, "job_ids": list(record.load)}
         case Offer():
             table = "offers"
+        case Choice():
+            table = "decisions"
         case Audit():
             return Row("audit_log", (record.id,), entry.id, item, values)
         case Message():

@@ -213,5 +213,36 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     at_ms: int
 
 
+class Considered(msgspec.Struct, frozen=True, array_like=True):
+    """A driver whom the match looked at for a job, and what came of it: `chosen`, or why not (dispatch/why.py). Cost
+    and ETA are in whole seconds, from where the index showed him; `shadow_s` is his cost by the tried policy."""
+
+    driver_id: UserId
+    reason: str
+    distance_m: int = 0
+    eta_s: int = 0
+    cost_s: int = 0
+    shadow_s: int | None = None
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="choice"):
+    """Why this driver, or nobody: one decision of the match. `id` is the offer's where there is one; `policy` and
+    `shadow` are versions of the area's; `considered` stand by rank, and `more` were looked at beside them."""
+
+    id: str
+    job_id: JobId
+    kind: str
+    vehicle_class: str
+    area_id: str
+    policy: int
+    path: str
+    driver_id: UserId | None = None
+    considered: tuple[Considered, ...] = ()
+    more: int = 0
+    shadow: int = 0
+    shadow_driver_id: UserId | None = None
+    at_ms: int
+
+
 Stored = Job | Offer | Driver
-Drained = Job | Offer | Driver | Message | Read | Audit
+Drained = Job | Offer | Driver | Message | Read | Audit | Choice

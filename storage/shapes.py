@@ -218,3 +218,20 @@ def title(row: Row) -> str:
 
 def km(metres: float) -> float:
     return round(metres / 1000, 3)
+
+
+def my_decision(row: Row) -> dict[str, Any]:
+    """What came of a driver when the match looked at him."""
+    return {
+        "id": row["id"],
+        "at": iso(row["at"]),
+        "kind": row["kind"],
+        "class": row["vehicle_class"],
+        "areaId": row["area_id"],
+        "policy": row["policy"],
+        "path": row["path"],
+        "rank": row["rank"],
+        "reason": row["reason"],
+        "etaMinutes": int(row["eta_min"]),
+        "jobId": row["job_id"],
+    }

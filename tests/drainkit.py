@@ -146,6 +146,7 @@ def drain_settings(database_url: str, redis_url: str, **changed: Any) -> Setting
         "drain_idle_ms": 10,
         "facts_max_age_s": 5,
         "route_settle_s": 0.0,
+        "decisions_days": 30.0,
         "database_timeout_s": 3.0,
     }
     return Settings(database_url=database_url, redis_url=redis_url, shard=SHARD, **(base | changed))

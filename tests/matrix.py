@@ -289,6 +289,10 @@ ROUTES: dict[tuple[str, str], Tries] = {
     ("DELETE", "/api/admin/users/{id}/blocks/{other}"): lambda w: [
         Try(f"{w.victims['passenger'].id}/blocks/{w.victims['driver'].id}", 401, 403, 200)
     ],
+    ("GET", "/api/drivers/me/decisions"): _get(200),
+    ("GET", "/api/admin/jobs/{id}/decisions"): lambda w: [
+        Try(f"{w.ride}/decisions?{_who(w)}", 401, 403, 200)
+    ],
     ("GET", "/api/map"): _get(200),
     ("GET", "/api/map/base"): _get(404, admin=404),
     ("GET", "/"): _get(200, 200),

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from dispatch.blocks import Blocks
-from dispatch.eligibility import REASONS, TO_A_DRIVER, bad_papers, why_not
+from dispatch.eligibility import REASONS, bad_papers, why_not
 from dispatch.policy import Policy
 from storage.records import Driver, Job, Parcel
 from tests.rules.build import DEE, DOV, NOW, PAT, XAN, a_driver, a_job, carrying
@@ -52,7 +52,7 @@ def reason(kind: str, *faults: str) -> str:
 
 
 def test_every_reason_has_its_words() -> None:
-    assert list(REASONS) == list(FAULTS) and REASONS.keys() >= set(TO_A_DRIVER.values())
+    assert list(REASONS) == list(FAULTS)
 
 
 @pytest.mark.parametrize("kind", ["ride", "package"])

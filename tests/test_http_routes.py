@@ -142,6 +142,7 @@ SECOND_USER: dict[tuple[str, str], Any] = {
     ("POST", "/api/users/{id}/block"): missing,
     ("DELETE", "/api/users/{id}/block"): done,
     ("GET", "/api/users/blocked"): empty,
+    ("GET", "/api/drivers/me/decisions"): empty,
     ("GET", "/api/map"): places,
     ("GET", "/api/map/base"): missing,
     ("POST", "/api/auth/logout"): done,

@@ -47,7 +47,7 @@ def decide_assign(state: State, command: AssignJob) -> Decision:
     free = without_offer(driver, state.now_ms) if his else driver
     # an admin may ask whom the match would not ask again
     policy = state.area(job.area_id).policy
-    if why := why_not(replace(job, excluded=()), free, policy, state.blocks, state.now_ms):
+    if why := why_not(replace(job, excluded=(), passed={}), free, policy, state.blocks, state.now_ms):
         raise Refusal("no_supply", f"{driver.name or 'The driver'} {REASONS[why]}.")
     others, told, offer = _offer_over(state, job, his)
     without = () if his or job.offered_to is None else (job.offered_to,)

@@ -6,11 +6,12 @@ is passed over for a while, so that a job does not go to and fro between two.
 
 from msgspec.structs import replace
 
-from dispatch.commands import MakeOffer, Refusal, offer_id
+from dispatch.commands import MakeOffer, NotHim, Refusal, offer_id
 from dispatch.decision import Decision, State
 from dispatch.eligibility import why_not
 from dispatch.lifecycle import step
 from dispatch.rules.release import end_offer
+from dispatch.why import choice
 from dispatch.wording import offer_fact, status_fact
 from storage.facts import Fact
 from storage.records import Driver, Offer, UserId
@@ -24,7 +25,8 @@ def decide(state: State, command: MakeOffer) -> Decision:
         raise Refusal("already_assigned")
     put: tuple[Offer | Driver, ...] = ()
     facts: tuple[Fact, ...] = ()
-    policy = state.area(job.area_id).policy
+    area = state.area(job.area_id)
+    policy = area.policy
     if command.instead and job.state == "offered" and job.offer_id == command.instead:
         put, facts = end_offer(state, job, "withdrawn", "another is nearer")
         later_ms = state.now_ms + int(policy.offer_s * 1000)
@@ -35,8 +37,10 @@ def decide(state: State, command: MakeOffer) -> Decision:
         )
     if job.state != "searching" or bool(command.instead) != bool(put):
         raise Refusal("already_assigned")
-    if driver is None or why_not(job, driver, policy, state.blocks, state.now_ms):
-        raise Refusal("no_supply")
+    if driver is None:
+        raise NotHim("offline")
+    if why := why_not(job, driver, policy, state.blocks, state.now_ms):
+        raise NotHim(why)
     number = job.offers + 1
     deadline_ms = state.now_ms + int(policy.offer_s * 1000)
     unseen_ms = state.now_ms + int(policy.unseen_s * 1000) if driver.tells_seen else 0
@@ -62,9 +66,10 @@ def decide(state: State, command: MakeOffer) -> Decision:
         wake_ms=unseen_ms or deadline_ms + int(policy.offer_grace_s * 1000),
     )
     busy = replace(driver, offer_id=offer.id, changed_ms=state.now_ms)
+    why_him = choice(job, area, command.look, state.now_ms, driver.id)
     told = offer_fact(replace(held, version=held.version + 1), busy, offer, state.now_ms)
     return Decision(
         answer={"offerId": offer.id, "driverId": driver.id},
         put=(held, offer, busy, *put),
-        facts=(*facts, told, status_fact(held, state.now_ms, "system")),
+        facts=(*facts, told, status_fact(held, state.now_ms, "system", records=(why_him,))),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from server.http.call import Call
 from server.http.envelope import Refusal, Reply
 from server.http.fields import Field
+from storage import decisions
 from storage.history import PAGE_MAX
 from storage.keyset import BadCursor
 
@@ -52,6 +53,19 @@ async def analytics(call: Call) -> Reply:
     """One admin panel reads the figures under `data`, another at the top: they stand in both places."""
     figures = await call.ctx.history.courier_analytics(call.who.user_id) or {}
     return Reply(figures, top=figures)
+
+
+async def my_decisions(call: Call) -> Reply:
+    asker, limit, cursor = _page(call, decisions.PAGE)
+    found = decisions.of_driver(call.ctx.database, asker, limit=limit, cursor=cursor)
+    return _list(await _good_cursor(found))
+
+
+async def job_decisions(call: Call) -> Reply:
+    asker, limit, cursor = _page(call, decisions.PAGE)
+    job_id = call.request.match_info["id"]
+    found = decisions.of_job(call.ctx.database, asker, job_id, limit=limit, cursor=cursor)
+    return _list(await _good_cursor(found))
 
 
 async def _jobs(call: Call, kind: str) -> Reply:

@@ -33,6 +33,8 @@ class Route(NamedTuple):
 
 MADE = "Couriers are made by `dispatch users add --role courier`, admins likewise."
 BLOCK = "Never be matched with this person of your past trips again; he hears nothing of it."
+MINE = "What came of you each time that the match looked at you: your rank, and why not you. Nobody else is in it."
+WHY = "Why the match chose whom it chose: whom it looked at, costs, reasons, and whom a tried policy would have."
 DEMO = "with `DISPATCH_DEMO`, which is for development."
 PARTS = "Its parts: `redis` answers, the `log` is read, `postgresql` answers, and it is `staying`: not going away."
 
@@ -80,6 +82,8 @@ ROUTES: tuple[Route, ...] = (
         "POST", "/api/admin/users/{id}/blocks/{other}", blocks.admin_block, "admin", "Keep two people apart."
     ),
     Route("DELETE", "/api/admin/users/{id}/blocks/{other}", blocks.admin_unblock, "admin", "No longer."),
+    Route("GET", "/api/drivers/me/decisions", history.my_decisions, "user", MINE, history.PAGE),
+    Route("GET", "/api/admin/jobs/{id}/decisions", history.job_decisions, "admin", WHY, history.PAGE),
     Route("GET", "/api/map", maps.areas, "user", "What a map stands on: areas as GeoJSON, tiles."),
     Route("GET", "/api/map/base", maps.base, "user", "The operator's own base map, as GeoJSON."),
     Route("GET", "/api/users", history.users, "admin", "All accounts.", history.PAGE, 403),

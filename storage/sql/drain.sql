@@ -212,6 +212,37 @@ select id, from_ms(at_ms), actor_id, action, subject_type, subject_id, details
     subject_id text, details jsonb)
 on conflict (id) do nothing
 
+-- name: decisions
+-- What the match decided, once, with a row for each driver whom it looked at.
+with r as (
+  select * from json_to_recordset($1) as r (
+    id text, shard text, job_id uuid, kind text, vehicle_class text, area_id text, policy integer, path text,
+    driver_id uuid, considered jsonb, more integer, shadow integer, shadow_driver_id uuid, at_ms bigint)
+), added as (
+  insert into decisions (id, shard, job_id, kind, vehicle_class, area_id, policy, path, driver_id, more, shadow,
+                         shadow_driver_id, at)
+  select id, shard, job_id, kind, vehicle_class, area_id, policy, path, driver_id, more, nullif(shadow, 0),
+         shadow_driver_id, from_ms(at_ms)
+    from r
+  on conflict do nothing
+  returning id, at
+), looked_at as (
+  insert into decision_drivers (decision_id, driver_id, at, rank, reason, distance_m, eta_s, cost_s, shadow_s)
+  select id, (c ->> 0)::uuid, added.at, rank, c ->> 1, (c ->> 2)::integer, (c ->> 3)::integer, (c ->> 4)::integer,
+         (c ->> 5)::integer
+    from added join r using (id), jsonb_array_elements(r.considered) with ordinality as e (c, rank)
+)
+select id from added
+
+-- name: forget_decisions
+-- Those that are older than $1 days, the oldest first, at most $2.
+with old as (
+  select id from decisions where at < now() - make_interval(secs => 86400 * $1::float8) order by at limit $2
+), drivers as (
+  delete from decision_drivers using old where decision_id = old.id
+)
+delete from decisions using old where decisions.id = old.id
+
 -- name: routes_of_rides
 -- Draws finished rides ($3 at most) once the fixes stream was drained $2 s beyond their end. Late fixes of a phone
 -- carry its own time, so the window is wider than the ride; job_id says which of them count.

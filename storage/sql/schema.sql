@@ -300,6 +300,38 @@ table dead_letters
   constraint dead_letters_pkey PRIMARY KEY (id)
   constraint dead_letters_shard_life_stream_entry_id_item_key UNIQUE (shard, life, stream, entry_id, item)
   CREATE INDEX dead_letters_order ON public.dead_letters USING btree (at, id)
+table decision_drivers
+  decision_id text not null
+  driver_id uuid not null
+  at timestamp with time zone not null
+  rank integer not null
+  reason text not null
+  distance_m integer not null
+  eta_s integer not null
+  cost_s integer not null
+  shadow_s integer
+  constraint decision_drivers_pkey PRIMARY KEY (decision_id, driver_id)
+  CREATE INDEX decision_drivers_driver ON public.decision_drivers USING btree (driver_id, at)
+table decisions
+  id text not null
+  shard text not null
+  job_id uuid not null
+  kind text not null
+  vehicle_class text not null
+  area_id text not null
+  policy integer not null
+  path text not null
+  driver_id uuid
+  more integer not null
+  shadow integer
+  shadow_driver_id uuid
+  at timestamp with time zone not null
+  constraint decisions_kind CHECK ((kind = ANY (ARRAY['ride'::text, 'package'::text])))
+  constraint decisions_path CHECK ((path = ANY (ARRAY['nearest'::text, 'batch'::text, 'rematch'::text])))
+  constraint decisions_pkey PRIMARY KEY (id)
+  constraint decisions_shadow CHECK (((shadow_driver_id IS NULL) OR (shadow IS NOT NULL)))
+  CREATE INDEX decisions_at ON public.decisions USING btree (at)
+  CREATE INDEX decisions_job ON public.decisions USING btree (job_id, at)
 table drain_cursors
   shard text not null
   stream text not null

@@ -23,6 +23,7 @@ from dispatch.rules import RULES, follow
 from storage.facts import Fact
 from storage.records import (
     LEAP,
+    Choice,
     Driver,
     Job,
     JobId,
@@ -262,7 +263,7 @@ def check_fact(decision: Decision, fact: Fact) -> None:
     puts = {(type(record), record.id) for record in decision.put}
     for record in fact.records:
         # by name: the log tells each as the commit leaves it
-        assert isinstance(record, Message | Read) or (type(record), record.id) in puts
+        assert isinstance(record, Message | Read | Choice) or (type(record), record.id) in puts
     jobs = [record for record in fact.records if isinstance(record, Job)]
     if jobs and "version" in fact.payload:
         assert fact.payload["version"] == jobs[0].version + 1
