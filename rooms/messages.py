@@ -79,6 +79,12 @@ class Quote(Message, frozen=True, kw_only=True):
     fragile: bool = False
 
 
+class Nearby(Message, frozen=True, kw_only=True):
+    latitude: Lat
+    longitude: Lng
+    vehicle_class: Class = msgspec.field(name="class", default="economy")
+
+
 class GoOnline(Reliable, frozen=True, kw_only=True):
     classes: Annotated[tuple[Class, ...], Meta(min_length=1, max_length=8)]
     latitude: Lat

@@ -59,6 +59,10 @@ ACKS = (
         "kind, areaId, quotes: [{class or tier, fare, pickupEtaSeconds, durationS, "
         "durationLateS (four of five take no longer), distanceM, quoteId, validUntil}]",
     ),
+    (
+        "nearby",
+        "class, vehicles: [{latitude, longitude}] (8, each somewhere near), againInS: 10 (sooner: `rate_limited`)",
+    ),
     ("request_ride, request_package", "rideId or packageId, status, state, version, fare, areaId"),
     ("accept_offer", "rideId or packageId, status, state, version, offerId, outcome: accepted"),
     ("decline_offer, offer_seen", "offerId, outcome: declined; offerId, expiresInMs"),

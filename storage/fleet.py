@@ -133,6 +133,11 @@ class Fleet:
         )
         return [unpack(id_.decode(), packed) for id_, packed in zip(found[::2], found[1::2], strict=True)]
 
+    async def may_look(self, user: str, every_s: int) -> bool:
+        """Whether this user has not looked for so long, on whatever node; then he has now."""
+        key = keys.looked(self._shard.name, user)
+        return bool(await self._shard.ask(self._shard.client.set(key, 1, nx=True, px=every_s * 1000)))
+
     async def last_position(self, driver_id: str) -> Position | None:
         """The last fix of a driver who carries a job, from whatever node it came through."""
         packed = await self._shard.ask(self._shard.client.get(keys.pos(self._shard.name, driver_id)))

@@ -58,6 +58,10 @@ def tick(s: str, node: str) -> str:  # STRING "boot tick": the node's last tick,
     return f"{{{s}}}:tick:{node}"
 
 
+def looked(s: str, user: UserId | str) -> str:  # STRING while the user may not look for vehicles nearby again
+    return f"{{{s}}}:looked:{user}"
+
+
 def nodes(s: str) -> str:  # ZSET node -> Redis ms until which it counts as alive
     return f"{{{s}}}:nodes"
 

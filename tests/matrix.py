@@ -129,6 +129,8 @@ def _area(w: World, **more: Any) -> list[Payload]:
 EVENTS: dict[str, Attack] = {
     "sync": attack(_seen, "ok"),
     "quote": attack(lambda w: [{"kind": "ride", **w.spot.trip}], "ok"),
+    # the same vehicles for everybody, and of nobody
+    "nearby": attack(lambda w: [w.spot.at(), {**w.spot.at(), "class": "parcel"}], "ok rate_limited"),
     "go_online": attack(_online, "not_found"),
     "location_update": attack(_fixes, "ok superseded wrong_state"),
     "location_batch": attack(_past, "ok superseded wrong_state duplicate"),  # said again, with other times

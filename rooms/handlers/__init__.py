@@ -31,6 +31,7 @@ class Handler(NamedTuple):
 
 HANDLERS: dict[str, Handler] = {
     "quote": Handler(m.Quote, REQUESTERS, 2, 5, True, demand.quote),
+    "nearby": Handler(m.Nearby, REQUESTERS, 1, 5, True, demand.nearby),
     "go_online": Handler(m.GoOnline, CARRIERS, 2, 10, True, supply.go_online),
     "go_offline": Handler(m.GoOffline, CARRIERS, 2, 10, True, supply.go_offline),
     "location_update": Handler(m.LocationUpdate, CARRIERS, 10, 40, False, supply.location_update),

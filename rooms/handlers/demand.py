@@ -9,6 +9,8 @@ from dispatch import commands as c
 from dispatch import travel
 from dispatch.commands import Refusal, not_one_of
 from dispatch.match import nearest
+from dispatch.nearby import EVERY_S, blurred, cells_near
+from dispatch.policy import Policy
 from dispatch.pricing import parcel_fare, ride_fare
 from dispatch.rules.go_online import PARCEL_CLASS
 from dispatch.wording import iso
@@ -19,7 +21,7 @@ from rooms.quotes import Quoted, trip_digest
 from rooms.session import Session
 from storage.log import OVER_TTL_MS, Conflict
 from storage.postgis import DatabaseUnavailable
-from storage.records import OPEN_JOBS_MAX, Job, JobId, Parcel
+from storage.records import OPEN_JOBS_MAX, Job, JobId, Parcel, Place
 from storage.shard import Unavailable
 
 SKEW_MS = 5_000  # what a phone's clock may be ahead of ours
@@ -37,7 +39,8 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
     served = tuple(area.prices.rides if message.kind == "ride" else area.prices.parcel_tiers)
     if message.kind == "package" and message.size not in area.prices.parcel_sizes_pct:
         raise not_one_of("size", area.prices.parcel_sizes_pct)
-    quotes = []
+    quotes: list[Answer] = []
+    nearest_s: dict[str, int | None] = {}
     for name in message.classes or served:
         if message.kind == "ride":
             fare = ride_fare(area.prices, area.currency, name, distance_m=distance_m, duration_s=duration_s)
@@ -50,13 +53,14 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
         if fare is None:
             continue
         vehicle_class = name if message.kind == "ride" else PARCEL_CLASS
-        near = await nearest(house.desk.fleet, vehicle_class, pickup, area.policy, now_ms=now_ms)
+        if vehicle_class not in nearest_s:
+            nearest_s[vehicle_class] = await _pickup_eta_s(house, vehicle_class, pickup, area.policy, now_ms)
         until_ms = now_ms + int(area.policy.quote_s * 1000)
         quotes.append(
             {
                 "class" if message.kind == "ride" else "tier": name,
                 "fare": {"amount": fare.amount_minor, "currency": fare.currency},
-                "pickupEtaSeconds": round(near[0].eta_s) if near else None,
+                "pickupEtaSeconds": nearest_s[vehicle_class],
                 "durationS": round(duration_s),
                 "durationLateS": round(travel.late_s(area, pickup, dropoff, duration_s)),
                 "distanceM": round(distance_m),
@@ -67,6 +71,38 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
     if not quotes:
         raise not_one_of("each of classes", served)
     return {"kind": message.kind, "areaId": area.id, "quotes": quotes}
+
+
+async def _pickup_eta_s(
+    house: House, vehicle_class: str, pickup: Place, policy: Policy, now_ms: int
+) -> int | None:
+    """Of the driver who is there first; None when nobody is near. Raises Refusal."""
+    try:
+        near = await nearest(house.desk.fleet, vehicle_class, pickup, policy, now_ms=now_ms)
+    except Unavailable:
+        raise Refusal("unavailable") from None
+    return round(near[0].eta_s) if near else None
+
+
+async def nearby(house: House, session: Session, message: m.Nearby) -> Answer:
+    """A few free vehicles of a class, blurred; no more often than every EVERY_S. Raises Refusal."""
+    area = house.desk.areas.find(message.latitude, message.longitude)
+    if area is None:
+        raise Refusal("outside_area")
+    served = {*area.prices.rides, PARCEL_CLASS}
+    if message.vehicle_class not in served:
+        raise not_one_of("class", served)
+    cells = cells_near(message.latitude, message.longitude)
+    fleet, stale_ms = house.desk.fleet, house.fixes.now_ms() - int(area.policy.stale_s * 1000)
+    try:
+        if not await fleet.may_look(session.user_id, EVERY_S):
+            raise Refusal("rate_limited", f"Ask for vehicles nearby every {EVERY_S} seconds at most.")
+        found = await fleet.read(message.vehicle_class, cells)
+    except Unavailable:
+        raise Refusal("unavailable") from None
+    shown = blurred(cells, ((each.lat_deg, each.lng_deg) for each in found if each.ts_ms >= stale_ms))
+    vehicles = [{"latitude": lat, "longitude": lng} for lat, lng in shown]
+    return {"class": message.vehicle_class, "vehicles": vehicles, "againInS": EVERY_S}
 
 
 def _ride_trip(vehicle_class: str, pickup: m.Point, dropoff: m.Point, stops: tuple[m.Point, ...]) -> str:

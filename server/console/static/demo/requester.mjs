@@ -16,6 +16,7 @@ const page = location.pathname.endsWith("/sender") ? "sender" : "passenger";
 const kind = page === "sender" ? "package" : "ride";
 const QUOTE_AFTER_MS = 300;
 const QUOTE_AGAIN_MS = 20_000;
+const LOOK_EVERY_MS = 11_000; // the server answers every 10 s
 const ON_MAP = "on-map";
 const USUAL = kind === "ride" ? "economy" : "standard";
 /** @type {Record<string, string>} */
@@ -111,6 +112,28 @@ async function quote() {
   }
   drawChoices();
   quoting = setTimeout(quote, QUOTE_AGAIN_MS); // how near the nearest is changes by itself
+}
+
+/** Who is free around the pickup, while nothing is asked for yet. */
+async function lookAround() {
+  if (form.hidden || !trip.from) return drawNear([]);
+  const { latitude, longitude } = trip.from;
+  try {
+    const look = { latitude, longitude, class: kind === "ride" ? "economy" : "parcel" };
+    const { vehicles } = await aryv.ask("nearby", look);
+    drawNear(form.hidden ? [] : vehicles);
+  } catch {
+    // what was seen last stays until the next look
+  }
+}
+
+let shown = 0;
+
+/** @param {Point[]} vehicles */
+function drawNear(vehicles) {
+  const how = { kind: /** @type {"car" | "courier"} */ (kind === "ride" ? "car" : "courier"), still: true, options: { opacity: 0.6 } };
+  for (let n = 0; n < Math.max(shown, vehicles.length); n += 1) map.vehicle(`near ${n}`, vehicles[n], how);
+  shown = vehicles.length;
 }
 
 /** @param {string} text */
@@ -287,6 +310,7 @@ let seen = "";
 /** @param {Job | null} job */
 function drawJobOnMap(job) {
   if (job) map.way("plan", null, "plan");
+  if (job) drawNear([]);
   const there = job && !job.over ? job : null;
   if (job) {
     map.pin("pickup", job.over ? null : job.pickup, "pickup");
@@ -306,3 +330,5 @@ function drawJobOnMap(job) {
 aryv.on("change", draw);
 begin();
 draw();
+lookAround();
+setInterval(lookAround, LOOK_EVERY_MS);
