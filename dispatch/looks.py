@@ -22,13 +22,15 @@ _NO_PAIRS: Final = Pairs(_NOBODY, _NOBODY, np.zeros(0))
 
 
 class Looks:
-    """By rows of jobs and of drivers, as in the batch."""
+    """By rows of jobs and of drivers, as in the batch, whose distances of pairs `away_m` are."""
 
-    def __init__(self, jobs: Sequence[tuple[Job, Area]], ids: Sequence[str]) -> None:
+    def __init__(
+        self, jobs: Sequence[tuple[Job, Area]], ids: Sequence[str], away_m: dict[tuple[int, int], float]
+    ) -> None:
         self._jobs, self._ids = jobs, ids
         self._unfit: dict[int, list[tuple[int, str, float]]] = {}
         self._more = np.zeros(len(jobs), np.int64)
-        self._away_m: dict[tuple[int, int], float] = {}
+        self._away_m = away_m
         self._by_job, self._first = _NO_PAIRS, np.zeros(len(jobs) + 1, np.int64)
         self._chosen: Ints = np.full(len(jobs), -1)
         self._taken: frozenset[int] = frozenset()
@@ -45,13 +47,12 @@ class Looks:
 
     def priced(self, allowed: Near, pairs: Pairs) -> None:
         """`pairs` are those of `allowed` that come in time."""
-        rows = list(zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True))
-        self._away_m.update(zip(rows, allowed.distance_m.tolist(), strict=True))
-        if len(pairs.request) < len(rows):
-            in_time = set(zip(pairs.request.tolist(), pairs.driver.tolist(), strict=True))
-            for request, driver in rows:
-                if (request, driver) not in in_time:
-                    self.unfit(request, driver, "too_far", self._away_m[request, driver])
+        if len(pairs.request) == len(allowed.request):
+            return
+        in_time = set(zip(pairs.request.tolist(), pairs.driver.tolist(), strict=True))
+        for request, driver in zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True):
+            if (request, driver) not in in_time:
+                self.unfit(request, driver, "too_far", self._away_m[request, driver])
 
     def tried(self, pairs: Pairs, chosen: Ints) -> None:
         """The costs and the assignment (-1 nobody) by the policies that are tried."""

@@ -52,8 +52,9 @@ class Proposal:
         self._now_ms = now_ms
         seen = {id_: each for of_class in found.values() for id_, each in of_class.items()}
         age_s = np.array([(now_ms - each.ts_ms) / 1000 for each in seen.values()])
-        order = by_freshness(age_s, list(seen))
-        self._ids = [list(seen)[at] for at in order]
+        names = list(seen)
+        order = by_freshness(age_s, names)
+        self._ids = [names[at] for at in order]
         self._fix_age_s = age_s[order]
         self._row = {id_: row for row, id_ in enumerate(self._ids)}
         self._found = found
@@ -64,7 +65,7 @@ class Proposal:
         self._near: list[tuple[Area, Near]] = []
         self._pairs = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         self._distance_m: dict[tuple[int, int], float] = {}
-        self._looks = Looks(jobs, self._ids)
+        self._looks = Looks(jobs, self._ids, self._distance_m)
         self._tried: list[Pairs] = []
         self.tries = any(area.shadow is not None for _, area in jobs)
 
@@ -106,11 +107,11 @@ class Proposal:
             allowed = Near(pairs.request[may], pairs.driver[may], pairs.distance_m[may])
             eta_s = np.asarray(pickup_eta_s(allowed.distance_m, policy))  # type: ignore[arg-type]
             some.append(priced(allowed, eta_s, requests, drivers, policy))
+            both = zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True)
+            self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
             self._looks.priced(allowed, some[-1])
             if self.tries:
                 self._tried.append(self._by_shadow(area, allowed, some[-1], requests, drivers))
-            both = zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True)
-            self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
             yield
         self._pairs = Pairs(*(np.concatenate(parts) for parts in zip(*some, strict=True)))
 
