@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+from msgspec.structs import replace
+
+from dispatch.area import Areas
+from dispatch.match import Match
 from storage import keys
 from storage.facts import entry_of
 from storage.records import Choice
@@ -38,3 +43,23 @@ async def test_each_job_of_a_round_says_why(town: Town) -> None:
     done = await town.nodes[0].rounds.go(2.0)
     assert done.noted == Counter(kept=1)
     assert (await choices(town))[-1].considered == (), "both think about an offer, and stand in no index"
+
+
+@pytest.mark.parametrize("path", ["batch", "nearest"])
+async def test_a_tried_policy_is_told_and_changes_nothing(town: Town, path: str) -> None:
+    """By the one that holds the near driver is asked; by the tried one nobody, he would come too late."""
+    node = town.nodes[0]
+    (area,) = node.desk.areas
+    holds = replace(area.policy, plenty=1_000.0 if path == "batch" else 0.0)
+    shadow = replace(area.policy, longest_pickup_s=60.0, search_radius_m=200.0)
+    node.desk.areas = Areas([replace(area, policy=holds, policy_version=3, shadow=shadow, shadow_version=5)])
+    await town.driver("near", 900.0)
+    ride = await town.ride("first", 0.0)
+    if path == "batch":
+        await node.rounds.go(2.0)
+    else:
+        assert await Match(node.desk).at_once(ride)
+    (made,) = await choices(town)
+    assert (made.path, made.driver_id, made.policy) == (path, "near", 3)
+    assert (made.shadow, made.shadow_driver_id, made.considered[0].shadow_s) == (5, None, None)
+    assert await town.asked("first") == ["near"]
