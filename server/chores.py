@@ -105,7 +105,7 @@ async def change_user(
 
 
 async def put_paper(settings: Settings, email: str, kind: str, until: datetime, plate: str | None) -> None:
-    """Counts from the driver's next `go_online` on."""
+    """Counts from the driver's next login on, or once he names the vehicle (rooms/handlers/supply.py)."""
     async with transaction(settings) as conn:
         subject = await conn.fetchval(SQL["put_paper"], email, kind, until, plate)
         if subject is None:

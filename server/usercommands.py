@@ -107,7 +107,7 @@ def _users_courier(arguments: argparse.Namespace, settings: Settings) -> None:
 
     sizes = None if arguments.sizes is None else [word for word in arguments.sizes.split(",") if word]
     asyncio.run(change_courier(settings, arguments.email, sizes, arguments.max_weight_kg))
-    print(f"{arguments.email} takes them from his next login, or go_online, on.")
+    print(f"{arguments.email} takes them from his next login on, or once he names his vehicle.")
 
 
 def _users_token(arguments: argparse.Namespace, settings: Settings) -> None:

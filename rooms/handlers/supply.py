@@ -1,4 +1,16 @@
-"""Drivers and couriers: in and out of supply, and where they are."""
+"""Drivers and couriers: in and out of supply, and where they are.
+
+What a driver may carry comes from accounts with his login, so that going online asks PostgreSQL nothing:
+
+| when | then |
+|---|---|
+| a paper of his expires while he is online | no longer matched, to the moment; a job on board is his to finish |
+| he goes online with an expired one, or without one that the area asks for | `forbidden`, unless he carries a job |
+| it was renewed since he logged in | accounts are asked once more before he is refused |
+| PostgreSQL is away then | `unavailable`; whoever has valid papers does not notice |
+| he names a vehicle | accounts are asked for it, with its papers and seats |
+| his seats, sizes or papers change while he is logged in | counts from his next login, or when he names the vehicle |
+"""
 
 import asyncio
 
