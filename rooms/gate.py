@@ -19,6 +19,7 @@ import msgspec
 from dispatch.commands import Refusal
 from dispatch.desk import Desk
 from rooms import metrics
+from rooms.city import City
 from rooms.faults import fault
 from rooms.fixes import Fixes
 from rooms.messages import Message, Reliable
@@ -54,6 +55,7 @@ class House(NamedTuple):
     quotes: Quotes
     presence: Presence
     operators: Operators
+    city: City
     node: str
 
 

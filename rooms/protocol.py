@@ -126,6 +126,16 @@ SAID = (
         "as their acks",
         "this socket",
     ),
+    (
+        "city_base",
+        "n, atMs, first, left, drivers, places, gone, jobs, over (rooms/cityview.py says how rows are packed)",
+        "a console that watches; some of the city as it is, until left is 0; first: forget what you had",
+    ),
+    (
+        "city",
+        "n, atMs, and of what changed since n - 1: drivers, places, gone, jobs, over",
+        "consoles that watch; volatile: where n jumps, ask watch_city again",
+    ),
     ("superseded", "generation of the device that took over", "the older device"),
     ("server_draining", "reconnectWithin_s", "everybody here"),
     ("error", "code, message, retry, event", "this socket"),

@@ -25,6 +25,7 @@ from dispatch.commands import Revive
 from dispatch.desk import Desk
 from dispatch.rounds import Rounds
 from dispatch.wording import user_room
+from rooms.city import City
 from rooms.clock import WORKERS, Clock
 from rooms.door import Door
 from rooms.fixes import Fixes
@@ -64,6 +65,7 @@ from storage.presence import Leases
 from storage.pulses import Pulses
 from storage.roomlog import RoomLog
 from storage.shard import Shard, Unavailable
+from storage.survey import Survey
 from storage.tables import Tables
 
 logger = logging.getLogger(__name__)
@@ -167,8 +169,8 @@ async def _house(
     presence = Presence(Leases(shard, node), registry, fixes.tick)
     roomlog = RoomLog(shard, settings.room_facts)
     accounts, quotes = Accounts(database), Quotes(keyring)
-    operators = Operators(database)
-    return House(desk, roomlog, registry, speaker, fixes, accounts, quotes, presence, operators, node)
+    operators, city = Operators(database), City(log, Survey(shard, fleet), registry)
+    return House(desk, roomlog, registry, speaker, fixes, accounts, quotes, presence, operators, city, node)
 
 
 async def _warn_if_lost(database: Database, log: Log, shard: str) -> None:
@@ -214,6 +216,7 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     tasks.start(clock.sweep(settings.sweep_ms / 1000), "sweep", essential=True)
     for number in range(WORKERS):
         tasks.start(clock.work(), f"clock {number}")
+    tasks.start(house.city.run(), "city")
     tasks.start(keep_blocks(database, house.desk.blocks, blocks_read), "blocks")
 
 

@@ -81,7 +81,7 @@ def gate_of(registry: Registry, hall: Hall) -> Gate:
     missing: Any = None
     house = House(
         desk=missing, roomlog=missing, registry=registry, speaker=speaker, fixes=missing, accounts=missing,
-        quotes=missing, presence=missing, operators=missing, node="bare",
+        quotes=missing, presence=missing, operators=missing, city=missing, node="bare",
     )  # fmt: skip
     handlers = {
         "location_update": Handler(Position, CARRIERS, 10, 40, False, relay),

@@ -191,6 +191,8 @@ EVENTS: dict[str, Attack] = {
     ),
     "retry_letter": attack(lambda w: [{"letterId": new_id(), "reason": "me"}], "forbidden", "not_found"),
     "discard_letter": attack(lambda w: [{"letterId": new_id(), "reason": "me"}], "forbidden", "not_found"),
+    "watch_city": attack(lambda w: [{}], "ok bad_request"),
+    "unwatch_city": attack(lambda w: [{}], "ok"),
     "join_user_room": attack(lambda w: [{"userId": w.victims["passenger"].id}], "ok"),
     "ping": attack(lambda w: [{}], "ok"),
     "go_offline": attack(lambda w: [{}], "ok superseded"),

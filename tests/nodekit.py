@@ -114,6 +114,7 @@ class Node:
             quotes,
             self.presence,
             None,
+            None,
             name,
         )
         self.gate = Gate(House(*parts), HANDLERS)

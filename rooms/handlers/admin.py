@@ -139,3 +139,13 @@ async def retry_letter(house: House, session: Session, message: m.LetterRef) -> 
 async def discard_letter(house: House, session: Session, message: m.LetterRef) -> Answer:
     command = _command(session, message, "letters discard", "letter", message.letter_id.lower())
     return await _kept(house.operators.discard_letter(command))
+
+
+def watch_city(house: House, session: Session, message: m.Nothing) -> Answer:
+    house.city.watch(session)
+    return {}
+
+
+def unwatch_city(house: House, session: Session, message: m.Nothing) -> Answer:
+    house.city.unwatch(session)
+    return {}

@@ -1,0 +1,176 @@
+"""The live map's feed: one reader a node while a console is open, one frame for all of them.
+
+Every FRAME_S the facts of the whole shard are read, whatever node they came through, and every PLACES_S where everybody
+is; both go into the model (cityview.py), and what changed is told to every console as one volatile event, encoded once.
+Who begins is told the city as it is, in parts that follow each other. A new look at everything comes every SURVEY_S, so
+that nothing that was missed stays wrong.
+
+| when | then |
+|---|---|
+| no console is open | nothing is read, and the model is forgotten |
+| Redis does not answer, or has another life | no frames (consoles say how old theirs is); then everything anew |
+| more happened than one look reads | the rest comes with the next frame; SURVEY_S later all is right again |
+| facts were trimmed unread | the next survey tells |
+| a driver is offered a job before anybody saw him idle | he is on the map when he drives, or is idle again |
+| a fact cannot be read | it is passed over, and the next survey tells |
+| a console does not read | it has the newest frame only: sees that `n` jumped, and asks `watch_city` again |
+| its socket closes, or its admin is blocked | it is left out of the next frame |
+| too many consoles | the next one is refused, `rate_limited` |
+"""
+
+import asyncio
+import logging
+import time
+
+from dispatch.commands import Refusal
+from rooms.cityview import BASE_A_FRAME, CityView
+from rooms.faults import fault
+from rooms.registry import Registry
+from rooms.session import Session, event_frame
+from storage.log import Conflict, Log
+from storage.records import Driver, Job
+from storage.shard import Unavailable
+from storage.survey import Survey
+
+logger = logging.getLogger(__name__)
+
+CONSOLES_MAX = 50
+FRAME_S = 0.5
+PLACES_S = 2.0
+SURVEY_S = 60.0
+_LOAD = 200  # records at once
+_PLACES = 1_000
+_RECORDS = (b'"record":"driver"', b'"record":"job"')
+
+
+class Watcher:
+    """A console, and who it has still to be told of."""
+
+    def __init__(self) -> None:
+        self.base: list[str] | None = None
+
+
+class City:
+    def __init__(self, log: Log, survey: Survey, registry: Registry) -> None:
+        self._log = log
+        self._survey = survey
+        self._registry = registry
+        self._watchers: dict[Session, Watcher] = {}
+        self._wanted = asyncio.Event()
+        self._view = CityView()
+        self._after: str | None = None
+        self._surveyed_s = self._placed_s = 0.0
+        self._n = 0
+
+    def watch(self, session: Session) -> None:
+        """From the next frame on, the city from its beginning. Raises Refusal."""
+        if session.wire is None:
+            raise Refusal("bad_request", "The city is watched over a socket.")
+        if session not in self._watchers and len(self._watchers) >= CONSOLES_MAX:
+            raise Refusal("rate_limited", f"This server shows the city to {CONSOLES_MAX} consoles at most.")
+        self._watchers[session] = Watcher()
+        self._wanted.set()
+
+    def unwatch(self, session: Session) -> None:
+        self._watchers.pop(session, None)
+
+    async def run(self) -> None:
+        """For ever; does nothing while nobody watches."""
+        while True:
+            await self._wanted.wait()
+            began_s = time.monotonic()
+            try:
+                await self._round()
+            except (Unavailable, Conflict):
+                self._after = None  # what is known may be of another life
+            except Exception as error:
+                logger.error("the city cannot be shown: %s", fault(error))
+                self._after = None
+            if not self._watchers:
+                self._wanted.clear()
+                self._view, self._after = CityView(), None
+            await asyncio.sleep(max(0.05, began_s + FRAME_S - time.monotonic()))
+
+    async def _round(self) -> None:
+        for session in [each for each in self._watchers if not self._registry.has(each)]:
+            del self._watchers[session]
+        if not self._watchers:
+            return
+        if self._after is None or time.monotonic() - self._surveyed_s > SURVEY_S:
+            await self._look_at_everything()
+        else:
+            await self._look()
+        if time.monotonic() - self._placed_s > PLACES_S:
+            await self._place()
+        self._tell(await self._log.now_ms())
+
+    async def _look(self) -> None:
+        """What changed since the last look."""
+        assert self._after is not None
+        changes = await self._survey.since(self._after)
+        self._after = changes.after
+        for entry in changes.entries:
+            if any(word in entry.data for word in _RECORDS):
+                for record in entry.records():
+                    if isinstance(record, Driver):
+                        self._view.driver(record)
+                    elif isinstance(record, Job):
+                        self._view.job(record)
+
+    async def _place(self) -> None:
+        """Where everybody is."""
+        everybody = self._view.everybody()
+        for first in range(0, len(everybody), _PLACES):
+            for at in await self._survey.positions(everybody[first : first + _PLACES]):
+                self._view.fix(at.driver_id, at.ts_ms, at.lat_deg, at.lng_deg, at.heading_deg)
+        self._placed_s = time.monotonic()
+
+    async def _look_at_everything(self) -> None:
+        """Records as they are; the streams are read from where they ended before."""
+        self._after = await self._survey.newest()
+        driver_ids, job_ids = await self._survey.timers()
+        # who fell silent has no timer any more
+        driver_ids = list(dict.fromkeys([*driver_ids, *self._view.everybody()]))
+        drivers: set[str] = set()
+        jobs = dict.fromkeys(job_ids)
+        for first in range(0, len(driver_ids), _LOAD):
+            some = driver_ids[first : first + _LOAD]
+            for record in await self._load(Driver, some):
+                if isinstance(record, Driver) and record.online:
+                    self._view.driver(record)
+                    drivers.add(record.id)
+                    jobs.update(dict.fromkeys(record.load))
+        open_jobs: set[str] = set()
+        wanted = list(jobs)
+        for first in range(0, len(wanted), _LOAD):
+            for record in await self._load(Job, wanted[first : first + _LOAD]):
+                if isinstance(record, Job) and not record.ended_ms:
+                    self._view.job(record)
+                    open_jobs.add(record.id)
+        self._view.keep_only(drivers, open_jobs)
+        self._surveyed_s, self._placed_s = time.monotonic(), 0.0
+
+    async def _load(self, kind: type, ids: list[str]) -> list[object]:
+        return list((await self._log.load([(kind, id_) for id_ in ids])).records.values())
+
+    def _tell(self, now_ms: int) -> None:
+        changes = self._view.changes(now_ms) or {}
+        self._n += 1
+        frame = event_frame("city", {"n": self._n, "atMs": now_ms, **changes})
+        for session, watcher in self._watchers.items():
+            if session.wire is None or session.wire.laden():
+                continue
+            if watcher.base is None:
+                watcher.base = self._view.everybody()
+                self._tell_base(session, watcher, now_ms, first=True)
+            else:
+                session.wire.tell_latest("city", frame)
+                if watcher.base:
+                    self._tell_base(session, watcher, now_ms, first=False)
+
+    def _tell_base(self, session: Session, watcher: Watcher, now_ms: int, *, first: bool) -> None:
+        assert watcher.base is not None
+        some, watcher.base = watcher.base[:BASE_A_FRAME], watcher.base[BASE_A_FRAME:]
+        told = self._view.base(some, now_ms, with_jobs=first)
+        more = {"first": first, "left": len(watcher.base), "n": self._n, "atMs": now_ms}
+        session.say("city_base", {**more, **told})

@@ -1,0 +1,75 @@
+"""What the whole shard looks like, for operators: everybody online, every open job, and what changed since.
+
+It reads what others keep: the timers name who is online and which jobs wait, the records say the rest, and the facts
+tell every change, whatever node it came through. Where everybody is stands in the index and in the last fixes of who
+carries a job; the stream of fixes would tell more, but what was drained is gone from it within a moment. All of it is
+read by whoever shows it, and costs nothing while nobody does.
+"""
+
+from typing import Any, NamedTuple, cast
+
+from storage import keys
+from storage.facts import Entry, entry_or_fault
+from storage.fleet import Fleet, Position, unpack
+from storage.shard import Shard
+
+FACTS_MAX = 1_000  # at a look
+TIMERS_MAX = 50_000
+_CELLS = 1_000  # at once: a millisecond of Redis
+
+
+class Changes(NamedTuple):
+    """Facts in their order, and the place in the stream after them."""
+
+    entries: list[Entry]
+    after: str
+
+
+class Survey:
+    def __init__(self, shard: Shard, fleet: Fleet) -> None:
+        self._shard = shard
+        self._fleet = fleet
+
+    async def newest(self) -> str:
+        """The end of the facts as it is now."""
+        read = self._shard.client.xrevrange(keys.facts(self._shard.name), count=1)
+        end = await self._shard.ask(cast(Any, read))
+        return end[0][0].decode() if end else "0-0"
+
+    async def timers(self) -> tuple[list[str], list[str]]:
+        """(drivers, jobs) somebody will look at: everybody in supply, every job that nobody has yet."""
+        key = keys.due(self._shard.name)
+        found = await self._shard.ask(cast(Any, self._shard.client.zrange(key, 0, TIMERS_MAX - 1)))
+        drivers: list[str] = []
+        jobs: list[str] = []
+        for member in found:
+            what, _, id_ = member.decode().partition(":")
+            (drivers if what == "driver" else jobs).append(id_)
+        return drivers, jobs
+
+    async def positions(self, driver_ids: list[str]) -> list[Position]:
+        """Where these are, as far as the index or the last fix of a job says."""
+        if not driver_ids:
+            return []
+        s, client = self._shard.name, self._shard.client
+        spots = await self._shard.ask(cast(Any, client.hmget(keys.spot(s), driver_ids)))
+        cells: dict[str, set[int]] = {}
+        for spot in spots:
+            if spot is not None:
+                _, cell, classes = spot.decode().split(" ")
+                cells.setdefault(classes.partition(",")[0], set()).add(int(cell))
+        found: list[Position] = []
+        for vehicle_class, wanted in cells.items():
+            ordered = sorted(wanted)
+            for first in range(0, len(ordered), _CELLS):
+                found += await self._fleet.read(vehicle_class, ordered[first : first + _CELLS])
+        packed = await self._shard.ask(client.mget([keys.pos(s, id_) for id_ in driver_ids]))
+        return found + [unpack(id_, each) for id_, each in zip(driver_ids, packed, strict=True) if each]
+
+    async def since(self, after: str) -> Changes:
+        """What was said after a place in the stream, a bounded part of it."""
+        read = self._shard.client.xread({keys.facts(self._shard.name): after}, count=FACTS_MAX)
+        found = await self._shard.ask(cast(Any, read))
+        entries = found[0][1] if found else []
+        end = entries[-1][0].decode() if entries else after
+        return Changes([entry_or_fault(id_, fields) for id_, fields in entries], end)

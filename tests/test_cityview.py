@@ -1,0 +1,126 @@
+"""The model behind the live map against a plain one: whoever hears every frame knows the city, however it changed."""
+
+import random
+from typing import Any
+
+import pytest
+
+from rooms.cityview import PLACES_A_FRAME, STATES, CityView
+from storage.records import JobId, OfferId, UserId
+from tests.rules.build import a_driver, a_job
+
+NOW_MS = 1_700_000_000_000
+
+
+class Console:
+    """What a page keeps of the frames."""
+
+    def __init__(self) -> None:
+        self.drivers: dict[int, list[Any]] = {}
+        self.places: dict[int, list[int]] = {}
+        self.jobs: dict[str, dict[str, Any]] = {}
+
+    def hear(self, frame: dict[str, Any] | None) -> None:
+        if frame is None:
+            return
+        for number in frame["gone"]:
+            self.drivers.pop(number, None)
+            self.places.pop(number, None)
+        self.drivers.update({row[0]: row for row in frame["drivers"]})
+        self.places.update({row[0]: row for row in frame["places"]})
+        for id_ in frame["over"]:
+            self.jobs.pop(id_, None)
+        self.jobs.update({job["id"]: job for job in frame["jobs"]})
+
+    def shown(self) -> tuple[dict[str, tuple[int, int, str] | None], dict[str, str]]:
+        places = {
+            row[1]: (at[1], at[2], STATES[at[4]]) if (at := self.places.get(number)) else None
+            for number, row in self.drivers.items()
+        }
+        return places, {id_: job["state"] for id_, job in self.jobs.items()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_frames_add_up_to_the_city(seed: int) -> None:
+    rng = random.Random(seed)
+    view, early, late = CityView(), Console(), Console()
+    truth: dict[str, Any] = {}
+    at: dict[str, tuple[int, int]] = {}
+    jobs: dict[str, str] = {}
+    versions: dict[str, int] = {}
+    base: list[str] = []
+    for step in range(400):
+        id_ = f"d{rng.randrange(12)}"
+        what = rng.random()
+        if what < 0.4:
+            versions[id_] = versions.get(id_, 0) + 1
+            offer = OfferId("o") if rng.random() < 0.3 else None
+            driver = a_driver(
+                UserId(id_),
+                version=versions[id_],
+                online=rng.random() < 0.8,
+                stale=rng.random() < 0.1,
+                offer_id=offer,
+            )
+            view.driver(driver)
+            if driver.online:
+                truth[id_] = driver
+            else:
+                truth.pop(id_, None)
+                at.pop(id_, None)
+        elif what < 0.7:
+            lat, lng = rng.randrange(-9_000_000, 9_000_000), rng.randrange(-18_000_000, 18_000_000)
+            view.fix(id_, NOW_MS + step, lat / 1e5, lng / 1e5, None)
+            if id_ in truth:
+                at[id_] = lat, lng
+            view.fix(id_, NOW_MS + step - 1, 0.0, 0.0, 90.0)  # an older one says nothing
+        elif what < 0.9:
+            job = f"j{rng.randrange(6)}"
+            versions[job] = versions.get(job, 0) + 1
+            ended = rng.random() < 0.3
+            state = "cancelled" if ended else rng.choice(["searching", "offered", "assigned"])
+            view.job(a_job("ride", state, id=JobId(job), ended_ms=int(ended), version=versions[job]))
+            jobs.pop(job, None) if ended else jobs.update({job: state})
+        else:
+            early.hear(view.changes(NOW_MS))
+            if step > 200:
+                late.hear(view.base(base[:2], NOW_MS, with_jobs=not late.jobs) if base else None)
+                base = base[2:]
+        if step == 200:
+            early.hear(view.changes(NOW_MS))
+            base = view.everybody()
+            late.hear(view.base([], NOW_MS, with_jobs=True))
+    early.hear(view.changes(NOW_MS))
+    wanted = {id_: (*at[id_], driver.state) if id_ in at else None for id_, driver in truth.items()}
+    assert early.shown() == (wanted, jobs), f"seed {seed}"
+    fresh = Console()
+    fresh.hear(view.base(view.everybody(), NOW_MS, with_jobs=True))
+    assert fresh.shown() == (wanted, jobs)
+    assert view.changes(NOW_MS) is None
+
+
+def test_a_frame_is_bounded_and_the_rest_comes_next() -> None:
+    view, console = CityView(), Console()
+    count = PLACES_A_FRAME + 200
+    for n in range(count):
+        view.driver(a_driver(UserId(f"d{n}")))
+    view.changes(NOW_MS)
+    for n in range(count):
+        view.fix(f"d{n}", NOW_MS, 1.0, 1.0, 359.6)
+    first = view.changes(NOW_MS)
+    assert first and len(first["places"]) == PLACES_A_FRAME and first["places"][0][3] == 0
+    console.hear(first)
+    console.hear(view.changes(NOW_MS))
+    assert len(console.places) == count
+
+
+def test_what_a_survey_does_not_find_is_gone() -> None:
+    view, console = CityView(), Console()
+    for n in range(3):
+        view.driver(a_driver(UserId(f"d{n}")))
+        view.job(a_job("ride", "searching", id=JobId(f"j{n}")))
+    console.hear(view.changes(NOW_MS))
+    view.keep_only({"d1"}, {"j2"})
+    console.hear(view.changes(NOW_MS))
+    places, jobs = console.shown()
+    assert [*places] == ["d1"] and [*jobs] == ["j2"]
