@@ -1,7 +1,8 @@
 """The health checks of the image: `health.py serve` and `health.py drain`; exit code 0 is healthy.
 
-The server is healthy while GET /ready says so. The drain has no port: it is healthy while it moves its
-cursors, which it does when idle as well.
+Healthy means that a restart would not help. So the server is while GET /health answers, also without PostgreSQL, when
+/ready is 503 and live work goes on: who restarts it then breaks every line, and cannot even start it again. The drain
+has no port: it is healthy while it moves its cursors, which it does when idle as well, or cannot reach PostgreSQL.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ select count(*) > 0 and coalesce(max(silent_s) filter (where reached_at is not n
 
 
 def serve() -> bool:
-    url = f"http://127.0.0.1:{os.environ.get('DISPATCH_PORT', '8080')}/ready"
+    url = f"http://127.0.0.1:{os.environ.get('DISPATCH_PORT', '8080')}/health"
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
         return bool(answer.status == 200)
 
@@ -32,7 +33,10 @@ def database_url() -> str:
 
 
 async def drain(url: str) -> bool:
-    connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+    try:
+        connection = await asyncpg.connect(url, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+    except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
+        return True  # it waits, as it should
     try:
         return bool(await connection.fetchval(DRAIN_IS_AT_WORK, SILENT_MOST_S))
     finally:

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 WORKERS = 16
 QUEUE_MAX = 10_000
 POSTPONE_MS = 2_000
+LATE_S = 3.0
 GRACE_S = 4.0  # longer than the pause between two tries of a tick, and its timeout
 
 
@@ -50,16 +51,22 @@ class Clock:
 
     async def sweep(self, every_s: float) -> None:
         """Takes up the timers that ran out. After an outage of Redis silence proves nothing: the drivers' signs
-        of life get GRACE_S to come in before anybody is called lost."""
+        of life get GRACE_S to come in before anybody is called lost. Nor does it when no node was there to hear them:
+        a timer that stands for LATE_S, and so was seen by nobody, gets as long as after a new life of Redis."""
         loop = asyncio.get_running_loop()
-        grace_until_s = 0.0
+        grace_until_s, last_s = 0.0, float("-inf")
         while True:
             await asyncio.sleep(every_s)
+            was_away = loop.time() - last_s > LATE_S + every_s
             try:
+                if was_away:
+                    await self._desk.log.give_back_time(int(LATE_S * 1000))
                 timers = await self._desk.log.due()
             except Unavailable:
                 grace_until_s = loop.time() + GRACE_S
+                last_s = float("-inf") if was_away else loop.time()
                 continue  # the speaker says so in the log; timers stand
+            last_s = loop.time()
             for timer in timers:
                 if loop.time() >= grace_until_s or not timer.startswith("driver:"):
                     self._put(timer)

@@ -13,7 +13,7 @@ import msgspec
 from storage import keys
 from storage.facts import Fact, Moves
 from storage.records import Drained, Driver, Job, Offer, Room, Stored, UserId
-from storage.shard import Shard
+from storage.shard import BACK_MS, Shard
 from storage.tail import Tail
 from storage.waiting import Waiting, lng_lat
 
@@ -253,6 +253,14 @@ class Log:
         now_ms = await self._shard.now_ms()
         reply = await self._shard.ask(client.zrangebyscore(key, "-inf", now_ms, start=0, num=limit))
         return [member.decode() for member in reply]
+
+    async def give_back_time(self, late_ms: int) -> None:
+        """Drivers' timers that have stood for so long after they ran out run out anew, BACK_MS from now."""
+        client, key = self._shard.client, keys.due(self._shard.name)
+        now_ms = await self._shard.now_ms()
+        late = await self._shard.ask(client.zrangebyscore(key, "-inf", now_ms - late_ms))
+        if drivers := {timer: now_ms + BACK_MS for timer in late if timer.startswith(b"driver:")}:
+            await self._shard.ask(client.zadd(key, drivers, xx=True, gt=True))
 
     async def snooze(self, timer: str, until_ms: int) -> None:
         """Looks again at `until_ms`, if the timer still stands."""

@@ -14,12 +14,13 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import redis.asyncio as aioredis
-from redis.asyncio.connection import BlockingConnectionPool, Connection
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, ReadOnlyError, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from storage import keys
 
@@ -51,6 +52,18 @@ class Following(Connection):
             raise RedisConnectionError("this Redis is not the shard's master any more") from error
 
 
+class Pool(BlockingConnectionPool):
+    """Gives no connection out that was broken while it lay idle: the command that got it would be `unavailable` for
+    an outage that is over. The library looks for an orderly end only, and only where it does not expect notices of
+    maintenance; a reset is an exception that waits in the reader."""
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        reader = cast(Any, connection)._reader
+        if reader is not None and reader.exception() is not None:
+            await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)
+
+
 def pool_for(url: str, shard: str, *, connections_max: int, timeout_s: float) -> BlockingConnectionPool:
     """Connections to the shard's master, at most `connections_max`; waiting for one, and each call, takes at most
     `timeout_s`. Raises BadRedisUrl."""
@@ -60,11 +73,14 @@ def pool_for(url: str, shard: str, *, connections_max: int, timeout_s: float) ->
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
         "retry": Retry(NoBackoff(), 0),  # a repeated write is a second write
+        "maint_notifications_config": MaintNotificationsConfig(
+            enabled=False
+        ),  # else timeouts grow, see also Pool
     }
     parts = urlsplit(url)
     if parts.scheme not in ("redis+sentinel", "redis+cluster"):
         try:
-            return BlockingConnectionPool.from_url(url, **options)
+            return Pool.from_url(url, **options)
         except ValueError as error:
             raise BadRedisUrl(
                 "A Redis URL begins with redis://, unix:// or one of storage/where.py."
@@ -79,7 +95,7 @@ def pool_for(url: str, shard: str, *, connections_max: int, timeout_s: float) ->
         raise BadRedisUrl("A redis+sentinel:// URL ends with the name of its master: …/NAME.")
     else:
         find = _sentinels_word(hosts, name, timeout_s)
-    return BlockingConnectionPool(connection_class=Following, find=find, **login, **options)
+    return Pool(connection_class=Following, find=find, **login, **options)
 
 
 def _address(place: str) -> Address:

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from server.devstack import find
+from tests.stack import RunningStack
 from tests.support import CHECKOUT, fresh_database, with_database
 
 COMPOSE = CHECKOUT / "docker-compose.yml"
@@ -260,20 +261,31 @@ def test_without_compose_no_secret_is_made(fake_docker: Path, tmp_path: Path) ->
     assert not (script.parent / "secrets").exists()
 
 
+def healthy(what: str, **env: str) -> bool:
+    health = CHECKOUT / "deploy" / "health.py"
+    return run(sys.executable, health, what, env={**os.environ, **env}).returncode == 0
+
+
+async def test_without_postgresql_nobody_is_restarted(stack: RunningStack) -> None:
+    nowhere = "postgresql://app@127.0.0.1:1/none"
+    assert healthy("drain", DISPATCH_DATABASE_URL=nowhere), "it waits"
+    port = stack.url.rpartition(":")[2]
+    assert healthy("serve", DISPATCH_PORT=port) and not healthy("serve", DISPATCH_PORT="1")
+
+
 async def test_the_drain_is_healthy_while_it_moves_its_cursors(database_url: str) -> None:
-    async def healthy() -> bool:
-        env = os.environ | {"DISPATCH_DATABASE_URL": database_url}
-        return run(sys.executable, CHECKOUT / "deploy" / "health.py", "drain", env=env).returncode == 0
+    def at_work() -> bool:
+        return healthy("drain", DISPATCH_DATABASE_URL=database_url)
 
     connection = await asyncpg.connect(database_url)
     try:
-        assert not await healthy(), "no drain has ever been there"
+        assert not at_work(), "no drain has ever been there"
         await connection.execute("insert into drain_cursors (shard, stream) values ('main', 'facts')")
-        assert await healthy(), "it waits for the first entry"
+        assert at_work(), "it waits for the first entry"
         await connection.execute("update drain_cursors set reached_at = now()")
-        assert await healthy(), "it is at work"
+        assert at_work(), "it is at work"
         await connection.execute("update drain_cursors set updated_at = now() - interval '1 minute'")
-        assert not await healthy(), "it has fallen silent"
+        assert not at_work(), "it has fallen silent"
     finally:
         await connection.close()
 

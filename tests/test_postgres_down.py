@@ -93,6 +93,7 @@ async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how
         postgres.kill() if how == "killed" else postgres.freeze()
         try:
             await are_503(stack, passenger, within_s)
+            assert (await stack.http("GET", "/health"))[0] == 200, "alive: a restart would not help"
             if how == "killed":
                 tries = [await login(stack) for _ in range(LOGIN_TRIES + 1)]
                 assert {*tries} == {503}, "nobody is locked out for asking again"

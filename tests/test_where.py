@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
 
+from loadtest.faults.proxy import Address, Proxy
 from server.devstack import procs
 from server.devstack.find import find_or_install
 from server.devstack.redis import RedisServer, free_port
@@ -210,6 +214,29 @@ async def test_two_shards_on_two_masters_of_a_cluster() -> None:
                     if [key for key in await redis.keys("*") if key.startswith(b"{%s}" % name.encode())]:
                         found[name] = server.port
         assert set(found) == {"kharkiv", "lviv"} and len(set(found.values())) == 2, found
+
+
+@pytest.mark.parametrize("with_reset", [False, True])
+async def test_a_connection_that_broke_while_it_lay_idle_costs_no_command(*, with_reset: bool) -> None:
+    """All that a burst has left in the pool are ended, in order or by a reset; the next burst meets none of them."""
+    port = free_port()
+    proxy = Proxy("idle", Address(port=port))
+    await proxy.start()
+    shard = Shard("main", f"redis://127.0.0.1:{proxy.port}")
+    with fresh_redis(port=port):
+        await asyncio.gather(*(shard.now_ms() for _ in range(20)))
+        idle = list(cast(Any, shard.client.connection_pool)._available_connections)
+        assert len(idle) > 5
+        for pair in proxy._pairs if with_reset else ():
+            linger = struct.pack("ii", 1, 0)
+            pair.near.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        proxy.cut()
+        readers = [connection._reader for connection in idle]
+        await wait_until(lambda: all(each.at_eof() or each.exception() for each in readers))
+        assert any(each.exception() for each in readers) == with_reset
+        await asyncio.gather(*(shard.now_ms() for _ in range(20)))
+        await shard.close()
+        await proxy.close()
 
 
 @pytest.mark.parametrize(

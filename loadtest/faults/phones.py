@@ -87,6 +87,8 @@ class Patient(Person):
     async def _say_once(self, command: Command) -> dict[str, Any]:
         if not await wait_event(self.ready, READY_S) or self.client is None or self._link is None:
             return {}
+        if self.client.closed.is_set():
+            return {}  # nothing can be said over it, and soon there is another one
         client, link, sent_s = self.client, self._link, time.time()
         try:
             answer = await client.call(command.event, command.payload, CALL_S)
