@@ -4,7 +4,10 @@ told in the audit log. No page writes an error, asks another host, or breaks its
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,8 +16,8 @@ import pytest_asyncio
 from server.seed import seed
 from server.settings import Settings
 from tests.browser import Chromium, View, Window, browser
-from tests.phones import accepted, online, phone, request
-from tests.stack import RunningStack, private_stack
+from tests.phones import Phone, accepted, online, phone, request
+from tests.stack import RunningStack, Spot, private_stack
 from tests.support import fresh_database, wait_until
 
 PHONE: dict[str, Any] = {"width": 390, "height": 844, "device_scale_factor": 2, "has_touch": True}
@@ -95,6 +98,35 @@ async def narrow_enough(view: View) -> bool:
     return bool(await view.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
+async def drive_about(driver: Phone, spot: Spot) -> None:
+    """For two minutes, so that the picture has something to show."""
+    started = time.monotonic()
+    north = itertools.count(100)
+
+    async def long_enough() -> bool:
+        for _ in range(round(2 + 1.5 * math.sin(time.monotonic() / 9))):
+            await driver.ask("location_update", {**spot.at(float(next(north))), "heading": 0, "speed": 8})
+        return time.monotonic() - started > 110
+
+    await wait_until(long_enough, 130.0, every_s=0.4)
+
+
+async def pass_on_and_cancel(window: Window, driver: Phone) -> None:
+    """The open story's ride: taken from its driver, given to him again, and ended."""
+    await do(window, "Unassign")
+    await window.reads("tbody", "Searching")
+    await window.click("tbody .opens")
+    await window.click("#story .actions >> text='Assign by hand'")
+    await window.reads("#driverId", driver.person.name)
+    await window.assert_accessible()
+    await window.frame.select_option("#driverId", driver.person.id)
+    await window.fill("#reason", WHY)
+    await window.click("#ask button[type=submit]")
+    await window.reads("tbody", "Assigned")
+    await window.click("tbody .opens")
+    await do(window, "Cancel")
+
+
 async def edit_the_station(window: Window) -> None:
     """First to what makes no sense, then to what does."""
     await turn_to(window, "areas", "Areas")
@@ -122,13 +154,13 @@ async def test_what_an_operator_does(city: tuple[RunningStack, str], chromium: C
         ride = await request(passenger, spot)
         await accepted(driver, ride)
         await stack.drained("select 1 from rides where id = $1 and state = 'assigned'", ride)
-        for metres in range(40):  # so that there is something to be healthy about
-            await driver.call("location_update", {**spot.at(100.0 + metres), "heading": 0, "speed": 8})
         window = await logged_in(chromium, city, "health", width=1440, height=900)
         await window.reads(".state", "All is well")
         await window.reads("tbody", "Alive")
         await wait_until(lambda: window.frame.locator("tbody td:has-text('ms')").count(), 15.0)
         await window.assert_accessible()
+        if os.environ.get("PICTURES"):
+            await drive_about(driver, spot)
         await window.picture("console-health")
 
         await turn_to(window, "rides", "Rides")
@@ -136,7 +168,7 @@ async def test_what_an_operator_does(city: tuple[RunningStack, str], chromium: C
         await window.click("tbody .opens")
         await window.assert_accessible()
         await window.picture("console-ride")
-        await do(window, "Cancel")
+        await pass_on_and_cancel(window, driver)
         assert (await passenger.status("cancelled"))["reason"] == WHY
         await window.reads("#toast", "The ride is cancelled.")
         await window.reads("tbody", "Cancelled")
@@ -165,7 +197,13 @@ async def test_what_an_operator_does(city: tuple[RunningStack, str], chromium: C
         await window.picture("console-audit")
         await window.assert_clean()
     lines = await stack.rows("select action from audit_log where actor_id is not null order by action")
-    assert [line["action"] for line in lines] == ["areas edit", "jobs cancel", "users block"]
+    assert [line["action"] for line in lines] == [
+        "areas edit",
+        "jobs assign",
+        "jobs cancel",
+        "jobs unassign",
+        "users block",
+    ]
 
 
 async def test_every_page_on_a_phone_in_the_dark(city: tuple[RunningStack, str], chromium: Chromium) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from storage import operators as o
+from storage.postgis import Database, DatabaseUnavailable
 from tests.phones import accepted, assigned_ride, new_id, online, phone, request
 from tests.stack import Person, RunningStack
 from tests.support import wait_until
@@ -211,6 +212,26 @@ async def test_the_same_command_twice_at_once(stack: RunningStack) -> None:
     command = block(admin.id, victim.id, id="twice")
     answers = await asyncio.gather(*(store.set_status(command, "suspended") for _ in range(4)))
     assert answers == [answers[0]] * 4 and len(await lines(stack, victim.id)) == 1
+
+
+async def test_two_edits_of_one_version(stack: RunningStack) -> None:
+    """One after the other, and only the first is of what its admin saw."""
+    admin = await stack.person("admin")
+    (row,) = await stack.rows("select version from areas where id = 'halted'")
+    edit = {"areaId": "halted", "version": row["version"], **WHY}
+    told = await asyncio.gather(
+        *(over_http(stack, admin, "edit_area", {**edit, "policy": {"offer_s": 10 + n}}) for n in range(4))
+    )
+    assert sorted(status for status, _ in told) == [200, 409, 409, 409]
+    (now,) = await stack.rows("select version from areas where id = 'halted'")
+    assert now["version"] == row["version"] + 1
+
+
+async def test_without_postgresql_nothing_is_said_to_be_done() -> None:
+    away = await Database.open("postgresql://127.0.0.1:1/nowhere", size=1, timeout_s=1.0)
+    with pytest.raises(DatabaseUnavailable):
+        await o.Operators(away).set_status(block(new_id(), new_id()), "suspended")
+    await away.close()
 
 
 async def test_who_is_no_admin_any_more(stack: RunningStack) -> None:

@@ -1,5 +1,5 @@
 /**
- * Bars and lines over hours, as plain SVG: a title, the figure of each hour on pointing at it, and a sentence for whoever
+ * Bars and lines over hours, or other moments, as plain SVG: a title, the figure of each hour on pointing at it, and a sentence for whoever
  * does not see it.
  */
 
@@ -31,9 +31,9 @@ export function ceiling(value) {
  * @property {string} class     of its colour
  * @property {(number | null)[]} values   one an hour
  *
- * @param {{title: string, hours: Date[], series: Series[], format: (n: number) => string, total: string, line?: boolean}} chart
+ * @param {{title: string, hours: Date[], series: Series[], format: (n: number) => string, total: string, line?: boolean, label?: (at: Date) => string}} chart
  */
-export function chart({ title, hours, series, format, total, line = false }) {
+export function chart({ title, hours, series, format, total, line = false, label = hourly(hours.length) }) {
   const top = ceiling(Math.max(0, ...series.flatMap((one) => one.values.map((value) => value ?? 0))));
   const across = (WIDTH - LEFT) / hours.length;
   const y = (/** @type {number} */ value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - BOTTOM - TOP);
@@ -45,7 +45,7 @@ export function chart({ title, hours, series, format, total, line = false }) {
   }
   const every = Math.ceil(hours.length / 6);
   hours.forEach((hour, at) => {
-    if (at % every === 0) svg.append(shape("text", { x: LEFT + at * across, y: HEIGHT - 6, class: "tick" }, label(hour, hours.length)));
+    if (at % every === 0) svg.append(shape("text", { x: LEFT + at * across, y: HEIGHT - 6, class: "tick" }, label(hour)));
   });
   for (const one of series) svg.append(...(line ? points(one, across, y) : bars(one, across, y)));
   hours.forEach((hour, at) => {
@@ -77,6 +77,5 @@ function points(one, across, y) {
   return [shape("path", { d: path, class: `path ${one.class}` }), ...dots];
 }
 
-/** @param {Date} hour
- * @param {number} hours */
-const label = (hour, hours) => hour.toLocaleString("en-GB", hours > 48 ? { weekday: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit" });
+/** @param {number} hours */
+const hourly = (hours) => (/** @type {Date} */ hour) => hour.toLocaleString("en-GB", hours > 48 ? { weekday: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit" });

@@ -1,9 +1,11 @@
 /** Rides and parcels: the same table of two kinds of job, with what an administrator may do by hand. */
 
 import { el, kilometres, money } from "../ui/dom.mjs";
+import { api } from "./api.mjs";
 import { open as openTable } from "./table.mjs";
 import { ago, id, moment, person, pill, plain } from "./words.mjs";
 
+const PARCEL = "parcel";
 const UNASSIGNED = ["searching", "offered"];
 const BEFORE_PICKUP = ["assigned", "arrived", "arrived_pickup"];
 const CANCELLED = { ride: ["scheduled", "searching", "offered", "assigned", "arrived", "in_progress"], package: ["scheduled", "searching", "offered", "assigned", "arrived_pickup"] };
@@ -59,6 +61,17 @@ export const open = (root, kind, title, states) =>
     }),
   });
 
+/** Who could take it, as far as history knows; the server has the last word.
+ * @param {HTMLSelectElement} field
+ * @param {string} wanted   the class */
+async function free(field, wanted) {
+  const states = wanted === PARCEL ? ["idle", "busy", "offered"] : ["idle", "offered"];
+  const pages = await Promise.all(states.map((state) => api.get("/api/admin/drivers", { state, limit: 200 })));
+  const drivers = pages.flatMap((page) => page.data).filter((driver) => driver.classes.includes(wanted));
+  const none = drivers.length ? "Choose a driver" : "Nobody who is online can take it";
+  field.replaceChildren(el("option", { value: "", text: none }), ...drivers.map((driver) => el("option", { value: driver.id, text: [driver.name, driver.vehicle, plain(driver.state)].filter(Boolean).join(" · ") })));
+}
+
 /** @param {"ride" | "package"} kind
  * @param {any} row
  * @returns {import("./ask.mjs").Action[]} */
@@ -71,9 +84,10 @@ function actions(kind, row) {
     found.push({
       name: "Assign by hand", event: "assign_job", body: ref, about: "To a driver who is online and free. An open offer to somebody else is taken back.",
       more: (form) => {
-        const field = el("input", { id: "driverId", required: true, autocomplete: "off", pattern: "[0-9a-fA-F-]{36}", title: "The id of a driver" });
-        form.append(el("label", { class: "field" }, el("span", { text: "Id of the driver" }), field));
-        return () => ({ driverId: field.value.trim() });
+        const field = el("select", { id: "driverId", required: true });
+        form.append(el("label", { class: "field" }, el("span", { text: "Driver" }), field));
+        free(field, kind === "ride" ? row.class : PARCEL).catch((error) => field.setCustomValidity(error.message));
+        return () => ({ driverId: field.value });
       },
       done: () => `The ${it} is assigned.`,
     });

@@ -49,7 +49,7 @@ function edit(row, what, defaults) {
 /** @param {HTMLElement} root */
 export async function open(root) {
   /** @type {Record<string, any>} */
-  const defaults = (await api.get("/api/admin/areas", { q: "-" })).defaults;
+  const defaults = (await api.get("/api/admin/areas")).defaults;
   return openTable(root, {
     title,
     lead: "Where which rules and prices hold. A paused area takes nothing new and lets running trips end.",

@@ -2,6 +2,7 @@
 
 import { el, say } from "../../ui/dom.mjs";
 import { api } from "../api.mjs";
+import { chart } from "../chart.mjs";
 import { bytes, count, milliseconds, pill, plain, span } from "../words.mjs";
 
 export const title = "Health";
@@ -9,6 +10,7 @@ const EVERY_MS = 3_000;
 const STREAMS = ["facts", "fixes", "past"];
 const LAG_WAIT_MS = 5_000, LAG_BAD_MS = 60_000;
 const REDIS_FULL = 0.8;
+const KEPT = 60; // readings: three minutes
 
 /** @param {string} name
  * @param {any} value
@@ -25,12 +27,15 @@ export async function open(root) {
   const top = el("dl", { class: "figures" });
   const nodes = el("tbody", {});
   const parts = el("div", { class: "parts" });
+  const charts = el("div", { class: "charts" });
+  /** @type {{at: Date, fixes: number, events: number, p95: number | null, lag: number}[]} */
+  const past = [];
   root.append(
     el("header", { class: "head" }, el("div", {}, el("h1", { text: title }), el("p", { class: "soft", text: "Told by one node for all of them; rates and latencies are of the last 10 s." })), state),
     top,
     el("div", { class: "card" }, el("table", {}, el("caption", { class: "unseen", text: "Nodes" }),
       el("thead", {}, el("tr", {}, ...["Node", "State", "Version", "Connections", "Events/s", "Fixes/s", "Frames/s", "Command p50 · p95", "Tick p95", "Core", "Memory", "Up"].map((text, at) => el("th", { scope: "col", class: at > 2 ? "right" : "", text })))), nodes)),
-    parts,
+    charts, parts,
   );
 
   /** @param {any} health */
@@ -56,6 +61,9 @@ export async function open(root) {
       figure("Drain behind by", health.drain ? milliseconds(lag) : "–"),
       figure("Dead letters", health.postgresql ? el("a", { href: "/console/letters", text: count(health.postgresql.letters) }) : "–"),
     );
+    past.push({ at: new Date(), fixes: sum((status) => status.rates.fixes), events: sum((status) => status.rates.events), p95: worst("commandsP95Ms"), lag });
+    if (past.length > KEPT) past.shift();
+    charts.replaceChildren(...trends(past));
     nodes.replaceChildren(...(health.nodes ?? []).map((/** @type {any} */ node) => line(node, health.nowMs)));
     parts.replaceChildren(redis(health.redis), postgresql(health.postgresql), drain(health.drain));
   }
@@ -76,6 +84,23 @@ export async function open(root) {
     over = true;
     clearTimeout(timer);
   };
+}
+
+/** How it went since the page was opened.
+ * @param {{at: Date, fixes: number, events: number, p95: number | null, lag: number}[]} past */
+function trends(past) {
+  const last = past[past.length - 1];
+  const before = KEPT - past.length; // the newest stands at the right, whatever was before the page was opened
+  const hours = Array.from({ length: KEPT }, (_, slot) => past[slot - before]?.at ?? new Date(past[0].at.getTime() - (before - slot) * EVERY_MS));
+  const values = (/** @type {(reading: any) => number | null} */ of) => hours.map((_, slot) => (slot < before ? null : of(past[slot - before])));
+  const label = (/** @type {Date} */ at) => at.toLocaleTimeString("en-GB");
+  const rate = (/** @type {number} */ n) => (n < 10 ? n.toFixed(1) : count(Math.round(n)));
+  return [
+    chart({ title: "Heard a second", hours, label, format: rate, line: true, total: `${rate(last.events)} events, ${rate(last.fixes)} fixes`, series: [
+      { name: "Events", class: "three", values: values((reading) => reading.events) }, { name: "Fixes", class: "one", values: values((reading) => reading.fixes) }] }),
+    chart({ title: "How long it takes", hours, label, format: milliseconds, line: true, total: `commands ${milliseconds(last.p95)}, drain ${milliseconds(last.lag)}`, series: [
+      { name: "Command p95", class: "one", values: values((reading) => reading.p95) }, { name: "Drain", class: "three", values: values((reading) => reading.lag) }] }),
+  ];
 }
 
 /** @param {any} node
