@@ -24,7 +24,7 @@ from dispatch.rematch import OFFERED, PLANNED, Standing, rematch
 from storage.fleet import Position
 from storage.records import Driver, Job, JobId, Offer
 
-_AT_ONCE: Final = 1_000  # pairs looked at before others may run
+_AT_ONCE: Final = 400  # pairs looked at before others may run
 
 
 class Offered(NamedTuple):
@@ -104,6 +104,7 @@ class Proposal:
                     self._looks.unfit(request, driver, why, float(pairs.distance_m[at]))
                 if at % _AT_ONCE == _AT_ONCE - 1:
                     yield
+            yield
             allowed = Near(pairs.request[may], pairs.driver[may], pairs.distance_m[may])
             eta_s = np.asarray(pickup_eta_s(allowed.distance_m, policy))  # type: ignore[arg-type]
             some.append(priced(allowed, eta_s, requests, drivers, policy))

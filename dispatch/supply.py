@@ -49,9 +49,10 @@ class SupplySearch:
             zones = {h3.latlng_to_cell(*self._deg[at], resolution) for at in hungry}
             wider = {zone for middle in zones for zone in h3.grid_disk(middle, rings)}
             cells = {cell for zone in wider for cell in h3.cell_to_children(zone, RESOLUTION)}
-            if new := sorted(cells - self._asked):
+            cells -= self._asked
+            if cells:
                 self._asked |= cells
-                return new
+                return list(cells)
         return []
 
     def feed(self, entries: Iterable[Position]) -> None:

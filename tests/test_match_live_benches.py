@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchkit import bench
+from tests.benchkit import alone, bench
 from tests.stack import RunningStack, private_stack
 
 
@@ -16,3 +16,8 @@ async def test_a_short_run_of_requests_and_offers() -> None:
 async def test_a_small_index(stack: RunningStack) -> None:
     _, line, said = await bench(stack, "server.bench_index", "--drivers", "1500", "--questions", "8")
     assert line["candidates"]["wrong"] == 0 and line["index_bytes"] > 18.0, said
+
+
+async def test_a_small_round() -> None:
+    _, line, said = await alone("server.bench_round", "--jobs", "20", "--drivers", "60", "--rounds", "1")
+    assert line["offered"]["most"] == 20 and line["longest_ms"]["most"] > 0.0, said

@@ -1,0 +1,177 @@
+"""Measures a round of the batch match at its largest: 500 who wait and 2,000 drivers, on a Redis of its own.
+
+Jobs and drivers come by the commands and the tick that bring them to a server, and each round is the server's own:
+reading, pairs, prices, the assignment, and a commit for each pair. `longest_ms` is the longest step between two chances
+for others to run, in processor time, which is what a loop is blocked for on a core of its own; `gap_ms` the longest
+time in which a neighbour on the loop was not run, by the clock.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+from typing import Any
+
+import msgspec
+import uvloop
+
+from dispatch import commands as c
+from dispatch import rounds
+from dispatch.area import Area, Areas
+from dispatch.cells import cell_of
+from dispatch.desk import Desk
+from dispatch.policy import Policy
+from dispatch.rounds import Done, Rounds
+from dispatch.wording import user_room
+from server.devstack import private_redis
+from storage.fleet import Fleet, Update, pack
+from storage.log import Log
+from storage.records import JobId, Place, Room, UserId
+from storage.shard import Shard
+
+NEEDS = {"redis"}  # nothing of the stack
+S, CENTRE = "bench", (50.0, 36.2)
+MOST_MS = 10.0
+AT_ONCE = 20
+RING = [[36.0, 49.8], [36.4, 49.8], [36.4, 50.2], [36.0, 50.2], [36.0, 49.8]]
+WITHIN_S = 30.0  # on a busy machine a round may take longer than a server allows it
+
+
+def town() -> Areas:
+    polygon = {"type": "Polygon", "coordinates": [RING]}
+    return Areas(
+        [
+            Area(
+                id="bench",
+                name="Bench",
+                shard=S,
+                polygon=polygon,
+                currency="USD",
+                policy=Policy(plenty=1000.0),
+            )
+        ]
+    )
+
+
+class Full:
+    """A shard with so many drivers and jobs, new for each round."""
+
+    def __init__(self, url: str, seed: int) -> None:
+        self.shard = Shard(S, url)
+        self.desk = Desk(Log(self.shard), Fleet(self.shard), town())
+        self._chance = random.Random(seed)
+
+    def _place(self) -> Place:
+        return Place(
+            CENTRE[0] + self._chance.uniform(-0.09, 0.09), CENTRE[1] + self._chance.uniform(-0.13, 0.13)
+        )
+
+    async def fill(self, drivers: int, jobs: int) -> None:
+        updates: list[Update] = []
+        for first in range(0, drivers, AT_ONCE):
+            some = range(first, min(drivers, first + AT_ONCE))
+            updates += await asyncio.gather(*(self._driver(number) for number in some))
+        await self.desk.fleet.tick("n", "boot", 1, updates, [])
+        for first in range(0, jobs, AT_ONCE):
+            await asyncio.gather(*(self._job(number) for number in range(first, min(jobs, first + AT_ONCE))))
+
+    async def _driver(self, number: int) -> Update:
+        id_, at = UserId(f"d{number}"), self._place()
+        online = c.GoOnline(
+            user=id_, room=user_room(id_), name=id_, node="n", device="a", classes=("economy",), capacity=1,
+            latitude=at.latitude, longitude=at.longitude,
+        )  # fmt: skip
+        told = await self.desk.run(online)
+        position = pack(at.latitude, at.longitude, await self.desk.log.now_ms(), None)
+        cell = cell_of(at.latitude, at.longitude)
+        return Update(id_, "e", told["generation"], told["version"], cell, "economy", position, 0, False)
+
+    async def _job(self, number: int) -> None:
+        ride = JobId(f"r{number}")
+        await self.desk.run(
+            c.OpenJob(
+                user=UserId(f"p{number}"),
+                room=Room(f"ride:{ride}"),
+                job_id=ride,
+                kind="ride",
+                name="Pat",
+                vehicle_class="economy",
+                pickup=self._place(),
+                dropoff=self._place(),
+            )
+        )
+
+
+def in_processor_time() -> None:
+    """Steps are told in processor time from now on."""
+
+    class Clock:
+        perf_counter = staticmethod(time.process_time)
+        monotonic = staticmethod(time.monotonic)
+
+    vars(rounds)["time"] = Clock
+
+
+async def a_round(url: str, options: argparse.Namespace, seed: int) -> dict[str, float]:
+    full = Full(url, seed)
+    await full.shard.client.flushall()
+    await full.fill(options.drivers, options.jobs)
+    gap_s = 0.0
+
+    async def neighbour() -> None:
+        nonlocal gap_s
+        while True:
+            last_s = time.perf_counter()
+            await asyncio.sleep(0)
+            gap_s = max(gap_s, time.perf_counter() - last_s)
+
+    beside = asyncio.create_task(neighbour())
+    await asyncio.sleep(0)
+    gap_s = 0.0
+    began_s = time.perf_counter()
+    done: Done = await Rounds(full.desk).go(WITHIN_S)
+    whole_s = time.perf_counter() - began_s
+    beside.cancel()
+    await full.shard.close()
+    return {
+        "offered": done.asked["ok"], "pairs": done.pairs, "longest_ms": done.longest_s * 1e3,
+        "gap_ms": gap_s * 1e3, "whole_ms": whole_s * 1e3,
+    }  # fmt: skip
+
+
+async def _measure(options: argparse.Namespace) -> int:
+    in_processor_time()
+    with private_redis() as server:
+        found = [await a_round(server.url, options, seed) for seed in range(1, options.rounds + 1)]
+    line: dict[str, Any] = {
+        name: {
+            "mean": round(sum(each[name] for each in found) / len(found), 1),
+            "most": round(max(each[name] for each in found), 1),
+        }
+        for name in found[0]
+    }
+    line |= {"jobs": options.jobs, "drivers": options.drivers, "rounds": options.rounds}
+    wrong = []
+    if line["longest_ms"]["most"] > MOST_MS:
+        wrong.append(f"NOT HELD: a step of {line['longest_ms']['most']:g} ms, {MOST_MS:g} are the most")
+    text = [f"{name:12} {value}" for name, value in line.items()]
+    (sys.stderr if options.json else sys.stdout).write("\n".join([*text, *wrong]) + "\n")
+    if options.json:
+        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    return 1 if wrong else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="round", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--jobs", type=int, default=500, help="that wait (500)")
+    parser.add_argument("--drivers", type=int, default=2000, help="who are free (2000)")
+    parser.add_argument("--rounds", type=int, default=5, help="each with others (5)")
+    parser.add_argument("--json", action="store_true", help="one line of figures on standard output")
+    parser.add_argument("--check", action="store_true", help="nothing is needed but Redis")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    chosen = _options()
+    sys.exit(0 if chosen.check else uvloop.run(_measure(chosen)))
