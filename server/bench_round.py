@@ -24,6 +24,7 @@ from dispatch.desk import Desk
 from dispatch.policy import Policy
 from dispatch.rounds import Done, Rounds
 from dispatch.wording import user_room
+from rooms.tasks import Tasks
 from server.devstack import private_redis
 from storage.fleet import Fleet, Update, pack
 from storage.log import Log
@@ -126,13 +127,14 @@ async def a_round(url: str, options: argparse.Namespace, seed: int) -> dict[str,
             await asyncio.sleep(0)
             gap_s = max(gap_s, time.perf_counter() - last_s)
 
-    beside = asyncio.create_task(neighbour())
+    tasks = Tasks()
+    tasks.start(neighbour(), "neighbour")
     await asyncio.sleep(0)
     gap_s = 0.0
     began_s = time.perf_counter()
     done: Done = await Rounds(full.desk).go(WITHIN_S)
     whole_s = time.perf_counter() - began_s
-    beside.cancel()
+    await tasks.stop()
     await full.shard.close()
     return {
         "offered": done.asked["ok"], "pairs": done.pairs, "longest_ms": done.longest_s * 1e3,
