@@ -100,6 +100,8 @@ class Revive(Command, frozen=True, kw_only=True):
 
 
 class OpenJob(Command, frozen=True, kw_only=True):
+    """`quoted_minor` is what a quote promised; else the fare is the tariff's, times the surge where it begins now."""
+
     job_id: JobId
     kind: str
     name: str
@@ -112,6 +114,7 @@ class OpenJob(Command, frozen=True, kw_only=True):
     note: str = ""
     parcel: Parcel | None = None
     quoted_minor: int | None = None
+    surge_tenths: int = 10
 
 
 class CancelJob(Command, frozen=True, kw_only=True):

@@ -82,10 +82,15 @@ class Demand:
         self._quarter = -1
         self._whole = False  # was this quarter watched from its beginning?
 
-    def add(self, cell: int, now_s: float) -> None:
-        """A request was made in this cell (of `RESOLUTION`)."""
+    @property
+    def watching(self) -> bool:
+        """Is there a quarter open that was watched from its beginning?"""
+        return self._quarter >= 0 and self._whole
+
+    def add(self, cell: int, now_s: float, count: int = 1) -> None:
+        """A request was made in this cell (of `RESOLUTION`), or so many."""
         self.advance(now_s)
-        self._open[cell] = self._open.get(cell, 0) + 1
+        self._open[cell] = self._open.get(cell, 0) + count
 
     def advance(self, now_s: float) -> None:
         """Closes the quarters that are over; to be called at least once in a quarter. Time does not run back."""

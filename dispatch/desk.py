@@ -22,6 +22,7 @@ from dispatch.area import Areas
 from dispatch.blocks import Blocks
 from dispatch.commands import Answer, Refusal
 from dispatch.decision import Decision, State
+from dispatch.heat import Heats
 from dispatch.rules import RULES, chat, follow, heed_newest_device
 from dispatch.rules.audit import audited
 from storage.fleet import Fleet
@@ -53,6 +54,7 @@ class Desk:
         self.fleet = fleet
         self.areas = areas
         self.blocks = Blocks()
+        self.heats = Heats()
         self.poke: Callable[[str], None] = lambda job_id: None
 
     async def run(self, command: c.Command) -> Answer:

@@ -78,7 +78,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bundle_s: Delay = 600.0  # Parcels of one place go together when they are ready within this.
     relocations: Annotated[int, Meta(ge=0, le=100)] = 6  # So many parcels may move when a new one comes.
 
-    # Surge: a factor on fares where requests outnumber vehicles (surge.py); the server does not use it yet
+    # Surge: a factor on fares where requests outnumber vehicles (surge.py)
     surge_cap: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.0  # Never more than this; 1 means no surge at all.
     surge_from: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0  # Requests for each vehicle where it begins.
     surge_slope: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.5  # So much is added for one request more.

@@ -102,6 +102,11 @@ def parcel_fare(
     return Fare(_half_up(amount_10_000_000, 10_000_000), currency)
 
 
+def surged(fare: Fare, tenths: int) -> Fare:
+    """The fare with a surge of so many tenths, 10 for none (surge.py)."""
+    return Fare(_half_up(fare.amount_minor * tenths, 10), fare.currency)
+
+
 def _whole(value: float) -> int:
     """Metres or seconds as a whole number, never negative."""
     return max(0, round(value))

@@ -56,5 +56,6 @@ ROUND_BLOCKED_S = Histogram(
     "The longest a round kept the process from everything else.",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
 )
+LOOKS = Tallies("dispatch_demand_looks", "Beats of the look at demand, by what they were.", ["outcome"])
 UNRELAYED = Counter("dispatch_unrelayed", "Volatile events for members on other nodes that were dropped.")
 SHED = Counter("dispatch_fixes_shed", "Kept fixes that were merged away because Redis did not take them.")

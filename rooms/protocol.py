@@ -56,8 +56,8 @@ parties may go on with it or call it off. A version is never given twice.
 ACKS = (
     (
         "quote",
-        "kind, areaId, quotes: [{class or tier, fare, pickupEtaSeconds, durationS, "
-        "durationLateS (four of five take no longer), distanceM, quoteId, validUntil}]",
+        "kind, areaId, quotes: [{class or tier, fare, surge (in it; 1 is none), pickupEtaSeconds, "
+        "durationS, durationLateS (four of five take no longer), distanceM, quoteId, validUntil}]",
     ),
     (
         "nearby",

@@ -27,6 +27,7 @@ from dispatch.rounds import Rounds
 from dispatch.wording import user_room
 from rooms.city import City
 from rooms.clock import WORKERS, Clock
+from rooms.counting import Counting
 from rooms.door import Door
 from rooms.fixes import Fixes
 from rooms.gate import Gate, House
@@ -38,6 +39,7 @@ from rooms.presence import Presence
 from rooms.quotes import Quotes
 from rooms.registry import Registry
 from rooms.rounds import Leader
+from rooms.seer import Seer
 from rooms.session import Session
 from rooms.sockets import Sockets
 from rooms.speaker import Speaker
@@ -55,6 +57,7 @@ from server.settings import Settings
 from server.tether import Tether
 from storage.accounts import Accounts
 from storage.fleet import Fleet
+from storage.heat import HeatStore
 from storage.history import History
 from storage.log import OVER_TTL_MS, Conflict, Log
 from storage.migrate import check
@@ -125,7 +128,7 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         gate = Gate(house, HANDLERS, settings.commands_in_flight)
         resume = {"events": settings.room_facts, "window_s": OVER_TTL_MS // 1000}
         door = Door(house, keyring, resume, Introductions(house.accounts, tasks))
-        await _start(tasks, house, settings, database)
+        await _start(tasks, house, settings, database, shard)
         tasks.start(atlas.keep(house.desk, house.fixes), "areas")
         tasks.start(Logins(house.accounts, house.registry, gate).watch(), "logins", essential=True)
         app = web.Application(client_max_size=settings.payload_kib * 1024)
@@ -187,7 +190,7 @@ async def _warn_if_lost(database: Database, log: Log, shard: str) -> None:
         )
 
 
-async def _start(tasks: Tasks, house: House, settings: Settings, database: Database) -> None:
+async def _start(tasks: Tasks, house: House, settings: Settings, database: Database, shard: Shard) -> None:
     """Everything that goes on by itself; returns when the log is being read."""
     started = asyncio.Event()
     clock = Clock(house.desk)
@@ -213,6 +216,9 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     tasks.start(house.presence.run(), "presence", essential=True)
     leader = Leader(Rounds(house.desk), house.desk.log.waiting, house.node)
     tasks.start(leader.run(settings.batch_ms / 1000), "rounds", essential=True)
+    counting = Counting(database, settings.shard)
+    seer = Seer(house.desk, HeatStore(shard), counting, house.node)
+    tasks.start(seer.run(settings.heat_ms / 1000), "seer", essential=True)
     tasks.start(clock.sweep(settings.sweep_ms / 1000), "sweep", essential=True)
     for number in range(WORKERS):
         tasks.start(clock.work(), f"clock {number}")
@@ -254,6 +260,7 @@ def _context(
         history=History(database),
         tables=Tables(database),
         pulses=Pulses(shard, gate.house.node),
+        heats=gate.house.desk.heats,
         passwords=passwords,
         keyring=keyring,
         gate=gate,

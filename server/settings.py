@@ -78,6 +78,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=10_000,
         ),
     ] = 1000
+    heat_ms: Annotated[
+        int,
+        about("Demand and supply are looked at every so many milliseconds.", ge=100, le=20_000),
+    ] = 5000
     redis_timeout_ms: Annotated[int, about("A Redis call that takes longer is an outage.", ge=50)] = 1500
     redis_replicas: Annotated[
         int, about("Replicas of Redis that must have a command before it is acked; 0: none.", ge=0, le=5)

@@ -50,6 +50,14 @@ def leader(s: str) -> str:  # STRING token of the node that matches those who wa
     return f"{{{s}}}:leader"
 
 
+def seer(s: str) -> str:  # STRING token of the node that looks at demand and supply
+    return f"{{{s}}}:seer"
+
+
+def heat(s: str) -> str:  # HASH area -> the newest look at its demand and supply, msgpack
+    return f"{{{s}}}:heat"
+
+
 def spot(s: str) -> str:  # HASH driver -> "generation cell class,class": where the index holds him
     return f"{{{s}}}:spot"
 

@@ -326,6 +326,10 @@ ROUTES: dict[tuple[str, str], Tries] = {
             "figures",
         )
     },
+    ("GET", "/api/admin/heat"): lambda w: [
+        Try("?area=patient", 401, 403, 200),
+        Try("?area=none", 401, 403, 404),
+    ],
     ("POST", "/api/auth/logout"): lambda w: [
         Try("", 401, 200, 200, {**w.legacy, "sessionId": w.victims["passenger"].session_id})
     ],

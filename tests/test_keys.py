@@ -39,6 +39,8 @@ def known() -> re.Pattern[str]:
         keys.wait(S),
         keys.asked(S),
         keys.leader(S),
+        keys.seer(S),
+        keys.heat(S),
         keys.spot(S),
         keys.nodes(S),
     ]

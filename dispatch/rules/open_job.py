@@ -5,8 +5,9 @@ from msgspec.structs import replace
 from dispatch.area import Area
 from dispatch.commands import OpenJob, Refusal, not_one_of
 from dispatch.decision import Decision, State
-from dispatch.pricing import Fare, parcel_fare, ride_fare
+from dispatch.pricing import Fare, parcel_fare, ride_fare, surged
 from dispatch.rules.release import gives_up_ms
+from dispatch.surge import STEPS
 from dispatch.travel import trip
 from dispatch.wording import receipt, status_fact
 from storage.records import Job
@@ -49,11 +50,12 @@ def decide(state: State, command: OpenJob) -> Decision:
         raise Refusal("outside_area", f"The trip is longer than {policy.max_trip_m / 1000:.0f} km.")
     if command.parcel is not None and command.parcel.weight_kg > policy.max_weight_kg:
         raise Refusal("bad_request", f"A parcel may weigh at most {policy.max_weight_kg:.0f} kg.")
-    fare = price(area, command, distance_m, duration_s)
     lead_ms = int(policy.schedule_lead_s * 1000)
     if command.scheduled_ms > now_ms + SCHEDULE_MAX_MS:
         raise Refusal("bad_request", "scheduledAt is too far ahead.")
     later = command.scheduled_ms > now_ms + lead_ms
+    # what is to begin later has the tariff's fare: nobody knows the demand of then
+    fare = surged(price(area, command, distance_m, duration_s), STEPS if later else command.surge_tenths)
     job = Job(
         id=command.job_id,
         kind=command.kind,

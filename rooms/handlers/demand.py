@@ -11,8 +11,9 @@ from dispatch.commands import Refusal, not_one_of
 from dispatch.match import nearest
 from dispatch.nearby import EVERY_S, blurred, cells_near
 from dispatch.policy import Policy
-from dispatch.pricing import parcel_fare, ride_fare
+from dispatch.pricing import parcel_fare, ride_fare, surged
 from dispatch.rules.go_online import PARCEL_CLASS
+from dispatch.surge import STEPS
 from dispatch.wording import iso
 from rooms import messages as m
 from rooms.gate import Answer, House, content_of
@@ -36,6 +37,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
         raise Refusal("outside_area")
     now_ms = house.fixes.now_ms()
     distance_m, duration_s = travel.trip(area, pickup, stops, dropoff, now_ms)
+    tenths = house.desk.heats.tenths(area, pickup.latitude, pickup.longitude, now_ms / 1000)
     served = tuple(area.prices.rides if message.kind == "ride" else area.prices.parcel_tiers)
     if message.kind == "package" and message.size not in area.prices.parcel_sizes_pct:
         raise not_one_of("size", area.prices.parcel_sizes_pct)
@@ -52,6 +54,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
             trip = _parcel_trip(name, message.size, message.fragile, message.pickup, message.dropoff)
         if fare is None:
             continue
+        fare = surged(fare, tenths)
         vehicle_class = name if message.kind == "ride" else PARCEL_CLASS
         if vehicle_class not in nearest_s:
             nearest_s[vehicle_class] = await _pickup_eta_s(house, vehicle_class, pickup, area.policy, now_ms)
@@ -60,6 +63,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
             {
                 "class" if message.kind == "ride" else "tier": name,
                 "fare": {"amount": fare.amount_minor, "currency": fare.currency},
+                "surge": tenths / 10,
                 "pickupEtaSeconds": nearest_s[vehicle_class],
                 "durationS": round(duration_s),
                 "durationLateS": round(travel.late_s(area, pickup, dropoff, duration_s)),
@@ -115,6 +119,13 @@ def _parcel_trip(tier: str, size: str, fragile: bool, pickup: m.Point, dropoff: 
 
 def _lat_lng(point: m.Point) -> tuple[float, float]:
     return point.latitude, point.longitude
+
+
+def _surge_tenths(house: House, pickup: m.Point) -> int:
+    area = house.desk.areas.find(pickup.latitude, pickup.longitude)
+    if area is None:
+        return STEPS  # the rule says what is wrong
+    return house.desk.heats.tenths(area, pickup.latitude, pickup.longitude, house.fixes.now_ms() / 1000)
 
 
 def _quoted_minor(house: House, session: Session, quote_id: str | UnsetType, trip: str) -> int | None:
@@ -200,6 +211,7 @@ async def request_ride(house: House, session: Session, message: m.RequestRide) -
         scheduled_ms=0 if message.scheduled_at is UNSET else common.moment_ms(message.scheduled_at),
         note=message.note,
         quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
+        surge_tenths=_surge_tenths(house, message.pickup),
     )
     return await _open(house, command, _name(message, message.ride_id))
 
@@ -228,6 +240,7 @@ async def request_package(house: House, session: Session, message: m.RequestPack
             recipient_phone=message.recipient.phone,
         ),
         quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
+        surge_tenths=_surge_tenths(house, message.pickup),
     )
     return await _open(house, command, _name(message, message.package_id))
 

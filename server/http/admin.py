@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import h3.api.basic_int as h3
 import msgspec
 
+from dispatch.heat import Heat
 from dispatch.policy import Policy
 from dispatch.pricing import Prices
 from server.http.call import Call
@@ -24,12 +26,15 @@ from storage.tables import PAGE_MAX, TABLES
 PAGE = 50
 PART_S = 3.0
 HOURS_MAX = 31 * 24
+CELLS_MAX = 500
 Q = Field("q", "line", most=100)
 LIMIT = Field("limit", "number", most=PAGE_MAX)
 CURSOR = Field("cursor", "cursor")
 HOURS = Field("hours", "number", most=HOURS_MAX)
 FILTERS = {name: Field(name, "line", most=64) for table in TABLES.values() for name in table.filters}
+AREA = Field("area", "line", most=64)
 AREAS = (Q,)
+HEAT = (AREA,)
 FIGURES = (HOURS,)
 
 
@@ -69,6 +74,57 @@ async def figures(call: Call) -> Reply:
     hours = call.number(HOURS, 24)
     since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
     return Reply(await call.ctx.tables.figures(call.who.user_id, since), top={"since": since.isoformat()})
+
+
+async def heat(call: Call) -> Reply:
+    """Of one area the cells with the most going on first, `left` says how many more there are; else all areas."""
+    area_id = call.line(AREA)
+    if area_id is None:
+        return Reply({"areas": [_of_area(each) for each in call.ctx.heats.all(time.time())]})
+    found = call.ctx.heats.get(area_id, time.time())
+    if found is None:
+        raise Refusal(404, "Nobody has looked at this area lately, or there is none.")
+    rows = sorted(range(len(found.cells)), key=lambda row: (-_going_on(found, row), found.cells[row]))
+    return Reply(
+        {
+            "areaId": area_id,
+            "at": datetime.fromtimestamp(found.at_s, UTC).isoformat(),
+            "cells": [_cell(found, row) for row in rows[:CELLS_MAX]],
+            "left": max(0, len(rows) - CELLS_MAX),
+        }
+    )
+
+
+def _of_area(heat: Heat) -> dict[str, Any]:
+    return {
+        "areaId": heat.area_id,
+        "at": datetime.fromtimestamp(heat.at_s, UTC).isoformat(),
+        "demand": round(sum(heat.forecast), 3),
+        "waiting": sum(heat.waiting),
+        "supply": sum(heat.supply),
+        "factor": max(heat.tenths, default=10) / 10,
+    }
+
+
+def _going_on(heat: Heat, row: int) -> float:
+    return heat.tenths[row] + heat.pressure[row] + heat.forecast[row] + heat.waiting[row] + heat.supply[row]
+
+
+def _cell(heat: Heat, row: int) -> dict[str, Any]:
+    """`demand` are requests expected in a quarter of an hour; `boundary` is a ring of [latitude, longitude]."""
+    cell = heat.cells[row]
+    latitude, longitude = h3.cell_to_latlng(cell)
+    return {
+        "cell": h3.int_to_str(cell),
+        "latitude": round(latitude, 6),
+        "longitude": round(longitude, 6),
+        "boundary": [[round(lat, 6), round(lng, 6)] for lat, lng in h3.cell_to_boundary(cell)],
+        "demand": heat.forecast[row],
+        "waiting": heat.waiting[row],
+        "supply": heat.supply[row],
+        "pressure": heat.pressure[row],
+        "factor": heat.tenths[row] / 10,
+    }
 
 
 async def health(call: Call) -> Reply:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dispatch.heat import Heats
 from rooms.identity import KeyRing
 from server.http.limits import Limiter
 from server.settings import Settings
@@ -58,6 +59,7 @@ class Context:
     registry: Counts
     ready: Mapping[str, Ready]
     version: str = ""
+    heats: Heats = field(default_factory=Heats)
     started_s: float = field(default_factory=time.monotonic)
     login_tries: Limiter = field(default_factory=lambda: Limiter(LOGIN_TRIES, LOGIN_WINDOW_S))
     address_tries: Limiter = field(default_factory=lambda: Limiter(ADDRESS_TRIES, LOGIN_WINDOW_S))

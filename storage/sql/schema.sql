@@ -332,6 +332,16 @@ table decisions
   constraint decisions_shadow CHECK (((shadow_driver_id IS NULL) OR (shadow IS NOT NULL)))
   CREATE INDEX decisions_at ON public.decisions USING btree (at)
   CREATE INDEX decisions_job ON public.decisions USING btree (job_id, at)
+table demand_counts
+  area_id text not null
+  quarter_at timestamp with time zone not null
+  cell bigint not null
+  requests integer not null
+  supply real
+  constraint demand_counts_area_id_fkey FOREIGN KEY (area_id) REFERENCES areas(id) ON DELETE CASCADE
+  constraint demand_counts_pkey PRIMARY KEY (area_id, quarter_at, cell)
+  constraint demand_counts_requests CHECK ((requests >= 0))
+  constraint demand_counts_supply CHECK ((supply >= (0)::double precision))
 table drain_cursors
   shard text not null
   stream text not null

@@ -1,0 +1,140 @@
+"""Where requests outnumber vehicles now, cell by cell: one look at an area, and what the newest looks say to others.
+
+Pure. A look joins what is expected (demand.py), who waits and who is free into pressure and surge (surge.py), and
+carries on where the look before it stood: the surge needs to know since when the pressure has asked for another. After
+a break of more than FRESH_S that is not known, and surge begins at 1.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from dispatch.area import Area
+from dispatch.demand import QUARTER_S, Demand, demand_cell
+from dispatch.eta import Floats
+from dispatch.surge import STEPS, Surge, calm, neighbourhood, next_surge, pressure
+
+FRESH_S: Final = 60.0  # an older look says nothing of now
+CELLS_MAX: Final = 2_000  # of an area: those with the most going on; 1,500 km²
+LONGEST_WAIT_S: Final = 1_800.0
+
+
+class Heat(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at an area; a row for each of `cells` (H3, of demand.RESOLUTION) in every list. `forecast` are requests
+    of the next quarter of an hour, `supply` vehicles that are free; `tenths`, `up_since_s` and `down_since_s` are the
+    surge's."""
+
+    area_id: str
+    at_s: float
+    cells: list[int]
+    forecast: list[float]
+    waiting: list[int]
+    supply: list[int]
+    pressure: list[float]
+    tenths: list[int]
+    up_since_s: list[float]
+    down_since_s: list[float]
+
+
+def look(
+    area: Area,
+    before: Heat | None,
+    demand: Demand,
+    waiting: Mapping[int, int],
+    supply: Mapping[int, int],
+    *,
+    now_s: float,
+) -> Heat:
+    """How things stand; `waiting` and `supply` are counts by cell."""
+    expected = dict(zip(demand.cells, demand.forecast(now_s).tolist(), strict=True))
+    last = before if before is not None and 0.0 <= now_s - before.at_s <= FRESH_S else None
+    surging = {} if last is None else {cell: row for row, cell in enumerate(last.cells) if _stirs(last, row)}
+    cells = list({*expected, *waiting, *supply, *surging})
+    going_on = {
+        c: expected.get(c, 0.0) + waiting.get(c, 0) + supply.get(c, 0) + (c in surging) for c in cells
+    }
+    cells = sorted(sorted(cells, key=lambda cell: (-going_on[cell], cell))[:CELLS_MAX])
+    forecast = np.array([expected.get(cell, 0.0) for cell in cells])
+    waits = np.array([float(waiting.get(cell, 0)) for cell in cells])
+    free = np.array([float(supply.get(cell, 0)) for cell in cells])
+    pressures = pressure(waits, forecast, free, neighbourhood(cells)) if cells else np.zeros(0)
+    surge = next_surge(_carried(last, surging, cells), pressures, now_s, area.policy)
+    return Heat(
+        area_id=area.id,
+        at_s=now_s,
+        cells=cells,
+        forecast=_short(forecast),
+        waiting=waits.astype(int).tolist(),
+        supply=free.astype(int).tolist(),
+        pressure=_short(pressures),
+        tenths=surge.tenths.tolist(),
+        up_since_s=surge.up_since_s.tolist(),
+        down_since_s=surge.down_since_s.tolist(),
+    )
+
+
+def _stirs(heat: Heat, row: int) -> bool:
+    return heat.tenths[row] != STEPS or heat.up_since_s[row] != np.inf
+
+
+def _carried(last: Heat | None, surging: Mapping[int, int], cells: list[int]) -> Surge:
+    surge = calm(len(cells))
+    if last is not None:
+        for row, cell in enumerate(cells):
+            if (was := surging.get(cell)) is not None:
+                surge.tenths[row] = last.tenths[was]
+                surge.up_since_s[row] = last.up_since_s[was]
+                surge.down_since_s[row] = last.down_since_s[was]
+    return surge
+
+
+def _short(values: Floats) -> list[float]:
+    found: list[float] = np.round(values, 3).tolist()
+    return found
+
+
+class Heats:
+    """The newest look at each area, for whoever quotes, matches or shows; times are Unix seconds of Redis' clock."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[Heat, dict[int, int]]] = {}
+
+    def put(self, heats: Iterable[Heat]) -> None:
+        """Takes each that is newer than what is known of its area."""
+        for heat in heats:
+            known = self._of.get(heat.area_id)
+            if known is None or heat.at_s > known[0].at_s:
+                self._of[heat.area_id] = heat, {cell: row for row, cell in enumerate(heat.cells)}
+
+    def keep(self, area_ids: Iterable[str]) -> None:
+        """Forgets all other areas."""
+        self._of = {area_id: self._of[area_id] for area_id in area_ids if area_id in self._of}
+
+    def get(self, area_id: str, now_s: float) -> Heat | None:
+        """The newest look, unless it is older than FRESH_S."""
+        heat, _ = self._of.get(area_id, (None, {}))
+        return heat if heat is not None and now_s - heat.at_s <= FRESH_S else None
+
+    def all(self, now_s: float) -> list[Heat]:
+        """The newest looks that are fresh, by area."""
+        return [heat for area_id in sorted(self._of) if (heat := self.get(area_id, now_s)) is not None]
+
+    def tenths(self, area: Area, lat_deg: float, lng_deg: float, now_s: float) -> int:
+        """The surge at a place in tenths of the fare, 10 where there is none or nothing is known; never above the
+        area's cap of now."""
+        heat = self.get(area.id, now_s)
+        row = None if heat is None else self._of[area.id][1].get(demand_cell(lat_deg, lng_deg))
+        if heat is None or row is None:
+            return STEPS
+        return max(STEPS, min(heat.tenths[row], int(area.policy.surge_cap * STEPS + 1e-9)))
+
+    def wait_s(self, area_id: str, lat_deg: float, lng_deg: float, now_s: float) -> float:
+        """How long one more driver there would wait for work: vehicles over requests of a quarter of an hour, in the
+        cell and its neighbours; LONGEST_WAIT_S at most, and where nothing is known. What `end_weight` weighs."""
+        heat = self.get(area_id, now_s)
+        row = None if heat is None else self._of[area_id][1].get(demand_cell(lat_deg, lng_deg))
+        if heat is None or row is None or heat.pressure[row] <= 0.0:
+            return LONGEST_WAIT_S
+        return min(LONGEST_WAIT_S, QUARTER_S / heat.pressure[row])

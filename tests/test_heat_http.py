@@ -1,0 +1,49 @@
+"""What the console reads of demand: the cells with the most going on, never more than a page of them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import h3.api.basic_int as h3
+
+from dispatch.demand import demand_cell
+from dispatch.heat import Heat
+from server.http import admin
+from tests.support_http import http_server
+
+
+async def test_the_hottest_cells_come_first_and_the_rest_is_counted(
+    database_url: str, tmp_path: Path
+) -> None:
+    cells = sorted(int(cell) for cell in h3.grid_disk(demand_cell(50.0, 36.2), 14))
+    count = len(cells)
+    assert count > admin.CELLS_MAX
+    heat = Heat(
+        area_id="a",
+        at_s=time.time(),
+        cells=cells,
+        forecast=[0.0] * count,
+        waiting=[0] * count,
+        supply=[1] * count,
+        pressure=[float(number) for number in range(count)],
+        tenths=[10] * (count - 1) + [15],
+        up_since_s=[0.0] * count,
+        down_since_s=[0.0] * count,
+    )
+    async with http_server(database_url, tmp_path) as server:
+        _, boss = await server.person("boss@example.com", "admin")
+        server.ctx.heats.put([heat])
+        answer = await server.get("/api/admin/heat?area=a", token=boss)
+        data = answer.body["data"]
+        assert len(data["cells"]) == admin.CELLS_MAX and data["left"] == count - admin.CELLS_MAX
+        hottest = data["cells"][0]
+        assert hottest["cell"] == h3.int_to_str(cells[-1]) and hottest["factor"] == 1.5
+        assert len(hottest["boundary"]) in (5, 6) and abs(hottest["latitude"] - 50.0) < 0.5
+        [area] = (await server.get("/api/admin/heat", token=boss)).body["data"]["areas"]
+        assert (area["areaId"], area["supply"], area["factor"]) == ("a", count, 1.5)
+        assert [cell["pressure"] for cell in data["cells"]] == sorted(
+            (cell["pressure"] for cell in data["cells"]), reverse=True
+        )
+        for query, status in (("?area=" + "x" * 65, 400), ("?area=b", 404), ("?area=%00", 400)):
+            assert (await server.get(f"/api/admin/heat{query}", token=boss)).status == status
