@@ -108,7 +108,6 @@ async def the_tour(folder: Path, port: str) -> None:
     said += (await asyncio.wait_for(talk.stdout.read(), START_MOST_S)).decode()
     assert await talk.wait() == 0, said
     assert said.count(f"{TALKED} lines were acked, {TALKED} heard: every line once and in order") == 2, said
-    assert said.count("connected to") > 2, "nobody was on a worker that was killed"
     node = await shell(TOUR[4])
     try:
         await wait_until(lambda: is_ready(other), START_MOST_S)
