@@ -105,7 +105,12 @@ class Track:
         if at_ms <= self.at_ms:
             return Verdict.LATE
         far_m = _NOISE_M + policy.top_speed_mps * (at_ms - self.at_ms) * 0.001
-        if _apart_m(self.lat_deg, self.lng_deg, lat_deg, lng_deg) > far_m:
+        # the way round the corner is never shorter, and mostly short enough
+        corner_deg = abs(lat_deg - self.lat_deg) + abs(lng_deg - self.lng_deg)
+        if (
+            corner_deg * _METRES_PER_DEGREE > far_m
+            and _apart_m(self.lat_deg, self.lng_deg, lat_deg, lng_deg) > far_m
+        ):
             refused = self._far_away(at_ms, lat_deg, lng_deg, policy)
             if refused is not None:
                 return refused
@@ -115,6 +120,7 @@ class Track:
         self.lng_deg = lng_deg
         if (
             now_ms - self._told_ms < policy.jitter_s * 1_000.0
+            and abs(lat_deg - self._told_lat_deg) * _METRES_PER_DEGREE < policy.jitter_m
             and _apart_m(self._told_lat_deg, self._told_lng_deg, lat_deg, lng_deg) < policy.jitter_m
         ):
             return Verdict.JITTER

@@ -24,7 +24,11 @@ from rooms.session import Session, event_json
 from rooms.speaker import Speaker
 from rooms.tick import Tick
 from storage.fleet import Fleet
-from storage.mail import Said
+
+_KEPT, _JITTER = Verdict.KEPT, Verdict.JITTER  # an enum's member takes twice as long
+_OUTCOMES = [(verdict.name.lower(),) for verdict in Verdict]
+_NOBODYS = (None,)
+_heard = metrics.FIXES.n
 
 
 class Fixes:
@@ -35,30 +39,30 @@ class Fixes:
         self.leases = Leases(self.tick, speaker)
         self.now_ms = self.tick.now_ms
         self._speaker = speaker
-        speaker.relay = self.tick.relay
-        self._outcomes = {verdict: (verdict.name.lower(),) for verdict in Verdict}
+        speaker.elsewhere = self.tick
 
     def forget_all(self) -> None:
         self.leases.forget_all()
 
     def hear(self, session: Session, fix: LocationUpdate, ts_ms: int | None) -> dict[str, Any]:
         """One fix. An ack means received; `kept` says whether it was believed. Raises Refusal."""
-        live = self.leases.held_by(session)
+        leases = self.leases
+        live = leases.held_by(session)
         now_ms = self.now_ms()
         latitude, longitude = fix.latitude, fix.longitude
         verdict = live.track.judge(
             ts_ms, latitude, longitude, fix.accuracy, now_ms=now_ms, policy=live.policy
         )
-        metrics.FIXES.n[self._outcomes[verdict]] += 1
-        if verdict > Verdict.JITTER:
-            self.leases.heard(live)
+        _heard[_OUTCOMES[verdict]] += 1
+        if verdict > _JITTER:
+            leases.heard(live, now_ms)
             return {"kept": False, "reason": verdict.name.lower()}
-        self.leases.moved(live, latitude, longitude, fix.heading)
+        leases.moved(live, latitude, longitude, fix.heading, now_ms)
         self._keep(live, fix)
-        if live.jobs and verdict is Verdict.KEPT and self._speaker.fresh():
+        if verdict is _KEPT and live.jobs and self._speaker.fresh():
             self._tell(live, live.jobs, fix, live.ts_ms, now_ms)
         if live.stale:
-            self.leases.ask_to_revive(live)
+            leases.ask_to_revive(live, now_ms)
         return {"kept": True}
 
     def tell_past(self, session: Session, fix: PastFix, ts_ms: int, job_ids: Collection[str]) -> None:
@@ -69,34 +73,24 @@ class Fixes:
         verdict = live.track.judge(
             ts_ms, fix.latitude, fix.longitude, fix.accuracy, now_ms=now_ms, policy=live.policy
         )
-        if verdict > Verdict.JITTER:
-            self.leases.heard(live)
+        if verdict > _JITTER:
+            self.leases.heard(live, now_ms)
         else:
-            self.leases.moved(live, fix.latitude, fix.longitude, fix.heading)
+            self.leases.moved(live, fix.latitude, fix.longitude, fix.heading, now_ms)
             if live.stale:
-                self.leases.ask_to_revive(live)
+                self.leases.ask_to_revive(live, now_ms)
         if ts_ms > live.told_ms and self._speaker.fresh():
             self._tell(live, [job for job in live.jobs if job.job_id in job_ids], fix, ts_ms, now_ms)
 
     def _keep(self, live: Live, fix: LocationUpdate) -> None:
         """A row of history: one for each job he is on, or one of nobody's."""
-        job_ids: list[str | None] = [job.job_id for job in live.jobs]
-        for job_id in job_ids or [None]:
+        keep = self.tick.fixes.append
+        for job in live.jobs or _NOBODYS:
             live.count += 1
             # unique among all fixes of this driver: only the lease holder numbers them
             seq = live.generation << 32 | live.count
-            row = (
-                live.driver_id,
-                live.ts_ms,
-                seq,
-                live.lat,
-                live.lng,
-                fix.heading,
-                fix.speed,
-                fix.accuracy,
-                job_id,
-            )
-            self.tick.fixes.append(row)
+            where = live.driver_id, live.ts_ms, seq, live.lat, live.lng
+            keep((*where, fix.heading, fix.speed, fix.accuracy, job.job_id if job else None))
 
     def _tell(
         self, live: Live, jobs: Iterable[Binding], fix: LocationUpdate | PastFix, ts_ms: int, now_ms: int
@@ -111,12 +105,11 @@ class Fixes:
                 "heading": fix.heading,
                 "speed": fix.speed,
                 "timestamp": iso(ts_ms),
-                "ageMs": max(0, now_ms - ts_ms),
+                "ageMs": now_ms - ts_ms if now_ms > ts_ms else 0,
                 "etaSeconds": round(away_m * policy.detour / policy.cruise_speed_mps),
             }
             json = event_json("driver_location", payload)
-            said = Said(job.room, job.room, json, live.driver_id)
-            self._speaker.volatile(said, live.driver_id, live.version)
+            self._speaker.volatile(job.room, job.room, json, live.driver_id, live.version)
 
     async def run(self, tick_s: float) -> None:
         """Sends a tick every `tick_s`, when there is anything to say."""

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -59,9 +59,12 @@ class House(NamedTuple):
     node: str
 
 
+_events = metrics.EVENTS.n
+
+
 def _count(event: str, code: str) -> None:
     """Both words come from our own tables."""
-    metrics.EVENTS.n[event, code] += 1
+    _events[event, code] += 1
 
 
 def refused(refusal: Refusal) -> Answer:
@@ -91,8 +94,7 @@ class Gate:
         self,
         session: Session,
         event: str,
-        args: list[Any],
-        *,
+        args: Sequence[Any],
         strict: bool = True,
         message: Message | None = None,
     ) -> Answer | Awaitable[Answer]:
@@ -111,7 +113,7 @@ class Gate:
                 message = decode(handler.message, args, strict)
             if not handler.awaits:
                 answer = {"ok": True, **handler.run(self.house, session, message)}
-                _count(event, "ok")
+                _events[event, "ok"] += 1
                 return answer
             if self.draining:
                 raise Refusal("draining")
@@ -215,7 +217,7 @@ def straight(handler: "Handler | None", json: str) -> Message | None:
         return None
 
 
-def decode(kind: type[Message], args: list[Any], strict: bool) -> Message:
+def decode(kind: type[Message], args: Sequence[Any], strict: bool) -> Message:
     """One event's arguments as its message. Raises Refusal bad_request, naming the field."""
     if len(args) > 1:
         raise Refusal("bad_request", "An event has one argument, an object.")

@@ -49,7 +49,13 @@ class Binding(msgspec.Struct):
 
 
 class Live:
-    """One driver whose device is here."""
+    """One driver whose device is here; `flag` and `sign_ms` are what the next tick says of him, as in Update."""
+
+    __slots__ = (
+        "available", "before", "classes", "count", "driver_id", "flag", "floor", "generation", "heading", "indexed",
+        "jobs", "lat", "lng", "policy", "revived_ms", "session", "sign_ms", "signed_ms", "stale", "told_ms", "track",
+        "ts_ms", "version",
+    )  # fmt: skip
 
     def __init__(self, session: Session, policy: Policy) -> None:
         self.driver_id = session.user_id
@@ -64,7 +70,22 @@ class Live:
         self.lat = self.lng = 0.0
         self.heading: float | None = None
         self.ts_ms = self.signed_ms = self.revived_ms = self.told_ms = 0
+        self.flag, self.sign_ms = "-", 0
         self.count = 0
+
+    def update(self) -> Update:
+        """What waits, as the tick carries it."""
+        return Update(
+            self.driver_id,
+            self.flag,
+            self.generation,
+            self.version,
+            cell_of(self.lat, self.lng) if self.flag in "em" else 0,  # the index is not asked otherwise
+            self.classes,
+            pack(self.lat, self.lng, self.ts_ms, self.heading),
+            self.sign_ms,
+            bool(self.jobs),
+        )
 
 
 class Leases:
@@ -109,8 +130,9 @@ class Leases:
         live.before = before and (before.before or before)
         self._seats[session.device] = live
         session.superseded = False
-        live.track.judge(None, latitude, longitude, None, now_ms=self._tick.now_ms(), policy=live.policy)
-        self.moved(live, latitude, longitude, None)
+        now_ms = self._tick.now_ms()
+        live.track.judge(None, latitude, longitude, None, now_ms=now_ms, policy=live.policy)
+        self.moved(live, latitude, longitude, None, now_ms)
         return live
 
     def give_up(self, seat: Live) -> None:
@@ -130,7 +152,8 @@ class Leases:
         del self._lives[session.user_id]
         self._tick.updates.pop(session.user_id, None)
         if live.indexed:
-            self._put(live, "l", 0)
+            live.flag, live.sign_ms = "l", 0
+            self._tick.updates[live.driver_id] = live
 
     def forget_all(self) -> None:
         """The log was lost track of: nothing here can be trusted any more."""
@@ -143,56 +166,45 @@ class Leases:
         for live in self._lives.values():
             live.indexed = False
 
-    def moved(self, live: Live, latitude: float, longitude: float, heading: float | None) -> None:
+    def moved(
+        self, live: Live, latitude: float, longitude: float, heading: float | None, now_ms: int
+    ) -> None:
         """The believed position changed: it goes into the next tick, over what waits there."""
         live.lat, live.lng, live.heading = latitude, longitude, heading
         live.ts_ms = live.track.at_ms
         if not live.generation:
             return  # what waits in the tick is of the device that counts
-        flag = ("m" if live.indexed else "e") if live.available else "-"
-        waiting = self._tick.updates.get(live.driver_id)
-        if waiting is not None and waiting.flag == "e" and flag == "m":
+        waits = live.driver_id in self._tick.updates
+        if not live.available:
+            flag = "-"
+        elif live.indexed and not (waits and live.flag == "e"):
+            flag = "m"
+        else:
             flag = "e"
-        sign_ms = self._sign_ms(live, waiting)
-        if flag != "-" or sign_ms or live.jobs:
-            live.indexed = flag != "-"
-            self._put(live, flag, sign_ms)
+        self._sign(live, waits, now_ms)
+        if flag != "-" or live.sign_ms or live.jobs:
+            live.indexed, live.flag = flag != "-", flag
+            self._tick.updates[live.driver_id] = live
 
-    def heard(self, live: Live) -> None:
+    def heard(self, live: Live, now_ms: int) -> None:
         """A fix that was not believed is still a sign of life: he is there, only his GPS is not."""
-        waiting = self._tick.updates.get(live.driver_id)
-        sign_ms = self._sign_ms(live, waiting)
-        if sign_ms and waiting is not None:
-            waiting.stale_ms = sign_ms
-        elif sign_ms and live.ts_ms:
-            self._put(live, "-", sign_ms)
+        waits = live.driver_id in self._tick.updates
+        self._sign(live, waits, now_ms)
+        if live.sign_ms and not waits and live.ts_ms:
+            live.flag = "-"
+            self._tick.updates[live.driver_id] = live
 
-    def _sign_ms(self, live: Live, waiting: Update | None) -> int:
+    def _sign(self, live: Live, waits: bool, now_ms: int) -> None:
         """How long he counts as alive from now, when that is due to be said again; else 0."""
-        now_ms, silence_ms = self._tick.now_ms(), int(live.policy.stale_s * 1000)
-        if live.generation and now_ms - live.signed_ms > silence_ms // SIGNS_PER_SILENCE:
-            live.signed_ms = now_ms
-            return silence_ms
-        return waiting.stale_ms if waiting is not None else 0
+        if live.generation and (now_ms - live.signed_ms) * SIGNS_PER_SILENCE > live.policy.stale_s * 1000:
+            live.signed_ms, live.sign_ms = now_ms, int(live.policy.stale_s * 1000)
+        elif not waits:
+            live.sign_ms = 0
 
-    def ask_to_revive(self, live: Live) -> None:
-        now_ms = self._tick.now_ms()
+    def ask_to_revive(self, live: Live, now_ms: int) -> None:
         if live.stale and now_ms - live.revived_ms > REVIVE_AGAIN_MS:
             live.revived_ms = now_ms
             self.revive(live.session)
-
-    def _put(self, live: Live, flag: str, sign_ms: int) -> None:
-        self._tick.updates[live.driver_id] = Update(
-            live.driver_id,
-            flag,
-            live.generation,
-            live.version,
-            cell_of(live.lat, live.lng) if flag in "em" else 0,  # the index is not asked otherwise
-            live.classes,
-            pack(live.lat, live.lng, live.ts_ms, live.heading),
-            sign_ms,
-            bool(live.jobs),
-        )
 
     def learn(self, driver: Driver) -> None:
         """A driver's record, as the log tells it: what he is on, and whether he is in supply."""
@@ -243,14 +255,11 @@ class Leases:
             live.policy = area.policy
         if live.available and live.ts_ms:
             # free again: he stands in the index now, not only after his next fix
-            live.indexed = True
-            self._put(live, "e", self._sign_ms(live, self._tick.updates.get(driver.id)))
+            self._sign(live, driver.id in self._tick.updates, self._tick.now_ms())
+            live.indexed, live.flag = True, "e"
+            self._tick.updates[driver.id] = live
         elif not live.available:
-            live.indexed = False
-            waiting = self._tick.updates.get(driver.id)
-            if waiting is not None:
-                waiting.flag = "-"
-                waiting.carries = bool(live.jobs)
+            live.indexed, live.flag = False, "-"
 
 
 def _is_his(holder: Session, session: Session) -> bool:

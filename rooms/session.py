@@ -25,9 +25,12 @@ class Wire(Protocol):
     def end(self, why: str) -> None: ...
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 def event_json(event: str, payload: dict[str, Any]) -> bytes:
     """What the log and the mail keep of an event."""
-    return msgspec.json.encode([event, payload])
+    return _encode([event, payload])
 
 
 def frame_of(json: bytes) -> Frame:

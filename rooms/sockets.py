@@ -37,6 +37,7 @@ class Sockets(SocketIO):
         self._payload_max = payload_max
         self._sessions: dict[Socket, Session] = {}
         self._rubbish: dict[Socket, int] = {}
+        self._volatile = {f'["{name}"': name for name, each in gate.handlers.items() if not each.awaits}
         self._turns = asyncio.Semaphore(ENTERING_AT_ONCE)
         self.login: Callable[[str, dict[str, Any], Any, Socket], Awaitable[Session]]
         self.opened: Callable[[Session], Awaitable[None]]
@@ -105,7 +106,7 @@ class Sockets(SocketIO):
     def hear(self, socket: Socket, text: str) -> Awaitable[None] | None:
         kind = text[1:2]
         if kind == "2":
-            return self.hear_event(socket, text)
+            return self._hear_event(socket, text)
         if kind == "3":
             return None  # acks of ours are wanted by nobody
         if kind not in ("0", "1") or len(text) > self._payload_max:
@@ -113,7 +114,7 @@ class Sockets(SocketIO):
             return None
         return super().hear(socket, text)
 
-    def hear_event(self, socket: Socket, text: str) -> Awaitable[None] | None:
+    def _hear_event(self, socket: Socket, text: str) -> Awaitable[None] | None:
         """`42[id]["event",{…}]`: to the gate, and its answer back, as the ack or as `error`."""
         session: Session | None = socket.user
         start = 2 if text[2:3] == "[" else _end_of_ack(text)
@@ -124,13 +125,13 @@ class Sockets(SocketIO):
         if len(text) > self._payload_max:
             self._reply(session, ack, "", refused(Refusal("too_large")))
             return None
-        body = text[start:]
-        end = body.find('"', 2)
-        if body[end + 1 : end + 3] == ",{" and body[-2:] == "}]" and body[:2] == '["':
-            event = body[2:end]
-            message = straight(self._gate.handlers.get(event), body[end + 2 : -1])
+        comma = text.find(",", start)
+        known = self._volatile.get(text[start:comma])
+        if known is not None and text[-2:] == "}]":
+            message = straight(self._gate.handlers[known], text[comma + 1 : -1])
             if message is not None:
-                return self._heard(session, ack, event, self._gate.hear(session, event, [], message=message))
+                return self._heard(session, ack, known, self._gate.hear(session, known, (), True, message))
+        body = text[start:]
         try:
             heard = frames.decode(body)
             if not isinstance(heard, list) or not heard or not isinstance(heard[0], str):

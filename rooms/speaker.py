@@ -22,6 +22,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -41,8 +42,24 @@ logger = logging.getLogger(__name__)
 BATCH = 512
 LOOK_S = 1.0  # so often we ask whether we hear everything
 BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_frames, _VOLATILE = metrics.FRAMES.n, ("volatile",)
 _moves = msgspec.json.Decoder(Moves)
 _DRIVER = b'"record":"driver"'
+
+
+class Elsewhere(Protocol):
+    """What takes volatile events to the other nodes, of which there are so many."""
+
+    others: int
+
+    def relay(self, said: Said, driver_id: str, version: int) -> None: ...
+
+
+class Nowhere:
+    others = 0
+
+    def relay(self, said: Said, driver_id: str, version: int) -> None:
+        pass
 
 
 class Speaker:
@@ -54,7 +71,7 @@ class Speaker:
         self._registry = registry
         self.on_driver: Callable[[Driver], None] = lambda driver: None
         self.on_gap: Callable[[], None] = lambda: None
-        self.relay: Callable[[Said, str, int], None] = lambda said, driver_id, version: None
+        self.elsewhere: Elsewhere = Nowhere()
         self.read_at_s = -math.inf
         self._looked_s = -math.inf
 
@@ -140,7 +157,7 @@ class Speaker:
         try:
             for said in mail.said():
                 if _ms(mail.id) > self._registry.since_ms(said.room):
-                    self._say(said)
+                    self._say(*said)
         except (TypeError, ValueError) as error:
             metrics.UNREADABLE.inc()
             logger.error("mail %s cannot be told: %s", mail.id, fault(error))
@@ -179,19 +196,21 @@ class Speaker:
         if moves.close:
             self._registry.close_room(room)
 
-    def volatile(self, said: Said, driver_id: str = "", version: int = 0) -> None:
-        """Tells the room's members, here and elsewhere; of where a driver is, elsewhere only while his record
-        still has this version."""
-        self._say(said)
-        self.relay(said, driver_id, version)
+    def volatile(self, room: str, key: str, json: bytes, but: str, version: int = 0) -> None:
+        """Tells the latest value of `key` to the room's members but the user `but`, here and elsewhere; with a
+        `version`, elsewhere only while it is that of his record as a driver."""
+        self._say(room, key, json, but)
+        if self.elsewhere.others:
+            self.elsewhere.relay(Said(room, key, json, but), but if version else "", version)
 
-    def _say(self, said: Said) -> None:
-        told, frame = 0, frame_of(said.json)
-        for session in self._registry.members(said.room):
-            if session.user_id != said.but and session.wire is not None and session.hold is None:
-                session.wire.tell_latest(said.key, frame)
+    def _say(self, room: str, key: str, json: bytes, but: str) -> None:
+        told, frame = 0, frame_of(json)
+        for session in self._registry.members(room):
+            wire = session.wire
+            if session.user_id != but and wire is not None and session.hold is None:
+                wire.tell_latest(key, frame)
                 told += 1
-        metrics.FRAMES.n["volatile",] += told
+        _frames[_VOLATILE] += told
 
     def superseded(self, session: Session, generation: int) -> None:
         """A newer device of the same user went online."""

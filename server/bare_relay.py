@@ -24,7 +24,6 @@ from rooms.speaker import Speaker
 from server.app import BACKLOG, listening, sockets_of
 from server.process import open_files, settle_memory
 from server.settings import Settings
-from storage.mail import Said
 from storage.records import UserId
 
 _encode = msgspec.json.Encoder().encode
@@ -72,7 +71,7 @@ def gate_of(registry: Registry, hall: Hall) -> Gate:
 
     def relay(house: House, session: Session, message: Position) -> Answer:
         room = hall.room_of[session]
-        house.speaker.volatile(Said(room, room, _encode(["driver_location", message]), ""))
+        house.speaker.volatile(room, room, _encode(["driver_location", message]), "")
         return {}
 
     def echo(house: House, session: Session, message: Echo) -> Answer:

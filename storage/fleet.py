@@ -101,11 +101,20 @@ class Fleet:
         s = self._shard.name
         packed = msgpack.packb(fixes) if fixes else b""
         args: list[Any] = [f"{{{s}}}:", node, boot, tick, packed, len(fixes), self._fixes_max]
-        args += [INDEX_TTL_MS, MAIL_MAX, MAIL_TTL_MS, len(updates)]
-        for u in updates:
-            # one argument each: redis-py takes longer for one than Redis
-            where = f"{u.driver_id} {u.flag} {u.generation} {u.version} {u.cell} {u.classes or '-'}"
-            args.append(f"{where} {u.stale_ms} {u.carries:d} ".encode() + u.position)
+        # numbers as text, for Lua's are not exact beyond 2**53
+        moves = [
+            (
+                *(u.driver_id, u.flag, str(u.generation), str(u.version), str(u.cell), u.classes or "-"),
+                *(u.stale_ms, u.carries, u.position),
+            )
+            for u in updates
+        ]
+        args += [
+            INDEX_TTL_MS,
+            MAIL_MAX,
+            MAIL_TTL_MS,
+            msgpack.packb(moves, use_bin_type=False),
+        ]  # Redis has no binary
         for event in relayed:
             args += event.args()
         wanted = [keys.tick(s, node), keys.spot(s), keys.due(s), keys.fixes(s)]

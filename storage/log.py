@@ -249,9 +249,7 @@ class Log:
 
     async def due(self, limit: int = 100) -> list[str]:
         """Timers that have run out: "job:<id>" and "driver:<id>"."""
-        client, key = self._shard.client, keys.due(self._shard.name)
-        now_ms = await self._shard.now_ms()
-        reply = await self._shard.ask(client.zrangebyscore(key, "-inf", now_ms, start=0, num=limit))
+        reply = await self._shard.ask(self._shard.due_script([keys.due(self._shard.name)], [limit]))
         return [member.decode() for member in reply]
 
     async def give_back_time(self, late_ms: int) -> None:

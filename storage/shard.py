@@ -90,22 +90,25 @@ class Shard:
         self.client = self._connected(CONNECTIONS_MAX)
         # commands that wait for one another must not keep a node from hearing, nor from telling where it is
         self.tail_client = self._connected(CONNECTIONS_APART)
-        self._tick_client = self._connected(CONNECTIONS_APART)
+        self._tick_client = self._connected(CONNECTIONS_APART, alone=True)  # one tick at a time
         self.load_script = Script(self.client, "load")
         self.commit_script = Script(self.client, "epoch", "commit")
         self.room_script = Script(self.client, "epoch", "room")
         self.tick_script = Script(self._tick_client, "tick")
         self.look_script = Script(self.tail_client, "look")
         self.batch_script = Script(self.client, "batch")
+        self.due_script = Script(self.client, "due")
         self.near_script = Script(self.client, "near")
         self.lead_script = Script(self.client, "lead")
         self._life_script = Script(self.client, "life")
         self._settle_script = Script(self.client, "settle")
 
-    def _connected(self, connections_max: int) -> "aioredis.Redis":
+    def _connected(self, connections_max: int, *, alone: bool = False) -> "aioredis.Redis":
         pool = pool_for(self.url, self.name, connections_max=connections_max, timeout_s=self._timeout_s)
         pool.connection_kwargs["redis_connect_func"] = self._greet
-        return aioredis.Redis(connection_pool=pool)
+        # `ask` has the time in its eye already; redis-py would start a task for every write to do so
+        pool.connection_kwargs["socket_timeout"] = None
+        return aioredis.Redis(connection_pool=pool, single_connection_client=alone)
 
     async def _greet(self, connection: AbstractConnection) -> None:
         await connection.on_connect()

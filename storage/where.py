@@ -39,10 +39,11 @@ class Following(Connection):
         super().__init__(**options)
         self._find = find
 
-    async def connect(self) -> None:
+    async def connect_check_health(self, *args: Any, **options: Any) -> None:
+        # not `connect`, which a client with a connection of its own does not call when that has broken
         if not self.is_connected:
             self.host, self.port = await self._find()
-        await cast(Any, super()).connect()
+        await cast(Any, super()).connect_check_health(*args, **options)
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -341,7 +342,7 @@ async def test_a_lines_id_is_its_own_for_as_long_as_the_room_lives(
     monkeypatch.setattr(desk, "LINES_MAX", 140)
     async with node(redis_url, "n1") as here:
         driver, passenger, ride, wire = await riding(here, here)
-        often = here.gate.handlers["send_message"]._replace(rate=1e9, burst=1e9)
+        often = replace(here.gate.handlers["send_message"], rate=1e9, burst=1e9)
         here.gate.handlers = {**here.gate.handlers, "send_message": often}
 
         def line(number: int) -> dict[str, Any]:

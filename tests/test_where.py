@@ -95,15 +95,27 @@ async def test_a_failover_loses_nothing_that_a_replica_had(tmp_path: Path) -> No
             log = Log(shard)
             for n in range(50):
                 await until_kept(log, field=f"a:pat:{n}", answer=b"x", facts=(told(n=n),))
-            epoch = shard.epoch
+            fleet, epoch = Fleet(shard), shard.epoch
+            await fleet.tick("n1", "boot", 1, [], [])
             first.kill()
             with pytest.raises((Unavailable, Conflict)):
                 await log.commit(await write(log, facts=(told(n=-1),)))
             await until_kept(log, field="a:pat:50", answer=b"x", facts=(told(n=50),))
             assert shard.epoch != epoch
+
+            async def ticked() -> bool:
+                """Over the connection that broke, and is made anew to where the master is now."""
+                try:
+                    await fleet.tick("n1", "boot", 2, [], [("d", 1)])
+                except Unavailable:
+                    return False
+                return True
+
+            await wait_until(ticked, FAILOVER_S)
         (master,) = [server for server in (second, third) if await _is_master(server)]
         async with Redis.from_url(master.url) as redis:
             entries = await redis.xrange(keys.facts("t"))
+            assert await redis.xlen(keys.fixes("t")) == 1
     seen = [fields[b"p"].decode().split('"n":')[1].split(",")[0] for _, fields in entries]
     assert [n for n in seen if n != "-1"] == [str(n) for n in range(51)]
 

@@ -6,7 +6,8 @@ per client, `awaits` whether it is a coroutine, `holds` whether its answer is a 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from rooms import messages as m
 from rooms.gate import House
@@ -19,7 +20,8 @@ REQUESTERS = frozenset({"passenger"})
 ADMINS = frozenset({"admin"})
 
 
-class Handler(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Handler:
     message: type[m.Message]
     who: frozenset[str]
     rate: float

@@ -12,7 +12,6 @@ from rooms import resume, snapshot
 from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
 from rooms.session import Session, event_frame, event_json, frame_of
-from storage.mail import Said
 from storage.shard import Unavailable
 
 PONG = frame_of(b'["pong"]')
@@ -44,7 +43,7 @@ def _tell_presence(house: House, session: Session, event: str, kind: str, job_id
     room = common.room(kind, job_id)
     # joined and left are one thing's values: of somebody who did both, the later is told
     key = f"presence:{room}:{session.user_id}"
-    house.speaker.volatile(Said(room, key, event_json(event, payload), session.user_id))
+    house.speaker.volatile(room, key, event_json(event, payload), session.user_id)
 
 
 async def join_ride(house: House, session: Session, message: m.RideRef) -> Answer:
@@ -123,7 +122,7 @@ def _typing(house: House, session: Session, message: m.JobRef, is_typing: bool) 
         id_field(kind): job_id,
     }
     key = f"typing:{room}:{session.user_id}"
-    house.speaker.volatile(Said(room, key, event_json("user_typing", payload), session.user_id))
+    house.speaker.volatile(room, key, event_json("user_typing", payload), session.user_id)
     return {}
 
 

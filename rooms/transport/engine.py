@@ -75,7 +75,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         )
         self.silent = lambda socket: False
         self._new = Bucket()
-        self._unwritten: list[Socket] = []
+        self.unwritten: list[Socket] = []
         self.hearing = 0  # so many messages of one read: whoever sets it flushes
         self._ended: deque[tuple[Socket, str]] = deque()
         self._parted: dict[str, bool] = {}  # by POST, while their next GET was still to come
@@ -204,12 +204,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
     # What sockets ask for
     def flush_soon(self, socket: Socket) -> None:
         """Written at the end of what is being heard, or in the loop's next turn."""
-        if not self._unwritten and not self.hearing:
+        if not self.unwritten and not self.hearing:
             self._loop.call_soon(self.flush)
-        self._unwritten.append(socket)
+        self.unwritten.append(socket)
 
     def flush(self) -> None:
-        unwritten, self._unwritten = self._unwritten, []
+        unwritten, self.unwritten = self.unwritten, []
         for socket in unwritten:
             try:
                 socket.flush()

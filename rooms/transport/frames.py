@@ -46,7 +46,11 @@ class Frame:
     def __init__(self, body: bytes, *, binary: bool = False) -> None:
         self.body = body
         self.binary = binary
-        self.wire = websocket_frame(BINARY if binary else TEXT, body)
+        size = len(body)
+        if 126 <= size < 65_536 and not binary:  # most of them, without a call
+            self.wire = _LONG.pack(0x81, 126, size) + body
+        else:
+            self.wire = websocket_frame(BINARY if binary else TEXT, body)
 
     @property
     def text(self) -> str:

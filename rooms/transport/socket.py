@@ -104,6 +104,12 @@ class Socket:
             if len(self._backlog) > BACKLOG_MAX:
                 self.channel.pause_reading()
             return
+        if len(messages) == 1:  # as nearly always
+            later = self._hear(messages[0])
+            if later is not None:
+                self._backlog = deque()
+                self.engine.tasks.start(self._serve(later), "client")
+            return
         for number, message in enumerate(messages, 1):
             later = self._hear(message)
             if later is not None or number == FRAMES_A_TURN < len(messages):

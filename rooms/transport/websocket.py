@@ -70,9 +70,9 @@ class WebSocket(WebSocketDataQueue):
         if socket.closed or not socket.afford(self._now(), len(data)):
             return
         self._reader.feed_data(data)
-        got, engine = self._got, socket.engine
+        got = self._got
         if got:
-            self._got = []
+            self._got, engine = [], socket.engine
             engine.hearing = len(got)
             try:
                 if self.probing:
@@ -82,7 +82,8 @@ class WebSocket(WebSocketDataQueue):
             finally:
                 # a turn of the loop for it would be a third of what a message costs
                 engine.hearing = 0
-                engine.flush()
+                if engine.unwritten:
+                    engine.flush()
         if self._broken:
             self._fail()
 

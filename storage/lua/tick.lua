@@ -1,14 +1,12 @@
 -- Applies one node's tick, once: index moves, last positions, signs of life, the fixes stream, mail to other nodes.
 -- KEYS  the node's last tick, spot, due, fixes, fixed, nodes
 -- ARGV  prefix, node, boot, tick, packed fixes ('' none), how many, stream cap, index ttl_ms, mail cap, mail ttl_ms,
---       n drivers,
---       then per driver, in one: id, flag, generation, version, cell, classes, stale_ms (0 no sign), carries, position
+--       drivers, packed: [id, flag, generation, version, cell, classes, stale_ms (0 no sign), carries, position] of each
 --       flags: e enters (only while his record has this version), m is here, l leaves;
 --       then per event for members elsewhere: room, driver ('' none), version his record must have, packed event
 -- Returns {now_ms, how many other nodes there are}
 local last, spot, due, fixes, fixed, nodes = unpack(KEYS)
 local prefix, node, boot, tick, packed, count, cap, ttl_ms, mail_cap, mail_ttl_ms, drivers = unpack(ARGV, 1, 11)
-local first_driver, first_relayed = 12, 12 + drivers
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local last_boot, last_tick = (redis.call('GET', last) or ''):match('^(%S+) (%S+)$')
@@ -30,9 +28,8 @@ local function leave(driver, cell, classes)
   for class in classes:gmatch('[^,]+') do redis.call('HDEL', index(class, cell), driver) end
 end
 
-for i = first_driver, first_relayed - 1 do
-  local driver, flag, generation, version, cell, classes, stale_ms, carries, position =
-    ARGV[i]:match('^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S) (.*)$')
+for _, update in ipairs(cmsgpack.unpack(drivers)) do
+  local driver, flag, generation, version, cell, classes, stale_ms, carries, position = unpack(update)
   local held = redis.call('HGET', spot, driver)
   local by, old_cell, old_classes
   if held then by, old_cell, old_classes = held:match('^(%S+) (%S+) (%S+)$') end
@@ -50,16 +47,16 @@ for i = first_driver, first_relayed - 1 do
     end
   end
   -- what an older device says late shows nobody where it was, nor renews a sign of life
-  local his = (carries ~= '0' or stale_ms ~= '0') and leased(driver, generation)
-  if his and carries ~= '0' then redis.call('SET', prefix .. 'pos:' .. driver, position, 'PX', 3600000) end
+  local his = (carries or stale_ms > 0) and leased(driver, generation)
+  if his and carries then redis.call('SET', prefix .. 'pos:' .. driver, position, 'PX', 3600000) end
   -- XX: only a driver who is online has this timer; a late fix must not bring it back
-  if his and stale_ms ~= '0' then redis.call('ZADD', due, 'XX', now + stale_ms, 'driver:' .. driver) end
+  if his and stale_ms > 0 then redis.call('ZADD', due, 'XX', now + stale_ms, 'driver:' .. driver) end
 end
 -- numbered, so that the drain can tell how many were thinned away before it came
 local number = packed ~= '' and redis.call('INCRBY', fixed, count)
 if number then redis.call('XADD', fixes, 'MAXLEN', '~', cap, '*', 'node', node, 'boot', boot, 'tick', tick, 'count', count, 'number', number, 'b', packed) end
 local boxes = {}
-for i = first_relayed, #ARGV, 4 do
+for i = 12, #ARGV, 4 do
   local room, driver, version, event = unpack(ARGV, i, i + 3)
   -- of a driver whose record has changed nobody knows here whom he drives
   if driver == '' or redis.call('HGET', prefix .. 'driver:' .. driver, 'v') == version then
