@@ -1,7 +1,7 @@
 """A folder for what does not outlive a run of the tests: TMPDIR of the run and of everything that it starts.
 
 Who is killed tidies nothing away. So whoever comes next ends what such runs have left running, which it knows by its
-TMPDIR, and throws away their files. Runs beside one another have a folder each.
+TMPDIR or its folder, and throws away their files. Runs beside one another have a folder each.
 """
 
 from __future__ import annotations
@@ -62,10 +62,13 @@ def _empty(folder: Path) -> None:
 
 
 def _started_with(folder: Path) -> list[int]:
-    """Processes whose TMPDIR this is; none where the system does not tell."""
+    """Processes whose TMPDIR this is, or who work below it: Redis and PostgreSQL write their titles over what they were
+    started with. None where the system does not tell."""
     mark, found = b"\0TMPDIR=%s\0" % os.fsencode(folder), []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if mark in b"\0" + (process / "environ").read_bytes() and int(process.name) != os.getpid():
+            known = mark in b"\0" + (process / "environ").read_bytes()
+            known = known or os.readlink(process / "cwd").startswith(f"{folder.resolve()}/")
+            if known and int(process.name) != os.getpid():
                 found.append(int(process.name))
     return found
