@@ -132,6 +132,7 @@ class Load:
             await asyncio.wait_for(offered.wait(), WAIT_S)
         except TimeoutError:
             fleet.tally["no offer"] += 1
+            fleet.sent_s.pop(ride, None)  # one that comes now comes too late
         finally:
             del fleet.offered[ride]
         await passenger.call("cancel_ride", {"rideId": ride})
