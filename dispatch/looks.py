@@ -22,15 +22,19 @@ _NO_PAIRS: Final = Pairs(_NOBODY, _NOBODY, np.zeros(0))
 
 
 class Looks:
-    """By rows of jobs and of drivers, as in the batch, whose distances of pairs `away_m` are."""
+    """By rows of jobs and of drivers, as in the batch, whose distances and times of pairs `away_m`, `there_s` are."""
 
     def __init__(
-        self, jobs: Sequence[tuple[Job, Area]], ids: Sequence[str], away_m: dict[tuple[int, int], float]
+        self,
+        jobs: Sequence[tuple[Job, Area]],
+        ids: Sequence[str],
+        away_m: dict[tuple[int, int], float],
+        there_s: dict[tuple[int, int], float],
     ) -> None:
         self._jobs, self._ids = jobs, ids
         self._unfit: dict[int, list[tuple[int, str, float]]] = {}
         self._more = np.zeros(len(jobs), np.int64)
-        self._away_m = away_m
+        self._away_m, self._there_s = away_m, there_s
         self._by_job, self._first = _NO_PAIRS, np.zeros(len(jobs) + 1, np.int64)
         self._chosen: Ints = np.full(len(jobs), -1)
         self._taken: frozenset[int] = frozenset()
@@ -88,7 +92,8 @@ class Looks:
 
     def _considered(self, row: int, driver: int, why: str, cost_s: float | None = None) -> Considered:
         away_m, area = self._away_m[row, driver], self._jobs[row][1]
-        eta_s = pickup_eta_s(away_m, area.policy)
+        # of those who were not even priced the distance is all that is known
+        eta_s = self._there_s.get((row, driver)) or pickup_eta_s(away_m, area.policy)
         shadow_s = self._shadow_s.get((row, driver)) if area.shadow is not None else None
         return Considered(
             UserId(self._ids[driver]),

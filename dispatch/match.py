@@ -17,24 +17,27 @@ two nodes at once, and nobody is asked twice for it.
 import asyncio
 import math
 from collections.abc import Collection
+from typing import NamedTuple
 
-from msgspec.structs import replace
+import numpy as np
 
 from dispatch.area import Area
 from dispatch.batch import plenty
-from dispatch.cells import NearestSearch
+from dispatch.cells import Near, NearestSearch
 from dispatch.commands import SYSTEM, Look, MakeOffer, NotHim, Refusal
 from dispatch.desk import Desk
 from dispatch.eta import reach_m
 from dispatch.matching import Candidate, Ranked, rank
 from dispatch.policy import Policy
+from dispatch.travel import pickups_s
 from dispatch.why import Seen
-from storage.fleet import Fleet
+from storage.fleet import Fleet, Position
 from storage.log import Conflict
 from storage.records import Job, Place, UserId
 from storage.shard import Unavailable
 
 LOOKS = 4  # a look reads the policy's `candidates` nearest; those who do not fit must not hide the others for ever
+FARTHER_MAX = 100  # who are looked at because they may be sooner from farther away
 COUNTED_MAX = 100  # drivers who are counted before the batch is asked instead
 WAITING_COUNTED_MAX = 100
 
@@ -43,25 +46,66 @@ async def nearest(
     fleet: Fleet,
     vehicle_class: str,
     place: Place,
-    policy: Policy,
+    area: Area,
     *,
     now_ms: int,
+    want: int = 0,
     skip: Collection[str] = frozenset(),
 ) -> list[Ranked]:
-    """The drivers of a class nearest by ETA, from the index; exact within the policy's search radius."""
-    stale_ms = now_ms - int(policy.stale_s * 1000)
-    search: NearestSearch[int] = NearestSearch(
-        place.latitude, place.longitude, policy.candidates, policy.search_radius_m
-    )
+    """The `want` (0: the policy's `candidates`) drivers of a class who are there first, from the index, within the
+    policy's reach. Exact by learned times too, as etatable.py says how, unless more than FARTHER_MAX stand nearer than
+    the farthest who could be as soon."""
+    policy = area.policy
+    reach = max(1.0, reach_m(policy))
+    want = want or policy.candidates
+    asked = Asked(vehicle_class, place, now_ms - int(policy.stale_s * 1000), skip)
+    found = await _within(fleet, asked, want, reach)
+    ranked = _ranked(found, place, area, now_ms)
+    if area.eta is None or len(found) < want:
+        return ranked
+    left_s = ranked[-1].eta_s - policy.pickup_overhead_s
+    farthest_m = area.eta.reach_m(left_s, (place.latitude, place.longitude), now_ms / 1000)
+    if farthest_m > found[-1].distance_m * 1.001 + 1.0:
+        wider = await _within(fleet, asked, FARTHER_MAX, min(reach, farthest_m))
+        ranked = _ranked(wider, place, area, now_ms)[:want]
+    return ranked
+
+
+class Asked(NamedTuple):
+    """Who is looked for: of a class, near a place, not silent since, and none of these."""
+
+    vehicle_class: str
+    place: Place
+    since_ms: int
+    skip: Collection[str]
+
+
+async def _within(fleet: Fleet, asked: Asked, want: int, radius_m: float) -> list[Near[Position]]:
+    place = asked.place
+    search: NearestSearch[Position] = NearestSearch(place.latitude, place.longitude, want, radius_m)
     while (cells := search.ask()) is not None:
-        found = await fleet.read(vehicle_class, cells)
+        found = await fleet.read(asked.vehicle_class, cells)
         # ghosts and the excluded never count towards K, or the search would stop too early
         search.feed(
-            (p.driver_id, p.lat_deg, p.lng_deg, p.ts_ms)
+            (p.driver_id, p.lat_deg, p.lng_deg, p)
             for p in found
-            if p.ts_ms >= stale_ms and p.driver_id not in skip
+            if p.ts_ms >= asked.since_ms and p.driver_id not in asked.skip
         )
-    return rank((Candidate(n.driver_id, n.distance_m, now_ms - n.payload) for n in search.best()), policy)
+    return search.best()
+
+
+def _ranked(found: list[Near[Position]], place: Place, area: Area, now_ms: int) -> list[Ranked]:
+    if not found:
+        return []
+    places = np.array([(near.payload.lat_deg, near.payload.lng_deg) for near in found])
+    eta_s = pickups_s(area, places, place, now_ms).tolist()
+    return rank(
+        (
+            Candidate(near.driver_id, near.distance_m, now_ms - near.payload.ts_ms, there_s)
+            for near, there_s in zip(found, eta_s, strict=True)
+        ),
+        area.policy,
+    )
 
 
 class Match:
@@ -86,13 +130,13 @@ class Match:
         passed = {id_ for id_, until_ms in job.passed.items() if until_ms > now_ms}
         skip: set[str] = {*job.excluded, *passed, job.requester_id}
         ranked, waiting = await asyncio.gather(
-            self._ranked(job, policy, now_ms, skip), self._waiting(job, policy)
+            self._ranked(job, area, now_ms, skip), self._waiting(job, policy)
         )
         if not plenty(len(ranked), waiting, policy):
             wanted = math.ceil(policy.plenty * waiting)
             if len(ranked) < policy.candidates or wanted > COUNTED_MAX:
                 return False
-            ranked = await self._ranked(job, replace(policy, candidates=wanted), now_ms, skip)
+            ranked = await self._ranked(job, area, now_ms, skip, wanted)
             if not plenty(len(ranked), waiting, policy):
                 return False
         for _ in range(LOOKS):
@@ -108,15 +152,14 @@ class Match:
                 except Refusal:
                     pass
                 return True
-            ranked = await self._ranked(job, policy, now_ms, skip)
+            ranked = await self._ranked(job, area, now_ms, skip)
             if not ranked:
                 break
         return False
 
-    async def _ranked(self, job: Job, policy: Policy, now_ms: int, skip: set[str]) -> list[Ranked]:
-        within = replace(policy, search_radius_m=max(1.0, reach_m(policy)))
+    async def _ranked(self, job: Job, area: Area, now_ms: int, skip: set[str], want: int = 0) -> list[Ranked]:
         return await nearest(
-            self._desk.fleet, job.vehicle_class, job.pickup, within, now_ms=now_ms, skip=skip
+            self._desk.fleet, job.vehicle_class, job.pickup, area, now_ms=now_ms, want=want, skip=skip
         )
 
     async def _waiting(self, job: Job, policy: Policy) -> int:

@@ -9,16 +9,17 @@ from collections.abc import Iterable
 
 import msgspec
 
-from dispatch.eta import pickup_eta_s
 from dispatch.policy import Policy
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A driver who may be asked, as the index showed him: how far away, and how long ago that was true."""
+    """A driver who may be asked, as the index showed him: how far away, how long ago that was true, and how long he
+    needs (travel.py)."""
 
     driver_id: str
     distance_m: float
     age_ms: int
+    eta_s: float
 
 
 class Ranked(msgspec.Struct, frozen=True):
@@ -32,5 +33,5 @@ class Ranked(msgspec.Struct, frozen=True):
 def rank(candidates: Iterable[Candidate], policy: Policy) -> list[Ranked]:
     """The candidates in the order in which to ask them, without those who fell silent."""
     fresh = [each for each in candidates if each.age_ms <= policy.stale_s * 1_000.0]
-    fresh.sort(key=lambda each: (each.distance_m, each.age_ms, each.driver_id))
-    return [Ranked(each.driver_id, each.distance_m, pickup_eta_s(each.distance_m, policy)) for each in fresh]
+    fresh.sort(key=lambda each: (each.eta_s, each.age_ms, each.driver_id))
+    return [Ranked(each.driver_id, each.distance_m, each.eta_s) for each in fresh]

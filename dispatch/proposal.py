@@ -17,10 +17,12 @@ from dispatch.blocks import Blocks
 from dispatch.candidates import Near, near, plane_m
 from dispatch.commands import Look
 from dispatch.eligibility import why_not
-from dispatch.eta import pickup_eta_s, reach_m
+from dispatch.eta import reach_m
+from dispatch.etatable import Drives
 from dispatch.looks import Looks
 from dispatch.matching import Ranked
 from dispatch.rematch import OFFERED, PLANNED, Standing, rematch
+from dispatch.travel import as_if, pairs_s
 from storage.fleet import Position
 from storage.records import Driver, Job, JobId, Offer
 
@@ -60,12 +62,16 @@ class Proposal:
         self._found = found
         origin = jobs[0][0].pickup
         self._origin = origin.latitude, origin.longitude
-        self._places_m = self._plane([(j.pickup.latitude, j.pickup.longitude) for j, _ in jobs])
-        self._drivers_m = self._plane([(seen[id_].lat_deg, seen[id_].lng_deg) for id_ in self._ids])
+        self._places_deg = np.array([(j.pickup.latitude, j.pickup.longitude) for j, _ in jobs])
+        self._drivers_deg = np.array([(seen[id_].lat_deg, seen[id_].lng_deg) for id_ in self._ids]).reshape(
+            -1, 2
+        )
+        self._places_m, self._drivers_m = self._plane(self._places_deg), self._plane(self._drivers_deg)
         self._near: list[tuple[Area, Near]] = []
         self._pairs = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         self._distance_m: dict[tuple[int, int], float] = {}
-        self._looks = Looks(jobs, self._ids, self._distance_m)
+        self._eta_s: dict[tuple[int, int], float] = {}
+        self._looks = Looks(jobs, self._ids, self._distance_m, self._eta_s)
         self._tried: list[Pairs] = []
         self.tries = any(area.shadow is not None for _, area in jobs)
 
@@ -106,15 +112,20 @@ class Proposal:
                     yield
             yield
             allowed = Near(pairs.request[may], pairs.driver[may], pairs.distance_m[may])
-            eta_s = np.asarray(pickup_eta_s(allowed.distance_m, policy))  # type: ignore[arg-type]
+            eta_s = self._there_s(area, allowed)
             some.append(priced(allowed, eta_s, requests, drivers, policy))
-            both = zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True)
+            both = list(zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True))
             self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
+            self._eta_s.update(zip(both, eta_s.tolist(), strict=True))
             self._looks.priced(allowed, some[-1])
             if self.tries:
                 self._tried.append(self._by_shadow(area, allowed, some[-1], requests, drivers))
             yield
         self._pairs = Pairs(*(np.concatenate(parts) for parts in zip(*some, strict=True)))
+
+    def _there_s(self, area: Area, pairs: Near) -> Floats:
+        drives = Drives(pairs.distance_m, self._drivers_deg, pairs.driver, self._places_deg, pairs.request)
+        return pairs_s(area, drives, self._now_ms)
 
     def _by_shadow(
         self, area: Area, allowed: Near, real: Pairs, requests: Requests, drivers: Drivers
@@ -122,7 +133,7 @@ class Proposal:
         """The same pairs priced by the policy that is tried, where there is one."""
         if (shadow := area.shadow) is None:
             return real
-        eta_s = np.asarray(pickup_eta_s(allowed.distance_m, shadow))  # type: ignore[arg-type]
+        eta_s = as_if(self._there_s(area, allowed), area.policy, shadow)
         left_s = np.full(len(self._jobs), shadow.longest_pickup_s)
         return priced(allowed, eta_s, requests._replace(left_s=left_s), drivers, shadow)
 
@@ -166,7 +177,7 @@ class Proposal:
         cost_s = pairs.cost_s.copy()
         for at in np.flatnonzero(~of_pair).tolist():
             row, driver = int(pairs.request[at]), int(pairs.driver[at])
-            cost_s[at] = pickup_eta_s(self._distance_m[row, driver], self._jobs[row][1].policy)
+            cost_s[at] = self._eta_s[row, driver]
         standing = Standing(
             np.where(waits, planned, held),
             np.where(waits, self._cost_of(planned), self._asked_s),
@@ -184,9 +195,8 @@ class Proposal:
         return cost_s
 
     def _offered(self, row: int, driver: int) -> Offered:
-        job, area = self._jobs[row]
-        away_m = self._distance_m[row, driver]
-        return Offered(job, Ranked(self._ids[driver], away_m, pickup_eta_s(away_m, area.policy)), row)
+        there = Ranked(self._ids[driver], self._distance_m[row, driver], self._eta_s[row, driver])
+        return Offered(self._jobs[row][0], there, row)
 
     def _requests(self) -> Requests:
         age_s = np.array([(self._now_ms - job.searching_ms) / 1000 for job, _ in self._jobs])
@@ -202,6 +212,5 @@ class Proposal:
         none = np.zeros(len(self._ids))
         return Drivers(idle, self._fix_age_s, none, np.full(len(self._ids), np.inf))
 
-    def _plane(self, deg: list[tuple[float, float]]) -> Floats:
-        lat_lng = np.array(deg, dtype=np.float64).reshape(-1, 2)
-        return plane_m(lat_lng[:, 0], lat_lng[:, 1], *self._origin)
+    def _plane(self, deg: Floats) -> Floats:
+        return plane_m(deg[:, 0], deg[:, 1], *self._origin)

@@ -5,13 +5,18 @@ the policy's detour; only times are learned.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from dispatch.area import Area
+from dispatch.cells import distance_m
 from dispatch.eta import Floats, Positions, pickup_eta_s, trip_estimate
-from dispatch.etatable import distances_m
+from dispatch.etatable import Drives, distances_m
+from dispatch.policy import Policy
 from storage.records import Place
+
+Degrees = tuple[float, float]  # latitude, longitude
 
 
 def trip(
@@ -41,6 +46,32 @@ def pickups_s(area: Area, drivers_deg: Positions, pickup: Place, at_ms: int) -> 
         return np.asarray([pickup_eta_s(each_m, area.policy) for each_m in away_m.tolist()])
     driving_s = area.eta.seconds(drivers_deg, _deg([pickup]), at_ms / 1000)[:, 0]
     return np.asarray(area.policy.pickup_overhead_s + driving_s)
+
+
+def pairs_s(area: Area, drives: Drives, at_ms: int) -> Floats:
+    """Seconds of many pairs of a driver and a pickup, (k,), as `pickups_s`."""
+    if area.eta is None:
+        return np.asarray(pickup_eta_s(drives.straight_m, area.policy))  # type: ignore[arg-type]
+    return np.asarray(area.policy.pickup_overhead_s + area.eta.pairs(drives, at_ms / 1000))
+
+
+Seconds = TypeVar("Seconds", float, Floats)
+
+
+def as_if(there_s: Seconds, policy: Policy, tried: Policy) -> Seconds:
+    """What a pickup takes by the policy that is tried, where by the one that holds it takes `there_s`: what was learned
+    is a factor on the pace of either."""
+    pace = (tried.detour / tried.cruise_speed_mps) / (policy.detour / policy.cruise_speed_mps)
+    return (there_s - policy.pickup_overhead_s) * pace + tried.pickup_overhead_s
+
+
+def pace_s_per_m(area: Area | None, from_deg: Degrees, to_deg: Degrees, at_ms: int) -> float | None:
+    """Seconds of driving for each metre of the straight line; None where nothing was learned. For who asks with every
+    fix: it changes slowly on the way, so that it may be kept for a while."""
+    if area is None or area.eta is None:
+        return None
+    straight_m = max(1.0, distance_m(*from_deg, *to_deg))
+    return area.eta.drive_s(straight_m, from_deg, to_deg, at_ms / 1000) / straight_m
 
 
 def _deg(places: Sequence[Place]) -> Positions:

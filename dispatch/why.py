@@ -10,9 +10,9 @@ from itertools import islice
 from dispatch.area import Area
 from dispatch.commands import Look, offer_id
 from dispatch.eligibility import REASONS
-from dispatch.eta import pickup_eta_s
 from dispatch.matching import Ranked
 from dispatch.policy import Policy
+from dispatch.travel import as_if
 from storage.records import Choice, Considered, Job, UserId
 
 #: So many of those looked at are kept, the best by cost, and the chosen one in any case; the others are counted.
@@ -81,13 +81,13 @@ class Seen:
             round(each.distance_m),
             eta_s,
             eta_s,
-            None if shadow is None else _by_shadow(each.distance_m, shadow),
+            None if shadow is None else _by_shadow(each, self._area.policy, shadow),
         )
 
 
-def _by_shadow(distance_m: float, shadow: Policy) -> int | None:
+def _by_shadow(each: Ranked, policy: Policy, shadow: Policy) -> int | None:
     """None for a driver whom it would not have looked at."""
-    return round(pickup_eta_s(distance_m, shadow)) if distance_m <= shadow.search_radius_m else None
+    return round(as_if(each.eta_s, policy, shadow)) if each.distance_m <= shadow.search_radius_m else None
 
 
 def same(one: Choice, other: Choice) -> bool:

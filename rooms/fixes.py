@@ -16,6 +16,7 @@ from typing import Any
 
 from dispatch.cells import distance_m
 from dispatch.track import Verdict
+from dispatch.travel import pace_s_per_m
 from dispatch.wording import iso
 from rooms import metrics
 from rooms.leases import Binding, Leases, Live
@@ -29,6 +30,7 @@ _KEPT, _JITTER = Verdict.KEPT, Verdict.JITTER  # an enum's member takes twice as
 _OUTCOMES = [(verdict.name.lower(),) for verdict in Verdict]
 _NOBODYS = (None,)
 _heard = metrics.FIXES.n
+PACE_MS = 60_000
 
 
 class Fixes:
@@ -95,18 +97,22 @@ class Fixes:
     def _tell(
         self, live: Live, jobs: Iterable[Binding], fix: LocationUpdate | PastFix, ts_ms: int, now_ms: int
     ) -> None:
-        policy, live.told_ms = live.policy, ts_ms
+        live.told_ms, latitude, longitude = ts_ms, fix.latitude, fix.longitude
+        age_ms = now_ms - ts_ms if now_ms > ts_ms else 0
         for job in jobs:
-            away_m = distance_m(fix.latitude, fix.longitude, job.target.latitude, job.target.longitude)
+            target = job.target
+            away_m = distance_m(latitude, longitude, target.latitude, target.longitude)
+            if now_ms >= job.paced_until_ms:
+                _pace(live, job, fix, now_ms)
             payload = {
                 job.field: job.job_id,
-                "latitude": fix.latitude,
-                "longitude": fix.longitude,
+                "latitude": latitude,
+                "longitude": longitude,
                 "heading": fix.heading,
                 "speed": fix.speed,
                 "timestamp": iso(ts_ms),
-                "ageMs": now_ms - ts_ms if now_ms > ts_ms else 0,
-                "etaSeconds": round(away_m * policy.detour / policy.cruise_speed_mps),
+                "ageMs": age_ms,
+                "etaSeconds": round(away_m * job.pace_s_per_m),
             }
             json = event_json("driver_location", payload)
             self._speaker.volatile(job.room, job.room, json, live.driver_id, live.version)
@@ -121,3 +127,11 @@ class Fixes:
                 await self.tick.deliver(number)
                 if self.tick.new_life():
                     self.leases.enter_again()
+
+
+def _pace(live: Live, job: Binding, fix: LocationUpdate | PastFix, now_ms: int) -> None:
+    """How fast it goes from here to there; on the way it changes slowly, and is not asked for with every fix."""
+    target = job.target.latitude, job.target.longitude
+    learned = pace_s_per_m(live.area, (fix.latitude, fix.longitude), target, now_ms)
+    job.pace_s_per_m = live.policy.detour / live.policy.cruise_speed_mps if learned is None else learned
+    job.paced_until_ms = now_ms + PACE_MS

@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from dispatch.area import Areas
+from dispatch.area import Area, Areas
 from dispatch.cells import cell_of
 from dispatch.commands import Refusal
 from dispatch.policy import Policy
@@ -40,27 +40,31 @@ _DEFAULT_POLICY = Policy()
 
 
 class Binding(msgspec.Struct):
-    """A job this driver is on: where to tell his fixes, and where he is going for it."""
+    """A job this driver is on: where to tell his fixes, and where he is going for it; `pace_s_per_m`, until
+    `paced_until_ms`, is how long a metre of the straight line takes him."""
 
     room: str
     field: str
     job_id: str
     target: Place
+    pace_s_per_m: float = 0.0
+    paced_until_ms: int = 0
 
 
 class Live:
     """One driver whose device is here; `flag` and `sign_ms` are what the next tick says of him, as in Update."""
 
     __slots__ = (
-        "available", "before", "classes", "count", "driver_id", "flag", "floor", "generation", "heading", "indexed",
-        "jobs", "lat", "lng", "policy", "revived_ms", "session", "sign_ms", "signed_ms", "stale", "told_ms", "track",
-        "ts_ms", "version",
+        "area", "available", "before", "classes", "count", "driver_id", "flag", "floor", "generation", "heading",
+        "indexed", "jobs", "lat", "lng", "policy", "revived_ms", "session", "sign_ms", "signed_ms", "stale", "told_ms",
+        "track", "ts_ms", "version",
     )  # fmt: skip
 
     def __init__(self, session: Session, policy: Policy) -> None:
         self.driver_id = session.user_id
         self.session = session
         self.policy = policy
+        self.area: Area | None = None
         self.track = Track()
         self.generation = self.floor = self.version = 0
         self.before: Live | None = None  # a seat of the same device, of whose lease the log has not told yet
@@ -252,7 +256,7 @@ class Leases:
         live.classes = ",".join(driver.classes)
         live.jobs = _bindings(driver)
         if self.areas is not None and (area := self.areas.get(driver.area_id)) is not None:
-            live.policy = area.policy
+            live.policy, live.area = area.policy, area
         if live.available and live.ts_ms:
             # free again: he stands in the index now, not only after his next fix
             self._sign(live, driver.id in self._tick.updates, self._tick.now_ms())

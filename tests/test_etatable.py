@@ -259,3 +259,21 @@ def test_real_rides_of_hours_it_did_not_learn_from() -> None:
     )
     learned_s = table.legs(unseen.pickup_deg, unseen.dropoff_deg, unseen.pickup_s)
     assert mape(learned_s, unseen.duration_s) < BOUND * mape(constant_s, unseen.duration_s)
+
+
+def test_one_drive_without_arrays_is_the_same_drive() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    table = EtaTable(Policy())
+    for n in range(300):
+        start = 37.75 + chance.uniform(-0.05, 0.05), -122.42 + chance.uniform(-0.05, 0.05)
+        end = start[0] + chance.uniform(-0.04, 0.04), start[1] + chance.uniform(-0.04, 0.04)
+        if n % 3:
+            table.learn(start, end, 1_700_000_000.0 + 600.0 * n, chance.uniform(60.0, 2_000.0))
+        for far in (1.0, 0.0, 1e-6, 30.0):
+            there = start[0] + (end[0] - start[0]) * far, end[1]
+            when_s = 1_700_000_000.0 + chance.uniform(0.0, 1e6)
+            drive_s = table.drive_s(distance_m(*start, *there), start, there, when_s)
+            expected = table.seconds(np.array([start]), np.array([there]), when_s)[0, 0]
+            assert drive_s == pytest.approx(expected, rel=1e-9)

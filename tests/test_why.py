@@ -13,7 +13,8 @@ from dispatch.why import CHOSEN, CONSIDERED_MAX, OUTCOMES, Seen, cheapest, choic
 from storage.records import Considered, UserId
 from tests.rules.build import NOW, a_job, town
 
-AREA = replace(next(iter(town())), policy_version=7)
+TEN = Policy(cruise_speed_mps=10.0, pickup_overhead_s=0.0, detour=1.0)
+AREA = replace(next(iter(town())), policy=TEN, policy_version=7)
 JOB = a_job("ride", "searching", offers=2)
 
 

@@ -7,10 +7,10 @@ from msgspec import UNSET, UnsetType
 
 from dispatch import commands as c
 from dispatch import travel
+from dispatch.area import Area
 from dispatch.commands import Refusal, not_one_of
 from dispatch.match import nearest
 from dispatch.nearby import EVERY_S, blurred, cells_near
-from dispatch.policy import Policy
 from dispatch.pricing import parcel_fare, ride_fare, surged
 from dispatch.rules.go_online import PARCEL_CLASS
 from dispatch.surge import STEPS
@@ -57,7 +57,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
         fare = surged(fare, tenths)
         vehicle_class = name if message.kind == "ride" else PARCEL_CLASS
         if vehicle_class not in nearest_s:
-            nearest_s[vehicle_class] = await _pickup_eta_s(house, vehicle_class, pickup, area.policy, now_ms)
+            nearest_s[vehicle_class] = await _pickup_eta_s(house, vehicle_class, pickup, area, now_ms)
         until_ms = now_ms + int(area.policy.quote_s * 1000)
         quotes.append(
             {
@@ -78,11 +78,11 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
 
 
 async def _pickup_eta_s(
-    house: House, vehicle_class: str, pickup: Place, policy: Policy, now_ms: int
+    house: House, vehicle_class: str, pickup: Place, area: Area, now_ms: int
 ) -> int | None:
     """Of the driver who is there first; None when nobody is near. Raises Refusal."""
     try:
-        near = await nearest(house.desk.fleet, vehicle_class, pickup, policy, now_ms=now_ms)
+        near = await nearest(house.desk.fleet, vehicle_class, pickup, area, now_ms=now_ms)
     except Unavailable:
         raise Refusal("unavailable") from None
     return round(near[0].eta_s) if near else None

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from dispatch.assignment import Floats, Ints, Pairs, solve
 from dispatch.batch import Drivers, Requests, plenty, priced, worth_s
 from dispatch.candidates import Near, near
+from dispatch.eta import pickup_eta_s
 from dispatch.matching import Candidate, rank
 from dispatch.policy import Policy
 from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch
@@ -89,7 +90,11 @@ class Batch:
         if not nearby.any() or not plenty(int(nearby.sum()), int((waiting_m <= reached_m).sum()), policy):
             return
         nearest = np.argsort(away_m, kind="stable")[: policy.candidates]
-        best = rank([Candidate(f"{idle[at]:06}", float(away_m[at]), 0) for at in nearest], policy)[0]
+        found = [
+            Candidate(f"{idle[at]:06}", away, 0, pickup_eta_s(away, policy))
+            for at, away in zip(nearest.tolist(), away_m[nearest].tolist(), strict=True)
+        ]
+        best = rank(found, policy)[0]
         if best.eta_s <= world.left_s(job):
             world.offer(job, int(best.driver_id))
 

@@ -1,0 +1,117 @@
+"""One door to times of travel: who is there first, what a quote and an offer say, and the time beside each position."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dispatch.area import Area, Areas
+from dispatch.cells import cell_of, distance_m
+from dispatch.etatable import EtaTable
+from dispatch.match import nearest
+from dispatch.policy import Policy
+from dispatch.travel import pace_s_per_m, pickups_s
+from rooms.fixes import PACE_MS
+from storage import keys
+from storage.fleet import pack
+from storage.records import Place
+from tests.nodekit import HERE, ONLINE, SQUARE, THERE, Kept, node
+from tests.support import wait_until
+
+POLICY = Policy(search_radius_m=6_000.0, candidates=5, plenty=0.0)
+CENTRE = Place(0.5, 0.5)
+BEGAN_S = 1_700_000_000.0
+
+
+def learned(slow_west: float = 2.0) -> Area:
+    """An area that has learned: whoever begins in the west takes so much longer, and all are slower than usual."""
+    table, chance = EtaTable(POLICY), random.Random(7)
+    for n in range(4_000):
+        start = 0.5 + chance.uniform(-0.05, 0.05), 0.5 + chance.uniform(-0.05, 0.05)
+        end = 0.5 + chance.uniform(-0.05, 0.05), 0.5 + chance.uniform(-0.05, 0.05)
+        usual_s = distance_m(*start, *end) * POLICY.detour / POLICY.cruise_speed_mps
+        factor = 1.3 * (slow_west if start[1] < 0.5 else 0.7)
+        table.learn(start, end, BEGAN_S + 60.0 * n, max(30.0, usual_s * factor))
+    return Area(id="a", name="A", shard="main", polygon=SQUARE, currency="USD", policy=POLICY, eta=table)
+
+
+AREA = learned()
+
+
+def heard(client: Kept, event: str) -> list[dict[str, Any]]:
+    texts = [text for text in client.told if f'["{event}"' in text]
+    return [json.loads(text[text.index("[") :])[1] for text in texts]
+
+
+async def test_the_first_at_the_pickup_are_found_though_others_are_nearer(redis: Any, redis_url: str) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance, overtaken = random.Random(seed), 0
+    async with node(redis_url, areas=Areas([AREA])) as n:
+        now_ms = await n.log.now_ms()
+        for _ in range(8):
+            await n.shard.client.flushdb()
+            places: dict[str, tuple[float, float]] = {}
+            for number in range(chance.randint(0, 60)):
+                lat, lng = 0.5 + chance.uniform(-0.03, 0.03), 0.5 + chance.uniform(-0.03, 0.03)
+                places[f"d{number}"] = round(lat, 7), round(lng, 7)
+                entry = {f"d{number}": pack(lat, lng, now_ms, None)}
+                await n.shard.client.hset(keys.index("main", "economy", cell_of(lat, lng)), mapping=entry)
+            found = await nearest(n.fleet, "economy", CENTRE, AREA, now_ms=now_ms)
+            there_s = {}
+            if places:
+                all_s = pickups_s(AREA, np.array(list(places.values())), CENTRE, now_ms)
+                there_s = dict(zip(places, all_s.tolist(), strict=True))
+            first = sorted(there_s, key=lambda id_: (there_s[id_], id_))[: POLICY.candidates]
+            assert [each.driver_id for each in found] == first
+            assert all(each.eta_s == pytest.approx(there_s[each.driver_id]) for each in found)
+            close = sorted(places, key=lambda id_: distance_m(0.5, 0.5, *places[id_]))[: POLICY.candidates]
+            overtaken += set(close) != set(first)
+    assert overtaken > 2, "the nearest were not always the first"
+
+
+async def test_what_was_learned_is_quoted_offered_and_told_with_each_position(
+    redis: Any, redis_url: str
+) -> None:
+    async with node(redis_url, areas=Areas([AREA])) as n:
+        driver, phone = n.arrive("driver")
+        assert (await n.say(driver, "go_online", ONLINE))["ok"]
+        await wait_until(lambda: n.indexed(driver.user_id))
+        passenger, watching = n.arrive("passenger")
+        quoted = await n.say(passenger, "quote", {"kind": "ride", "classes": ["economy"], "pickup": THERE,
+                                                  "dropoff": HERE})  # fmt: skip
+        there_s = float(pickups_s(AREA, np.array([[0.5, 0.5]]), Place(**THERE), n.fixes.now_ms())[0])
+        assert quoted["quotes"][0]["pickupEtaSeconds"] == pytest.approx(there_s, abs=1.0)
+        ride = await n.say(passenger, "request_ride", {"pickup": THERE, "dropoff": HERE})
+        await wait_until(lambda: phone.heard("offer"))
+        offer = heard(phone, "offer")[0]
+        assert offer["etaSeconds"] == pytest.approx(there_s, abs=1.0)
+        assert (await n.say(driver, "accept_offer", {"offerId": offer["offerId"]}))["ok"]
+        await wait_until(lambda: watching.heard("driver_assigned"))
+        assert (await n.job(ride["rideId"])).driver_id == driver.user_id
+        fix = {"latitude": 0.5007, "longitude": 0.5}
+        assert (await n.say(driver, "location_update", fix))["kept"]
+        told = heard(watching, "driver_location")
+        pace = pace_s_per_m(AREA, (0.5007, 0.5), (THERE["latitude"], THERE["longitude"]), n.fixes.now_ms())
+        assert pace is not None
+        away_m = distance_m(0.5007, 0.5, THERE["latitude"], THERE["longitude"])
+        assert told[-1]["etaSeconds"] == pytest.approx(away_m * pace, abs=1.0)
+        live = n.fixes.leases._lives[driver.user_id]
+        assert 0 < live.jobs[0].paced_until_ms - n.fixes.now_ms() <= PACE_MS
+
+
+def test_where_nothing_was_learned_it_is_the_distance_that_tells() -> None:
+    plain = Area(id="b", name="B", shard="main", polygon=SQUARE, currency="USD", policy=POLICY)
+    assert (
+        pace_s_per_m(plain, (0.5, 0.5), (0.51, 0.5), 0) is None
+        and pace_s_per_m(None, (0, 0), (0, 0), 0) is None
+    )
+    unlearned = Area(
+        id="c", name="C", shard="main", polygon=SQUARE, currency="USD", policy=POLICY, eta=EtaTable(POLICY)
+    )
+    pace = pace_s_per_m(unlearned, (0.5, 0.5), (0.51, 0.5), 0)
+    assert pace == pytest.approx(POLICY.detour / POLICY.cruise_speed_mps)
