@@ -10,6 +10,7 @@ import { api } from "./api.mjs";
 
 /** @type {Record<string, {name: string, icon: any, group: string, load: () => Promise<Page>}>} */
 const PAGES = {
+  map: { name: "Live map", icon: "target", group: "City", load: () => import("./pages/map.mjs") },
   health: { name: "Health", icon: "pulse", group: "City", load: () => import("./pages/health.mjs") },
   figures: { name: "Figures", icon: "bars", group: "City", load: () => import("./pages/figures.mjs") },
   rides: { name: "Rides", icon: "car", group: "Work", load: () => import("./pages/rides.mjs") },
@@ -20,7 +21,7 @@ const PAGES = {
   letters: { name: "Dead letters", icon: "mail", group: "Rules", load: () => import("./pages/letters.mjs") },
   audit: { name: "Audit log", icon: "list", group: "Rules", load: () => import("./pages/audit.mjs") },
 };
-const FIRST = "health";
+const FIRST = "map";
 
 /** @type {() => void} */
 let close = () => {};

@@ -1,0 +1,292 @@
+/**
+ * Everything that moves, on one canvas over the map: thousands of vehicles are drawn anew in a few milliseconds, where as
+ * many elements would take a second. Far away they are dots, nearer shapes that show where they head.
+ */
+
+import { mercator, STATES } from "./city.mjs";
+
+/** @typedef {import("./city.mjs").City} City */
+/** @typedef {import("./city.mjs").Vehicle} Vehicle */
+/** @typedef {import("./city.mjs").Job} Job */
+
+const TILE = 256;
+const SHAPES_FROM = 13;
+const SHAPES_MAX = 1_500;
+const TURNS = 24;
+const OLD_MS = 20_000;
+const HIT_PX = 14;
+const BEFORE_PICKUP = ["assigned", "arrived", "arrived_pickup"];
+const WAITING = ["searching", "scheduled"];
+
+export class Layer {
+  /** @type {Map<string, HTMLCanvasElement>} */
+  #sprites = new Map();
+  /** @type {Map<string, string>} */
+  #colours = new Map();
+  #wanted = false;
+  #zooming = false;
+  /** Which states are shown. @type {Set<number>} */
+  states = new Set([0, 1, 2, 3]);
+  showJobs = true;
+  /** @type {{boundary: [number, number][], demand: number, waiting: number, supply: number, pressure: number}[]} */
+  heat = [];
+  /** The id of the job or vehicle that is looked at. */
+  chosen = "";
+  /** The way of the chosen job so far. @type {[number, number][]} */
+  trail = [];
+  /** Milliseconds that drawing took, of late. @type {number[]} */
+  took = [];
+
+  /** @param {any} leaflet
+   * @param {City} city */
+  constructor(leaflet, city) {
+    this.leaflet = leaflet;
+    this.city = city;
+    this.canvas = document.createElement("canvas");
+    this.canvas.className = "city";
+    this.canvas.setAttribute("aria-hidden", "true");
+    leaflet.getContainer().append(this.canvas);
+    this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+    leaflet.on("move resize zoomend", () => this.draw());
+    leaflet.on("zoomstart", () => this.#hide(true));
+    leaflet.on("zoomend", () => this.#hide(false));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      this.#sprites.clear();
+      this.draw();
+    });
+  }
+
+  /** With the next frame of the screen. */
+  draw() {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    requestAnimationFrame(() => {
+      this.#wanted = false;
+      if (!this.canvas.isConnected || this.#zooming) return;
+      const began = performance.now();
+      this.paint();
+      this.took.push(performance.now() - began);
+      if (this.took.length > 1_000) this.took.splice(0, 500);
+    });
+  }
+
+  /** What lies at a point of the container, in pixels: a vehicle or a job.
+   * @param {{x: number, y: number}} point
+   * @returns {{vehicle?: Vehicle, job?: Job} | null} */
+  find(point) {
+    const view = this.#view();
+    /** @type {{vehicle?: Vehicle, job?: Job} | null} */
+    let best = null;
+    let least = HIT_PX;
+    const look = (/** @type {number} */ x, /** @type {number} */ y, /** @type {any} */ it) => {
+      const away = Math.hypot(x * view.scale - view.left - point.x, y * view.scale - view.top - point.y);
+      if (away < least) [least, best] = [away, it];
+    };
+    if (this.showJobs) for (const job of this.city.jobs.values()) for (const end of [job.pickup, job.dropoff]) look(...mercator(...end), { job });
+    for (const vehicle of this.city.vehicles.values()) if (this.#shown(vehicle)) look(vehicle.x, vehicle.y, { vehicle });
+    return best;
+  }
+
+  /** Now, all of it. */
+  paint() {
+    this.#colours.clear();
+    const ratio = devicePixelRatio || 1;
+    const { x: width, y: height } = this.leaflet.getSize();
+    if (this.canvas.width !== width * ratio || this.canvas.height !== height * ratio) {
+      [this.canvas.width, this.canvas.height] = [width * ratio, height * ratio];
+      [this.canvas.style.width, this.canvas.style.height] = [`${width}px`, `${height}px`];
+    }
+    const context = this.context;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    const view = { ...this.#view(), width, height };
+    this.#drawHeat(view);
+    if (this.showJobs) this.#drawWays(view);
+    this.#drawVehicles(view);
+    if (this.showJobs) this.#drawEnds(view);
+  }
+
+  #view() {
+    const { min } = this.leaflet.getPixelBounds();
+    return { scale: TILE * 2 ** this.leaflet.getZoom(), left: min.x, top: min.y };
+  }
+
+  /** @param {boolean} zooming */
+  #hide(zooming) {
+    this.#zooming = zooming;
+    this.canvas.hidden = zooming;
+    if (!zooming) this.draw();
+  }
+
+  /** @param {Vehicle} vehicle */
+  #shown(vehicle) {
+    return vehicle.placed && this.states.has(vehicle.state);
+  }
+
+  /** A colour of the page, asked for once a picture. @param {string} name */
+  #colour(name) {
+    const known = this.#colours.get(name);
+    if (known !== undefined) return known;
+    const found = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    this.#colours.set(name, found);
+    return found;
+  }
+
+  /** @param {any} view */
+  #drawVehicles(view) {
+    const { scale, left, top, width, height } = view;
+    /** @type {[Vehicle, number, number][][]} */
+    const seen = STATES.map(() => []);
+    let count = 0;
+    for (const vehicle of this.city.vehicles.values()) {
+      if (!this.#shown(vehicle)) continue;
+      const x = vehicle.x * scale - left, y = vehicle.y * scale - top;
+      if (x < -20 || y < -20 || x > width + 20 || y > height + 20) continue;
+      seen[vehicle.state].push([vehicle, x, y]);
+      count += 1;
+    }
+    const shapes = this.leaflet.getZoom() >= SHAPES_FROM && count <= SHAPES_MAX;
+    const context = this.context;
+    // who waits for an answer, or is lost, lies above the many
+    for (const state of [2, 0, 3, 1]) {
+      if (!shapes) context.fillStyle = this.#colour(`--city-${STATES[state]}`);
+      for (const [vehicle, x, y] of seen[state]) {
+        if (vehicle.id === this.chosen) this.#ring(x, y, 15);
+        if (!shapes) context.fillRect(x - 2.5, y - 2.5, 5, 5);
+        else {
+          context.globalAlpha = this.city.atMs - vehicle.fixMs > OLD_MS ? 0.5 : 1;
+          const turn = vehicle.heading < 0 ? -1 : Math.round((vehicle.heading / 360) * TURNS) % TURNS;
+          context.drawImage(this.#sprite(state, turn, vehicle.classes[0] === "parcel"), x - 13, y - 13, 26, 26);
+        }
+      }
+    }
+    context.globalAlpha = 1;
+  }
+
+  /** A vehicle from above, drawn once for each look.
+   * @param {number} state
+   * @param {number} turn   -1: nobody knows where it heads
+   * @param {boolean} courier */
+  #sprite(state, turn, courier) {
+    const name = `${state} ${turn} ${courier}`;
+    const known = this.#sprites.get(name);
+    if (known) return known;
+    const sprite = document.createElement("canvas");
+    sprite.width = sprite.height = 52;
+    const context = /** @type {CanvasRenderingContext2D} */ (sprite.getContext("2d"));
+    context.scale(2, 2);
+    context.translate(13, 13);
+    context.rotate((Math.max(0, turn) / TURNS) * 2 * Math.PI);
+    context.fillStyle = this.#colour(`--city-${STATES[state]}`);
+    context.strokeStyle = this.#colour("--card");
+    context.lineWidth = 1.8;
+    context.beginPath();
+    if (turn < 0) {
+      if (courier) context.rect(-5, -5, 10, 10);
+      else context.arc(0, 0, 5.5, 0, 2 * Math.PI);
+    } else if (courier) {
+      context.moveTo(0, -9);
+      for (const [x, y] of [[7, 7], [0, 4], [-7, 7]]) context.lineTo(x, y);
+    } else context.roundRect(-4.5, -8.5, 9, 17, [4.5, 4.5, 3, 3]);
+    context.closePath();
+    context.stroke();
+    context.fill();
+    if (turn >= 0 && !courier) {
+      context.fillStyle = this.#colour("--card");
+      context.globalAlpha = 0.85;
+      context.fillRect(-2.8, -4.4, 5.6, 2.8);
+    }
+    this.#sprites.set(name, sprite);
+    return sprite;
+  }
+
+  /** @param {any} view
+   * @param {[number, number]} place
+   * @returns {[number, number]} */
+  #at({ scale, left, top }, place) {
+    const [x, y] = mercator(...place);
+    return [x * scale - left, y * scale - top];
+  }
+
+  /** Offers as they fly, who drives where, and the chosen job's whole way. @param {any} view */
+  #drawWays(view) {
+    const context = this.context;
+    context.lineCap = "round";
+    for (const job of this.city.jobs.values()) {
+      const carrier = this.city.carrier(job);
+      const chosen = job.id === this.chosen || (carrier && carrier.id === this.chosen);
+      if (chosen) {
+        this.#line([job.pickup, ...job.stops, job.dropoff].map((place) => this.#at(view, place)), this.#colour("--ink"), 2, [1, 6]);
+        this.#line(this.trail.map((place) => this.#at(view, place)), this.#colour("--map-route"), 4, []);
+      }
+      if (!carrier?.placed) continue;
+      const from = /** @type {[number, number]} */ ([carrier.x * view.scale - view.left, carrier.y * view.scale - view.top]);
+      if (job.offeredTo) this.#line([from, this.#at(view, job.pickup)], this.#colour("--city-offered"), 2, [4, 5]);
+      else if (BEFORE_PICKUP.includes(job.state)) this.#line([from, this.#at(view, job.pickup)], this.#colour("--city-busy"), chosen ? 3 : 1.5, []);
+      else if (job.driverId) this.#line([from, this.#at(view, job.dropoff)], this.#colour("--city-busy"), chosen ? 3 : 1.5, []);
+    }
+  }
+
+  /** Where jobs begin and end; who still waits is filled. @param {any} view */
+  #drawEnds(view) {
+    const context = this.context;
+    for (const job of this.city.jobs.values()) {
+      const onBoard = job.driverId !== null && !BEFORE_PICKUP.includes(job.state);
+      const [x, y] = this.#at(view, onBoard ? job.dropoff : job.pickup);
+      if (x < -20 || y < -20 || x > view.width + 20 || y > view.height + 20) continue;
+      if (job.id === this.chosen) this.#ring(x, y, 12);
+      const waits = WAITING.includes(job.state) || job.offeredTo !== null;
+      context.fillStyle = job.needsPerson ? this.#colour("--bad") : waits ? this.#colour("--city-offered") : this.#colour("--card");
+      context.strokeStyle = waits || job.needsPerson ? this.#colour("--card") : this.#colour("--city-busy");
+      context.lineWidth = 2;
+      context.beginPath();
+      if (onBoard) context.rect(x - 4.5, y - 4.5, 9, 9);
+      else context.arc(x, y, waits ? 6 : 5, 0, 2 * Math.PI);
+      context.fill();
+      context.stroke();
+    }
+  }
+
+  /** Warm where more is asked for than anybody is there to take it. @param {any} view */
+  #drawHeat(view) {
+    const context = this.context;
+    for (const { boundary, demand, waiting, supply } of this.heat) {
+      const wanted = demand + waiting;
+      const share = wanted + supply > 0 ? wanted / (wanted + supply) : 0;
+      context.globalAlpha = Math.min(0.5, 0.1 + 0.08 * Math.log2(1 + wanted + supply));
+      context.fillStyle = share > 0.5 ? this.#colour("--city-short") : this.#colour("--city-plenty");
+      context.beginPath();
+      for (const place of boundary) context.lineTo(...this.#at(view, place));
+      context.closePath();
+      context.fill();
+    }
+    context.globalAlpha = 1;
+  }
+
+  /** @param {[number, number][]} points
+   * @param {string} colour
+   * @param {number} width
+   * @param {number[]} dashes */
+  #line(points, colour, width, dashes) {
+    const context = this.context;
+    context.strokeStyle = colour;
+    context.lineWidth = width;
+    context.setLineDash(dashes);
+    context.beginPath();
+    for (const point of points) context.lineTo(...point);
+    context.stroke();
+    context.setLineDash([]);
+  }
+
+  /** @param {number} x
+   * @param {number} y
+   * @param {number} radius */
+  #ring(x, y, radius) {
+    const context = this.context;
+    context.strokeStyle = this.#colour("--focus");
+    context.lineWidth = 2.5;
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.stroke();
+  }
+}

@@ -1,0 +1,173 @@
+/** The city as it is now: who is where, what is asked for, which offers fly, and the story of whatever is clicked. */
+
+import { el, icon, say, show } from "../../ui/dom.mjs";
+import { CityMap } from "../../ui/map.mjs";
+import { api } from "../api.mjs";
+import { City, STATES } from "../map/city.mjs";
+import { Layer } from "../map/layer.mjs";
+import { story } from "../map/story.mjs";
+import { count, pill, plain, span } from "../words.mjs";
+
+export const title = "Live map";
+const LISTED = 40;
+const HEAT_EVERY_MS = 10_000;
+const LATE_MS = 4_000;
+const STATE_WORDS = { idle: "Free", offered: "Asked", busy: "On a job", stale: "Silent" };
+
+/** @param {HTMLElement} root */
+export async function open(root) {
+  const status = el("p", { class: "state", role: "status" });
+  const heat = toggle("Heat", "Where more is asked for than anybody is there to take, per cell");
+  const jobs = toggle("Jobs", "Rides and parcels", true);
+  const states = STATES.map((state) => Object.assign(toggle(STATE_WORDS[/** @type {keyof typeof STATE_WORDS} */ (state)], "", true), { state }));
+  for (const each of states) each.prepend(el("span", { class: `dot ${each.state}` }));
+  const search = el("input", { id: "q", type: "search", placeholder: "Name or id", "aria-label": "Search", autocomplete: "off" });
+  const list = el("ul", { class: "found", "aria-label": "On the map" });
+  const told = el("section", { class: "told card", "aria-live": "polite", hidden: true });
+  const ground = el("div", { class: "ground", role: "application", "aria-label": "Map of the city; what is on it is listed beside it" });
+  root.classList.add("city");
+  root.append(
+    ground,
+    el("aside", { class: "panel card", "aria-label": "What is shown" },
+      el("header", { class: "head" }, el("h1", { text: title }), status),
+      el("div", { class: "toggles", role: "group", "aria-label": "Drivers and couriers" }, ...states),
+      el("div", { class: "toggles", role: "group", "aria-label": "Layers" }, jobs, heat),
+      el("label", { class: "search" }, icon("search"), search), list),
+    told,
+  );
+
+  const map = new CityMap(ground);
+  const city = new City(changed);
+  const layer = new Layer(map.leaflet, city);
+  let over = false;
+  /** @type {(() => void) | null} */
+  let untell = null;
+
+  /** @param {{vehicle?: any, job?: any} | null} thing */
+  function choose(thing) {
+    untell?.();
+    untell = null;
+    layer.chosen = thing?.job?.id ?? thing?.vehicle?.id ?? "";
+    layer.trail = [];
+    show(told, thing !== null);
+    if (thing) untell = story(told, city, thing, { choose, draw: (trail) => ((layer.trail = trail), layer.draw()) });
+    layer.draw();
+    draw();
+  }
+
+  let drawn = 0;
+  function changed() {
+    layer.draw();
+    const now = performance.now();
+    if (now - drawn > 900) draw();
+  }
+
+  function draw() {
+    if (over) return;
+    drawn = performance.now();
+    const counts = STATES.map(() => 0);
+    for (const vehicle of city.vehicles.values()) if (vehicle.placed) counts[vehicle.state] += 1;
+    states.forEach((each, at) => say(each.count, count(counts[at])));
+    say(jobs.count, count(city.jobs.size));
+    const age = performance.now() - city.heardMs;
+    const mood = !city.connected ? pill("refused", "Reconnecting") : city.atMs === 0 ? pill("stale", "Loading") : age > LATE_MS ? pill("stale", `${span(age / 1000)} old`) : pill("active", "Live");
+    if (status.textContent !== mood.textContent) status.replaceChildren(mood);
+    const text = search.value.trim().toLowerCase();
+    const lines = text ? [...found(text)] : [...waiting()];
+    const shown = lines.slice(0, LISTED).map((thing) => line(thing, layer.chosen, (it) => {
+      choose(it);
+      const place = it.job ? it.job.pickup : [it.vehicle.lat, it.vehicle.lng];
+      map.leaflet.setView(place, Math.max(14, map.leaflet.getZoom()), { animate: false });
+    }));
+    // who stands in the list with the keyboard keeps his place
+    const held = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.id : "";
+    list.replaceChildren(...(shown.length ? shown : [el("li", { class: "soft small", text: text ? "Nobody and nothing of that name." : "Nobody waits." })]));
+    if (held) list.querySelector(`[data-id="${CSS.escape(held)}"]`)?.focus();
+  }
+
+  /** Jobs nobody has yet, the longest first, then the others. */
+  function* waiting() {
+    const all = [...city.jobs.values()].sort((a, b) => Number(a.driverId !== null) - Number(b.driverId !== null) || a.sinceMs - b.sinceMs);
+    for (const job of all) yield { job };
+  }
+
+  /** @param {string} text */
+  function* found(text) {
+    for (const vehicle of city.vehicles.values()) if (vehicle.placed && (vehicle.name.toLowerCase().includes(text) || vehicle.id.startsWith(text))) yield { vehicle };
+    for (const job of city.jobs.values()) if (job.id.startsWith(text)) yield { job };
+  }
+
+  states.forEach((each, at) => each.addEventListener("click", () => {
+    if (layer.states.has(at)) layer.states.delete(at);
+    else layer.states.add(at);
+    press(each, layer.states.has(at));
+    layer.draw();
+  }));
+  jobs.addEventListener("click", () => {
+    layer.showJobs = !layer.showJobs;
+    press(jobs, layer.showJobs);
+    layer.draw();
+  });
+  heat.addEventListener("click", () => {
+    press(heat, heat.getAttribute("aria-pressed") !== "true");
+    warm();
+  });
+  search.addEventListener("input", draw);
+  map.leaflet.on("click", (/** @type {any} */ event) => choose(layer.find(event.containerPoint)));
+
+  /** @type {any[]} */
+  let areas = [];
+  async function warm() {
+    const wanted = heat.getAttribute("aria-pressed") === "true";
+    const cells = wanted ? await Promise.all(areas.map((area) => api.get("/api/admin/heat", { area }).then((said) => said.data.cells, () => []))) : [];
+    if (over) return;
+    layer.heat = cells.flat();
+    layer.draw();
+  }
+
+  try {
+    await map.load(api.login?.token ?? "");
+    areas = (await api.get("/api/map")).data.areas.features.map((/** @type {any} */ area) => area.properties.id);
+  } catch (error) {
+    status.replaceChildren(pill("refused", error.message));
+  }
+  const timers = [setInterval(draw, 1_000), setInterval(warm, HEAT_EVERY_MS)];
+  if (!over) city.follow(api.login?.token ?? "");
+  draw();
+  Object.assign(window, { aryvCity: { city, layer, map } }); // for who measures, and for the tests
+  return () => {
+    over = true;
+    timers.forEach(clearInterval);
+    untell?.();
+    city.close();
+    map.leaflet.remove();
+    root.classList.remove("city");
+  };
+}
+
+/** @param {string} name
+ * @param {string} about
+ * @param {boolean} [pressed]
+ * @returns {any} */
+function toggle(name, about, pressed = false) {
+  const number = el("span", { class: "number soft" });
+  const button = el("button", { class: "toggle", type: "button", title: about || null, "aria-pressed": String(pressed) }, el("span", { text: name }), number);
+  return Object.assign(button, { count: number });
+}
+
+/** @param {HTMLElement} button
+ * @param {boolean} pressed */
+const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
+
+/** @param {any} thing
+ * @param {string} chosen
+ * @param {(thing: any) => void} choose */
+function line(thing, chosen, choose) {
+  const { job, vehicle } = thing;
+  const id = job?.id ?? vehicle.id;
+  const name = job ? `${plain(job.kind === "ride" ? "ride" : "parcel")} · ${plain(job.class)}` : vehicle.name;
+  const state = job ? plain(job.state) : STATE_WORDS[/** @type {keyof typeof STATE_WORDS} */ (STATES[vehicle.state])];
+  return el("li", {}, el("button", { type: "button", class: "line", "data-id": id, "aria-current": id === chosen ? "true" : null, onclick: () => choose(thing) },
+    el("span", { class: `dot ${job ? (job.needsPerson ? "held" : job.driverId ? "busy" : "offered") : STATES[vehicle.state]}` }),
+    el("span", { class: "name", text: name }), el("span", { class: "soft small", text: state })));
+}

@@ -1,0 +1,137 @@
+"""The live map in a real browser against the real stack: a ride from its request to its end among the drivers of a city,
+screen and on a phone; a missed frame heals; no error, no other host, no broken policy, nothing serious for axe-core."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+
+from server.seed import seed
+from server.settings import Settings
+from tests.browser import Chromium, Window
+from tests.phones import accepted, online, phone, request
+from tests.stack import Person, RunningStack, Spot, private_stack
+from tests.support import CHECKOUT, fresh_database, wait_until
+from tests.test_console_pages import PHONE, chromium, logged_in, narrow_enough
+
+__all__ = ["chromium"]
+BASEMAP = CHECKOUT / "server" / "console" / "static" / "demo" / "arynov.json"
+DRIVERS, RIDES, ASSIGNED = 70, 22, 14
+HERE = Spot(49.9935, 36.2304)
+
+City = tuple[RunningStack, str]
+
+
+def corners() -> list[tuple[float, float]]:
+    """Places on the streets of the demo's city, (latitude, longitude)."""
+    lines = [f for f in json.loads(BASEMAP.read_text())["features"] if f["geometry"]["type"] == "LineString"]
+    return [(lat, lng) for line in lines for lng, lat in line["geometry"]["coordinates"]]
+
+
+async def told(stack: RunningStack, who: Person, event: str, **body: Any) -> None:
+    status, text = await stack.http("POST", f"/api/commands/{event}", who.token, json=body)
+    assert status == 200, f"{event}: {text}"
+
+
+async def _assign(stack: RunningStack, admin: Person, ride: str, drivers: list[Person]) -> None:
+    """To the first who is free of other offers."""
+    while drivers:
+        body = {"rideId": ride, "driverId": drivers.pop().id, "reason": "A full map"}
+        status, _ = await stack.http("POST", "/api/commands/assign_job", admin.token, json=body)
+        if status == 200:
+            return
+
+
+@pytest_asyncio.fixture(scope="module")
+async def city() -> AsyncIterator[City]:
+    """The demo's city with drivers who wait, drive and are asked; and the password of its administrator."""
+    rng = random.Random(7)
+    with fresh_database() as url:
+        said = await seed(Settings(database_url=url, bcrypt_cost=4))
+        password = next(line.split()[2] for line in said.splitlines() if line.split()[:1] == ["admin"])
+        async with private_stack(database_url=url, DISPATCH_BASEMAP_FILE=str(BASEMAP)) as stack:
+            places = [
+                dict(zip(("latitude", "longitude"), at, strict=True)) for at in rng.choices(corners(), k=400)
+            ]
+            drivers, couriers = await stack.people("driver", DRIVERS - 15), await stack.people("courier", 15)
+            people = await stack.people("passenger", RIDES)
+            admin = await stack.person("admin")
+            for who in [*drivers, *couriers]:
+                classes = ["economy"] if who.role == "driver" else ["parcel"]
+                await told(stack, who, "go_online", classes=classes, **places.pop())
+            for who in people:
+                trip = {"pickup": places.pop(), "dropoff": places.pop()}
+                ride = f"00000000-0000-7000-8000-{people.index(who):012d}"
+                await told(stack, who, "request_ride", rideId=ride, **trip, **{"class": "economy"})
+                if people.index(who) < ASSIGNED:
+                    await _assign(stack, admin, ride, drivers)
+            for who in drivers + couriers:
+                where = places[rng.randrange(len(places))]
+                await stack.http(
+                    "POST",
+                    "/api/commands/location_update",
+                    who.token,
+                    json={**where, "heading": rng.randrange(360)},
+                )
+            yield stack, password
+
+
+async def knows(window: Window, expression: str) -> Any:
+    script = f"() => {{ const {{ city, layer, map }} = window.aryvCity; return ({expression}) ?? null; }}"
+    return await wait_until(lambda: window.frame.evaluate(script), 15.0)
+
+
+async def test_a_ride_on_the_live_map(city: City, chromium: Chromium) -> None:
+    stack, _ = city
+    async with phone(stack, "driver") as driver, phone(stack, "passenger") as passenger:
+        window = await logged_in(chromium, city, "map", width=1440, height=900)
+        await window.reads(".panel .state", "Live")
+        await knows(window, f"city.vehicles.size >= {DRIVERS - 5}")
+        await online(driver, HERE.at(60.0))
+        him = driver.person.id
+        await knows(window, f"city.vehicles.get('{him}')?.state === 0 && city.vehicles.get('{him}').placed")
+        ride = await request(passenger, HERE)
+        await knows(window, f"city.jobs.get('{ride}')?.offeredTo")
+        await accepted(driver, ride)
+        await window.fill("#q", ride)
+        await window.click(".found .line")
+        await window.reads(".told", "Assigned")
+        await window.reads(".told", driver.person.name)
+        await driver.call("location_update", {**HERE.at(30.0), "heading": 180})
+        await knows(window, f"Math.abs(city.vehicles.get('{him}').lat - {HERE.at(30.0)['latitude']}) < 1e-4")
+        await window.reads(".told .happened", "Driver assigned")
+        await window.assert_accessible()
+        await window.picture("console-map")
+        # a frame that never came: the page asks for the city anew, and knows it again
+        await window.frame.evaluate(
+            "window.aryvCity.city.jobs.clear(), window.aryvCity.city.hear({ n: -1, atMs: 1 }, false)"
+        )
+        await knows(window, f"city.jobs.get('{ride}')?.state === 'assigned'")
+        await passenger.call("cancel_ride", {"rideId": ride})
+        await window.reads(".told", "Over")
+        await driver.call("go_offline")
+        await knows(window, f"!city.vehicles.has('{him}')")
+        await window.click("text='On a job'")
+        assert await window.frame.get_attribute("text='Live map' >> nth=0", "href") == "/console/map"
+        assert await knows(window, "!layer.states.has(2)")
+        await window.assert_clean()
+
+
+async def test_the_map_on_a_phone_in_the_dark(city: City, chromium: Chromium) -> None:
+    window = await logged_in(chromium, city, "map", **PHONE, color_scheme="dark")
+    await window.reads(".panel .state", "Live")
+    await knows(window, "city.jobs.size > 10")
+    await window.press(".found .line >> nth=0", "Enter")
+    await window.reads(".told", "Everything about it")
+    assert await narrow_enough(window)
+    await window.assert_accessible()
+    await window.picture("console-map-phone")
+    # another page ends the feed
+    await window.click("#nav a[data-page=health]")
+    await window.reads(".page h1", "Health")
+    assert await window.frame.evaluate("!window.aryvCity.city.connected")
+    await window.assert_clean()
