@@ -11,7 +11,6 @@ that nothing that was missed stays wrong.
 | Redis does not answer, or has another life | no frames (consoles say how old theirs is); then everything anew |
 | more happened than one look reads | the rest comes with the next frame; SURVEY_S later all is right again |
 | facts were trimmed unread | the next survey tells |
-| a driver is offered a job before anybody saw him idle | he is on the map when he drives, or is idle again |
 | a fact cannot be read | it is passed over, and the next survey tells |
 | a console does not read | it has the newest frame only: sees that `n` jumped, and asks `watch_city` again |
 | its socket closes, or its admin is blocked | it is left out of the next frame |

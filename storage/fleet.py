@@ -148,6 +148,6 @@ class Fleet:
         return bool(await self._shard.ask(self._shard.client.set(key, 1, nx=True, px=every_s * 1000)))
 
     async def last_position(self, driver_id: str) -> Position | None:
-        """The last fix of a driver who carries a job, from whatever node it came through."""
+        """The last fix of a driver who is not in the index, from whatever node it came through."""
         packed = await self._shard.ask(self._shard.client.get(keys.pos(self._shard.name, driver_id)))
         return unpack(driver_id, cast(bytes, packed)) if packed else None

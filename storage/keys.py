@@ -86,7 +86,7 @@ def mail(s: str, node: str) -> str:  # STREAM of volatile events for members on 
     return f"{{{s}}}:mail:{node}"
 
 
-def pos(s: str, user: str) -> str:  # STRING packed last fix of a driver who carries a job
+def pos(s: str, user: str) -> str:  # STRING packed last fix of a driver who is not in the index
     return f"{{{s}}}:pos:{user}"
 
 

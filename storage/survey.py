@@ -2,7 +2,7 @@
 
 It reads what others keep: the timers name who is online and which jobs wait, the records say the rest, and the facts
 tell every change, whatever node it came through. Where everybody is stands in the index and in the last fixes of who
-carries a job; the stream of fixes would tell more, but what was drained is gone from it within a moment. All of it is
+is not in it; the stream of fixes would tell more, but what was drained is gone from it within a moment. All of it is
 read by whoever shows it, and costs nothing while nobody does.
 """
 

@@ -42,6 +42,8 @@ for _ = 1, arg() do
   local held = redis.call('HGET', spot, driver)
   if held then
     local _, cell, classes = held:match('^(%S+) (%S+) (%S+)$')
+    local last = redis.call('HGET', prefix .. 'idx:' .. classes:match('^[^,]+') .. ':' .. cell, driver)
+    if last then redis.call('SET', prefix .. 'pos:' .. driver, last, 'PX', 3600000) end
     for class in classes:gmatch('[^,]+') do redis.call('HDEL', prefix .. 'idx:' .. class .. ':' .. cell, driver) end
     redis.call('HDEL', spot, driver)
   end

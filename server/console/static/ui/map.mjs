@@ -39,6 +39,8 @@ export class CityMap {
   /** @type {any[]} */
   #base = [];
   #tiles = false;
+  /** @type {ResizeObserver} */
+  #resizes;
   #centre = L.latLng(0, 0);
   /** @type {Map<string, any>} */
   #things = new Map();
@@ -61,7 +63,15 @@ export class CityMap {
       this.#restyle();
       element.classList.toggle("far", this.leaflet.getZoom() < NAMES_FROM);
     });
-    new ResizeObserver(() => this.leaflet.invalidateSize({ pan: false })).observe(element);
+    this.#resizes = new ResizeObserver(() => this.leaflet.invalidateSize({ pan: false }));
+    this.#resizes.observe(element);
+  }
+
+  /** The page it is on goes away. */
+  close() {
+    this.#resizes.disconnect();
+    this.leaflet.remove();
+    this.#base = [];
   }
 
   /**

@@ -23,6 +23,11 @@ export class Layer {
   #sprites = new Map();
   /** @type {Map<string, string>} */
   #colours = new Map();
+  #dark = matchMedia("(prefers-color-scheme: dark)");
+  #repaint = () => {
+    this.#sprites.clear();
+    this.draw();
+  };
   #wanted = false;
   #zooming = false;
   /** Which states are shown. @type {Set<number>} */
@@ -50,10 +55,12 @@ export class Layer {
     leaflet.on("move resize zoomend", () => this.draw());
     leaflet.on("zoomstart", () => this.#hide(true));
     leaflet.on("zoomend", () => this.#hide(false));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-      this.#sprites.clear();
-      this.draw();
-    });
+    this.#dark.addEventListener("change", this.#repaint);
+  }
+
+  close() {
+    this.#dark.removeEventListener("change", this.#repaint);
+    this.canvas.remove();
   }
 
   /** With the next frame of the screen. */
@@ -221,9 +228,11 @@ export class Layer {
       }
       if (!carrier?.placed) continue;
       const from = /** @type {[number, number]} */ ([carrier.x * view.scale - view.left, carrier.y * view.scale - view.top]);
+      context.globalAlpha = chosen || job.offeredTo ? 1 : 0.45;
       if (job.offeredTo) this.#line([from, this.#at(view, job.pickup)], this.#colour("--city-offered"), 2, [4, 5]);
       else if (BEFORE_PICKUP.includes(job.state)) this.#line([from, this.#at(view, job.pickup)], this.#colour("--city-busy"), chosen ? 3 : 1.5, []);
       else if (job.driverId) this.#line([from, this.#at(view, job.dropoff)], this.#colour("--city-busy"), chosen ? 3 : 1.5, []);
+      context.globalAlpha = 1;
     }
   }
 

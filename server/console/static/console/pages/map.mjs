@@ -74,7 +74,7 @@ export async function open(root) {
     if (status.textContent !== mood.textContent) status.replaceChildren(mood);
     const text = search.value.trim().toLowerCase();
     const lines = text ? [...found(text)] : [...waiting()];
-    const shown = lines.slice(0, LISTED).map((thing) => line(thing, layer.chosen, (it) => {
+    const shown = lines.slice(0, LISTED).map((thing) => line(thing, city.atMs, layer.chosen, (it) => {
       choose(it);
       const place = it.job ? it.job.pickup : [it.vehicle.lat, it.vehicle.lng];
       map.leaflet.setView(place, Math.max(14, map.leaflet.getZoom()), { animate: false });
@@ -140,7 +140,8 @@ export async function open(root) {
     timers.forEach(clearInterval);
     untell?.();
     city.close();
-    map.leaflet.remove();
+    layer.close();
+    map.close();
     root.classList.remove("city");
   };
 }
@@ -160,13 +161,14 @@ function toggle(name, about, pressed = false) {
 const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
 
 /** @param {any} thing
+ * @param {number} atMs
  * @param {string} chosen
  * @param {(thing: any) => void} choose */
-function line(thing, chosen, choose) {
+function line(thing, atMs, chosen, choose) {
   const { job, vehicle } = thing;
   const id = job?.id ?? vehicle.id;
   const name = job ? `${plain(job.kind === "ride" ? "ride" : "parcel")} · ${plain(job.class)}` : vehicle.name;
-  const state = job ? plain(job.state) : STATE_WORDS[/** @type {keyof typeof STATE_WORDS} */ (STATES[vehicle.state])];
+  const state = job ? `${plain(job.state)} · ${span(Math.max(0, (atMs - job.sinceMs) / 1000))}` : STATE_WORDS[/** @type {keyof typeof STATE_WORDS} */ (STATES[vehicle.state])];
   return el("li", {}, el("button", { type: "button", class: "line", "data-id": id, "aria-current": id === chosen ? "true" : null, onclick: () => choose(thing) },
     el("span", { class: `dot ${job ? (job.needsPerson ? "held" : job.driverId ? "busy" : "offered") : STATES[vehicle.state]}` }),
     el("span", { class: "name", text: name }), el("span", { class: "soft small", text: state })));
