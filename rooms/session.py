@@ -35,7 +35,7 @@ def event_json(event: str, payload: dict[str, Any]) -> bytes:
 
 def frame_of(json: bytes) -> Frame:
     """That as the transport sends it."""
-    return Frame(b"42" + json)
+    return Frame.event(json)
 
 
 def event_frame(event: str, payload: dict[str, Any]) -> Frame:
