@@ -23,6 +23,7 @@ from dispatch.blocks import Blocks
 from dispatch.commands import Answer, Refusal
 from dispatch.decision import Decision, State
 from dispatch.heat import Heats
+from dispatch.roads import Roads
 from dispatch.rules import RULES, chat, follow, heed_newest_device
 from dispatch.rules.audit import audited
 from storage.fleet import Fleet
@@ -55,6 +56,7 @@ class Desk:
         self.areas = areas
         self.blocks = Blocks()
         self.heats = Heats()
+        self.roads = Roads()
         self.poke: Callable[[str], None] = lambda job_id: None
 
     async def run(self, command: c.Command) -> Answer:

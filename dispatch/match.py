@@ -29,7 +29,6 @@ from dispatch.desk import Desk
 from dispatch.eta import reach_m
 from dispatch.matching import Candidate, Ranked, rank
 from dispatch.policy import Policy
-from dispatch.travel import pickups_s
 from dispatch.why import Seen
 from storage.fleet import Fleet, Position
 from storage.log import Conflict
@@ -43,7 +42,7 @@ WAITING_COUNTED_MAX = 100
 
 
 async def nearest(
-    fleet: Fleet,
+    desk: Desk,
     vehicle_class: str,
     place: Place,
     area: Area,
@@ -54,20 +53,21 @@ async def nearest(
 ) -> list[Ranked]:
     """The `want` (0: the policy's `candidates`) drivers of a class who are there first, from the index, within the
     policy's reach. Exact by learned times too, as etatable.py says how, unless more than FARTHER_MAX stand nearer than
-    the farthest who could be as soon."""
+    the farthest who could be as soon. Where there is a router, it says who of the nearest is there first: how fast
+    roads may be is not known, so nobody is looked for beyond them."""
     policy = area.policy
     reach = max(1.0, reach_m(policy))
     want = want or policy.candidates
     asked = Asked(vehicle_class, place, now_ms - int(policy.stale_s * 1000), skip)
-    found = await _within(fleet, asked, want, reach)
-    ranked = _ranked(found, place, area, now_ms)
-    if area.eta is None or len(found) < want:
+    found = await _within(desk.fleet, asked, want, reach)
+    ranked = await _ranked(desk, found, place, area, now_ms)
+    if area.eta is None or desk.roads.known or len(found) < want:
         return ranked
     left_s = ranked[-1].eta_s - policy.pickup_overhead_s
     farthest_m = area.eta.reach_m(left_s, (place.latitude, place.longitude), now_ms / 1000)
     if farthest_m > found[-1].distance_m * 1.001 + 1.0:
-        wider = await _within(fleet, asked, FARTHER_MAX, min(reach, farthest_m))
-        ranked = _ranked(wider, place, area, now_ms)[:want]
+        wider = await _within(desk.fleet, asked, FARTHER_MAX, min(reach, farthest_m))
+        ranked = (await _ranked(desk, wider, place, area, now_ms))[:want]
     return ranked
 
 
@@ -94,11 +94,13 @@ async def _within(fleet: Fleet, asked: Asked, want: int, radius_m: float) -> lis
     return search.best()
 
 
-def _ranked(found: list[Near[Position]], place: Place, area: Area, now_ms: int) -> list[Ranked]:
+async def _ranked(
+    desk: Desk, found: list[Near[Position]], place: Place, area: Area, now_ms: int
+) -> list[Ranked]:
     if not found:
         return []
     places = np.array([(near.payload.lat_deg, near.payload.lng_deg) for near in found])
-    eta_s = pickups_s(area, places, place, now_ms).tolist()
+    eta_s = (await desk.roads.pickups_s(area, places, place, now_ms)).tolist()
     return rank(
         (
             Candidate(near.driver_id, near.distance_m, now_ms - near.payload.ts_ms, there_s)
@@ -159,7 +161,7 @@ class Match:
 
     async def _ranked(self, job: Job, area: Area, now_ms: int, skip: set[str], want: int = 0) -> list[Ranked]:
         return await nearest(
-            self._desk.fleet, job.vehicle_class, job.pickup, area, now_ms=now_ms, want=want, skip=skip
+            self._desk, job.vehicle_class, job.pickup, area, now_ms=now_ms, want=want, skip=skip
         )
 
     async def _waiting(self, job: Job, policy: Policy) -> int:

@@ -21,6 +21,7 @@ API: Project OSRM, HTTP API v1, "Table service": GET /table/v1/driving/{lng,lat;
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import aiohttp
@@ -42,7 +43,8 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Osrm:
-    """`url` is the router's, such as http://127.0.0.1:5000; the session is the caller's, who closes it."""
+    """`url` is the router's, such as http://127.0.0.1:5000; the session is the caller's, who closes it; `told` hears
+    how each question went."""
 
     def __init__(
         self,
@@ -52,7 +54,9 @@ class Osrm:
         *,
         top_speed_mps: float,
         budget_s: float = 0.020,
+        told: Callable[[str], None] = lambda outcome: None,
     ) -> None:
+        self._told = told
         self.counts: Counter[str] = Counter()
         self._session = session
         self._url = url.rstrip("/")
@@ -68,6 +72,7 @@ class Osrm:
             return np.zeros((len(origins_deg), len(destinations_deg)))
         outcome, asked = await self._ask(origins_deg, destinations_deg)
         self.counts[outcome] += 1
+        self._told(outcome)
         if asked is None:
             return await self._fallback.matrix(origins_deg, destinations_deg, when_s)
         if np.isnan(asked).any():

@@ -57,5 +57,6 @@ ROUND_BLOCKED_S = Histogram(
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
 )
 LOOKS = Tallies("dispatch_demand_looks", "Beats of the look at demand, by what they were.", ["outcome"])
+ROUTER = Tallies("dispatch_router", "Questions to the router, by how they went.", ["outcome"])
 UNRELAYED = Counter("dispatch_unrelayed", "Volatile events for members on other nodes that were dropped.")
 SHED = Counter("dispatch_fixes_shed", "Kept fixes that were merged away because Redis did not take them.")

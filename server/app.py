@@ -17,14 +17,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import aiohttp
 import uvloop
 from aiohttp import web
 
 from dispatch.area import Areas
 from dispatch.commands import Revive
 from dispatch.desk import Desk
+from dispatch.roads import Roads
 from dispatch.rounds import Rounds
 from dispatch.wording import user_room
+from rooms import metrics
 from rooms.city import City
 from rooms.clock import WORKERS, Clock
 from rooms.counting import Counting
@@ -95,6 +98,10 @@ class Node:
     ended: asyncio.Event  # it can no longer do its work
 
 
+def _router_told(outcome: str) -> None:
+    metrics.ROUTER.n[outcome,] += 1
+
+
 def node_name(settings: Settings) -> str:
     """Names this process; it begins every session id, for the load balancer."""
     name = settings.node or f"{socket.gethostname().split('.')[0][:20]}_{os.getpid()}"
@@ -124,6 +131,9 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
 
         atlas = Atlas(database, settings.shard)
         house = await _house(settings, atlas, database, shard, keyring)
+        if settings.router_url:
+            session = await closing.enter_async_context(aiohttp.ClientSession())
+            house.desk.roads = Roads(session, settings.router_url, _router_told)
         await _warn_if_lost(database, house.desk.log, settings.shard)
         gate = Gate(house, HANDLERS, settings.commands_in_flight)
         resume = {"events": settings.room_facts, "window_s": OVER_TTL_MS // 1000}

@@ -123,6 +123,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     route_settle_s: Annotated[
         float, about("A finished job's route is drawn after this: late fixes count.", ge=0)
     ] = 5.0
+    router_url: Annotated[
+        str,
+        about(
+            "OSRM router, as http://HOST:5000, which has 20 ms for a question; empty: times are learned alone."
+        ),
+    ] = ""
     basemap_file: Annotated[
         str,
         about(

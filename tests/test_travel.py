@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
+from aiohttp import web
 
 from dispatch.area import Area, Areas
 from dispatch.cells import cell_of, distance_m
 from dispatch.etatable import EtaTable
 from dispatch.match import nearest
 from dispatch.policy import Policy
+from dispatch.roads import Roads
 from dispatch.travel import pace_s_per_m, pickups_s
 from rooms.fixes import PACE_MS
 from storage import keys
@@ -61,7 +65,7 @@ async def test_the_first_at_the_pickup_are_found_though_others_are_nearer(redis:
                 places[f"d{number}"] = round(lat, 7), round(lng, 7)
                 entry = {f"d{number}": pack(lat, lng, now_ms, None)}
                 await n.shard.client.hset(keys.index("main", "economy", cell_of(lat, lng)), mapping=entry)
-            found = await nearest(n.fleet, "economy", CENTRE, AREA, now_ms=now_ms)
+            found = await nearest(n.desk, "economy", CENTRE, AREA, now_ms=now_ms)
             there_s = {}
             if places:
                 all_s = pickups_s(AREA, np.array(list(places.values())), CENTRE, now_ms)
@@ -115,3 +119,53 @@ def test_where_nothing_was_learned_it_is_the_distance_that_tells() -> None:
     )
     pace = pace_s_per_m(unlearned, (0.5, 0.5), (0.51, 0.5), 0)
     assert pace == pytest.approx(POLICY.detour / POLICY.cruise_speed_mps)
+
+
+async def test_a_router_says_who_is_first_and_how_long_a_trip_takes_while_it_answers(
+    redis: Any, redis_url: str
+) -> None:
+    """It knows a bridge: whoever is in the east is there in 60 s, the others in 300 s; and a trip takes 1,000 s."""
+    alive, told = True, Counter[str]()
+
+    async def table(request: web.Request) -> web.Response:
+        places = [tuple(map(float, each.split(","))) for each in request.match_info["places"].split(";")]
+        count = len(request.query["sources"].split(";"))
+        if not alive:
+            return web.Response(status=500)
+        from_pickup = places[0] == (THERE["longitude"], THERE["latitude"])
+        seconds = [1_000.0 if from_pickup else 60.0 if lng > 0.5 else 300.0 for lng, _ in places[:count]]
+        durations = [[each] * (len(places) - count) for each in seconds]
+        return web.json_response({"code": "Ok", "durations": durations})
+
+    app = web.Application()
+    app.router.add_get("/table/v1/driving/{places}", table)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    def counted(outcome: str) -> None:
+        told[outcome] += 1
+
+    async with node(redis_url, areas=Areas([AREA])) as n, aiohttp.ClientSession() as session:
+        n.desk.roads = Roads(session, url, counted, budget_s=5.0)
+        now_ms = await n.log.now_ms()
+        for id_, lng in (("west", 0.499), ("east", 0.52)):
+            entry = {id_: pack(0.5, lng, now_ms, None)}
+            await n.shard.client.hset(keys.index("main", "economy", cell_of(0.5, lng)), mapping=entry)
+        found = await nearest(n.desk, "economy", CENTRE, AREA, now_ms=now_ms)
+        overhead_s = POLICY.pickup_overhead_s
+        assert [(each.driver_id, each.eta_s) for each in found] == [
+            ("east", 60.0 + overhead_s),
+            ("west", 300.0 + overhead_s),
+        ]
+        passenger, _ = n.arrive("passenger")
+        ask = {"kind": "ride", "classes": ["economy"], "pickup": THERE, "dropoff": HERE}
+        quoted = (await n.say(passenger, "quote", ask))["quotes"][0]
+        assert (quoted["durationS"], quoted["pickupEtaSeconds"]) == (1_000, round(60.0 + overhead_s))
+        assert told == {"answered": 3}
+        # it answers no more: what was learned says it, and nobody waits
+        alive = False
+        away = (await n.say(passenger, "quote", ask))["quotes"][0]
+        assert away["durationS"] not in {0, 1_000} and told["failed"] == 2
+    await runner.cleanup()

@@ -36,7 +36,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
     if area is None:
         raise Refusal("outside_area")
     now_ms = house.fixes.now_ms()
-    distance_m, duration_s = travel.trip(area, pickup, stops, dropoff, now_ms)
+    distance_m, duration_s = await house.desk.roads.trip(area, pickup, stops, dropoff, now_ms)
     tenths = house.desk.heats.tenths(area, pickup.latitude, pickup.longitude, now_ms / 1000)
     served = tuple(area.prices.rides if message.kind == "ride" else area.prices.parcel_tiers)
     if message.kind == "package" and message.size not in area.prices.parcel_sizes_pct:
@@ -82,7 +82,7 @@ async def _pickup_eta_s(
 ) -> int | None:
     """Of the driver who is there first; None when nobody is near. Raises Refusal."""
     try:
-        near = await nearest(house.desk.fleet, vehicle_class, pickup, area, now_ms=now_ms)
+        near = await nearest(house.desk, vehicle_class, pickup, area, now_ms=now_ms)
     except Unavailable:
         raise Refusal("unavailable") from None
     return round(near[0].eta_s) if near else None
