@@ -37,7 +37,7 @@ def travelling_lua(folder: Path, **broken: tuple[str, str]) -> Path:
     """A copy of the scripts with the moved clock; `broken` names a script and what to write instead of what."""
     for path in sorted(shard_module.LUA.glob("*.lua")):
         source = path.read_text()
-        if path.stem in ("load", "commit", "tick", "room"):
+        if path.stem in ("load", "commit", "tick", "room", "due"):
             assert source.count(_CLOCK) == 1, f"{path.name} reads the clock in another way now"
             source = source.replace(_CLOCK, _MOVED)
         if path.stem in broken:

@@ -163,7 +163,8 @@ async def test_the_passenger_in_javascript(stack: RunningStack, tmp_path: Path) 
     driver = await Example.start("driver.py", stack.url, emails[0], PASSWORD)
     assert "'state': 'idle'" in await driver.line()
     heard = await (await Example.run(node, program, stack.url, emails[1], PASSWORD)).end()
-    assert "assigned Ada Byron" in heard and heard.splitlines()[-1].startswith("completed"), heard
+    # states that follow each other within a frame are one change
+    assert "Ada Byron" in heard and heard.splitlines()[-1].startswith("completed"), heard
     await driver.end()
     said = await (await Example.run(node, program, stack.url, emails[1], "wrong")).end(1)
     assert said == "Email or password is wrong.\n"

@@ -7,7 +7,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from dispatch.area import Area, Areas
 from dispatch.cells import cell_of, distance_m
+from dispatch.desk import Desk
 from dispatch.match import nearest
 from dispatch.policy import Policy
 from storage.fleet import Fleet, Position, Update, pack, unpack
@@ -53,6 +55,11 @@ async def drive(shard: Shard, rng: random.Random, centre: tuple[float, float], w
     return fleet, stood, now_ms
 
 
+def area_of(policy: Policy) -> Area:
+    """An area of these rules that has learned nothing: there first is who is nearest."""
+    return Area(id="a", name="A", shard=S, polygon={}, currency="EUR", policy=policy)
+
+
 def by_hand(
     stood: dict[str, Position], place: Place, policy: Policy, now_ms: int, skip: frozenset[str]
 ) -> list[tuple[str, float]]:
@@ -74,6 +81,7 @@ async def test_the_nearest_are_those_of_brute_force(
     rng = random.Random(f"{name} {within_m}")
     centre = PLACES[name]
     fleet, stood, now_ms = await drive(shard, rng, centre, within_m)
+    desk = Desk(Log(shard), fleet, Areas([]))
     for _ in range(QUERIES):
         place = Place(*moved(*centre, rng.random() * 6, rng.random() * within_m))
         skip = frozenset(rng.sample(sorted(stood), rng.randrange(200)))
@@ -81,12 +89,13 @@ async def test_the_nearest_are_those_of_brute_force(
             stale_s=STALE_MS / 1000,
             candidates=rng.choice([1, 3, 8, 50]),
             search_radius_m=rng.choice([500.0, 6_000.0, 12_000.0]),
+            longest_pickup_s=86_400.0,
         )
-        found = await nearest(fleet, "economy", place, policy, now_ms=now_ms, skip=skip)
+        found = await nearest(desk, "economy", place, area_of(policy), now_ms=now_ms, skip=skip)
         expected = by_hand(stood, place, policy, now_ms, skip)
         assert [each.driver_id for each in found] == [id_ for id_, _ in expected]
         assert [each.distance_m for each in found] == [m for _, m in expected]
-        assert await nearest(fleet, "comfort", place, policy, now_ms=now_ms) == []
+        assert await nearest(desk, "comfort", place, area_of(policy), now_ms=now_ms) == []
 
 
 async def test_ghosts_and_the_excluded_are_never_returned_however_near(shard: Shard) -> None:
@@ -112,10 +121,11 @@ async def test_ghosts_and_the_excluded_are_never_returned_however_near(shard: Sh
         for id_ in ids
     ]
     await fleet.tick("n1", "boot", 1, updates, [])
-    one = Policy(stale_s=STALE_MS / 1000, candidates=1)
-    found = await nearest(fleet, "economy", Place(lat, lng), one, now_ms=now_ms, skip=frozenset({"excluded"}))
+    desk = Desk(log, fleet, Areas([]))
+    one = area_of(Policy(stale_s=STALE_MS / 1000, candidates=1, longest_pickup_s=86_400.0))
+    found = await nearest(desk, "economy", Place(lat, lng), one, now_ms=now_ms, skip=frozenset({"excluded"}))
     assert [each.driver_id for each in found] == ["far"], "they do not take up the only place either"
     assert (
-        await nearest(fleet, "economy", Place(lat, lng), one, now_ms=now_ms + 1, skip=frozenset({"excluded"}))
+        await nearest(desk, "economy", Place(lat, lng), one, now_ms=now_ms + 1, skip=frozenset({"excluded"}))
         == []
     )

@@ -33,7 +33,17 @@ async def world(redis: Redis, redis_url: str, database_url: str) -> AsyncIterato
 
 
 #: What a lost job does not get back as it was: worked out anew, or of a job that is over.
-ANEW = {"offer_id", "offered_to", "wake_ms", "code", "code_tries", "ended_ms", "ended_by", "restored"}
+ANEW = {
+    "offer_id",
+    "offered_to",
+    "wake_ms",
+    "code",
+    "code_tries",
+    "ended_ms",
+    "ended_by",
+    "restored",
+    "unseen",
+}
 OF_PARCELS = {"parcel", "units"}
 
 
