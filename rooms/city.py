@@ -8,10 +8,13 @@ that nothing that was missed stays wrong.
 | when | then |
 |---|---|
 | no console is open | nothing is read, and the model is forgotten |
-| Redis does not answer, or has another life | no frames (consoles say how old theirs is); then everything anew |
+| Redis does not answer | no frames (consoles say how old theirs is), one try every PAUSE_S; then a look at everything |
+| Redis has another life | what was known is forgotten: old versions mean nothing there; everybody is told a new base |
 | more happened than one look reads | the rest comes with the next frame; SURVEY_S later all is right again |
 | facts were trimmed unread | the next survey tells |
-| a fact cannot be read | it is passed over, and the next survey tells |
+| a fact or what it carries cannot be read | it is passed over, and the next survey tells |
+| a driver is silent, a job waits for a person | no timer names them: known from before, or PostgreSQL names them |
+| PostgreSQL does not answer | those who fell silent before anybody watched are missing until it does |
 | a console does not read | it has the newest frame only: sees that `n` jumped, and asks `watch_city` again |
 | its socket closes, or its admin is blocked | it is left out of the next frame |
 | too many consoles | the next one is refused, `rate_limited` |
@@ -21,13 +24,17 @@ import asyncio
 import logging
 import time
 
+import msgspec
+
 from dispatch.commands import Refusal
 from rooms.cityview import BASE_A_FRAME, CityView
 from rooms.faults import fault
 from rooms.registry import Registry
 from rooms.session import Session, event_frame
+from storage.facts import Entry
 from storage.log import Conflict, Log
-from storage.records import Driver, Job
+from storage.postgis import DatabaseUnavailable
+from storage.records import Drained, Driver, Job
 from storage.shard import Unavailable
 from storage.survey import Survey
 
@@ -35,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 CONSOLES_MAX = 50
 FRAME_S = 0.5
+PAUSE_S = 2.0
 PLACES_S = 2.0
 SURVEY_S = 60.0
 _LOAD = 200  # records at once
@@ -43,10 +51,10 @@ _RECORDS = (b'"record":"driver"', b'"record":"job"')
 
 
 class Watcher:
-    """A console, and who it has still to be told of."""
+    """A console, and which vehicles and jobs it has still to be told of; None: all of them."""
 
     def __init__(self) -> None:
-        self.base: list[str] | None = None
+        self.base: tuple[list[str], list[str]] | None = None
 
 
 class City:
@@ -57,6 +65,7 @@ class City:
         self._watchers: dict[Session, Watcher] = {}
         self._wanted = asyncio.Event()
         self._view = CityView()
+        self._life = ""
         self._after: str | None = None
         self._surveyed_s = self._placed_s = 0.0
         self._n = 0
@@ -77,18 +86,24 @@ class City:
         """For ever; does nothing while nobody watches."""
         while True:
             await self._wanted.wait()
-            began_s = time.monotonic()
+            began_s, every_s = time.monotonic(), FRAME_S
             try:
                 await self._round()
             except (Unavailable, Conflict):
-                self._after = None  # what is known may be of another life
+                self._after, every_s = None, PAUSE_S
             except Exception as error:
                 logger.error("the city cannot be shown: %s", fault(error))
-                self._after = None
+                self._after, every_s = None, PAUSE_S
             if not self._watchers:
                 self._wanted.clear()
-                self._view, self._after = CityView(), None
-            await asyncio.sleep(max(0.05, began_s + FRAME_S - time.monotonic()))
+                self._forget()
+            await asyncio.sleep(max(0.05, began_s + every_s - time.monotonic()))
+
+    def _forget(self) -> None:
+        """All of it; who watches is told the city from its beginning."""
+        self._view, self._after = CityView(), None
+        for watcher in self._watchers.values():
+            watcher.base = None
 
     async def _round(self) -> None:
         for session in [each for each in self._watchers if not self._registry.has(each)]:
@@ -101,6 +116,9 @@ class City:
             await self._look()
         if time.monotonic() - self._placed_s > PLACES_S:
             await self._place()
+        if self._survey.life != self._life:
+            self._after = None  # some of what was read may be of the old one
+            return
         self._tell(await self._log.now_ms())
 
     async def _look(self) -> None:
@@ -110,7 +128,7 @@ class City:
         self._after = changes.after
         for entry in changes.entries:
             if any(word in entry.data for word in _RECORDS):
-                for record in entry.records():
+                for record in _records(entry):
                     if isinstance(record, Driver):
                         self._view.driver(record)
                     elif isinstance(record, Job):
@@ -126,12 +144,15 @@ class City:
 
     async def _look_at_everything(self) -> None:
         """Records as they are; the streams are read from where they ended before."""
-        self._after = await self._survey.newest()
+        after = await self._survey.newest()
+        if self._survey.life != self._life:
+            self._forget()
+            self._life = self._survey.life
         driver_ids, job_ids = await self._survey.timers()
-        # who fell silent has no timer any more
-        driver_ids = list(dict.fromkeys([*driver_ids, *self._view.everybody()]))
+        silent, held = await self._without_timers()
+        driver_ids = list(dict.fromkeys([*driver_ids, *silent, *self._view.everybody()]))
         drivers: set[str] = set()
-        jobs = dict.fromkeys(job_ids)
+        jobs = dict.fromkeys([*job_ids, *held, *self._view.jobs()])
         for first in range(0, len(driver_ids), _LOAD):
             some = driver_ids[first : first + _LOAD]
             for record in await self._load(Driver, some):
@@ -147,7 +168,14 @@ class City:
                     self._view.job(record)
                     open_jobs.add(record.id)
         self._view.keep_only(drivers, open_jobs)
+        self._after = after
         self._surveyed_s, self._placed_s = time.monotonic(), 0.0
+
+    async def _without_timers(self) -> tuple[list[str], list[str]]:
+        try:
+            return await self._survey.without_timers()
+        except DatabaseUnavailable:
+            return [], []
 
     async def _load(self, kind: type, ids: list[str]) -> list[object]:
         return list((await self._log.load([(kind, id_) for id_ in ids])).records.values())
@@ -160,16 +188,27 @@ class City:
             if session.wire is None or session.wire.laden():
                 continue
             if watcher.base is None:
-                watcher.base = self._view.everybody()
-                self._tell_base(session, watcher, now_ms, first=True)
+                watcher.base = self._view.everybody(), self._view.jobs()
+                self._tell_base(session, watcher.base, now_ms, first=True)
             else:
                 session.wire.tell_latest("city", frame)
-                if watcher.base:
-                    self._tell_base(session, watcher, now_ms, first=False)
+                if any(watcher.base):
+                    self._tell_base(session, watcher.base, now_ms, first=False)
 
-    def _tell_base(self, session: Session, watcher: Watcher, now_ms: int, *, first: bool) -> None:
-        assert watcher.base is not None
-        some, watcher.base = watcher.base[:BASE_A_FRAME], watcher.base[BASE_A_FRAME:]
-        told = self._view.base(some, now_ms, with_jobs=first)
-        more = {"first": first, "left": len(watcher.base), "n": self._n, "atMs": now_ms}
+    def _tell_base(
+        self, session: Session, base: tuple[list[str], list[str]], now_ms: int, *, first: bool
+    ) -> None:
+        """The next part of it, which is then told."""
+        drivers, jobs = base
+        told = self._view.base(drivers[:BASE_A_FRAME], jobs[:BASE_A_FRAME], now_ms)
+        for left in base:
+            del left[:BASE_A_FRAME]
+        more = {"first": first, "left": sum(map(len, base)), "n": self._n, "atMs": now_ms}
         session.say("city_base", {**more, **told})
+
+
+def _records(entry: Entry) -> tuple[Drained, ...]:
+    try:
+        return entry.records()
+    except msgspec.DecodeError:
+        return ()

@@ -8,13 +8,15 @@ degree (a metre), sent as whole numbers. What changes several times between two 
     state        0 idle, 1 offered, 2 busy, 3 stale
 """
 
+from itertools import islice
 from typing import Any, Final
 
 from storage.records import Driver, Job, Place
 
 VEHICLES_MAX: Final = 20_000
 PLACES_A_FRAME: Final = 1_500
-BASE_A_FRAME: Final = 400
+JOBS_A_FRAME: Final = 400
+BASE_A_FRAME: Final = 400  # vehicles, and as many jobs
 STATES: Final = ("idle", "offered", "busy", "stale")
 
 Frame = dict[str, Any]
@@ -102,7 +104,7 @@ class CityView:
 
     def job(self, job: Job) -> None:
         known = self._jobs.get(job.id)
-        if known is not None and job.version < known.version:
+        if known is not None and job.version <= known.version:
             return
         if job.ended_ms:
             if self._jobs.pop(job.id, None) is not None:
@@ -124,28 +126,34 @@ class CityView:
 
     def changes(self, now_ms: int) -> Frame | None:
         """What changed since the last call, and bounded; None when nothing did."""
-        moved = list(self._moved)[:PLACES_A_FRAME]
-        new = [self._drivers[id_].row() for id_ in self._new]
-        places = [
-            place for id_ in {**dict.fromkeys(moved), **self._new} if (place := self._place(id_, now_ms))
-        ]
-        jobs, over, gone = [self._told(id_) for id_ in self._opened], list(self._over), self._gone
-        for id_ in moved:
-            del self._moved[id_]
-        self._new, self._opened, self._over, self._gone = {}, {}, {}, []
-        if not (new or places or gone or jobs or over):
+        new = _taken(self._new, PLACES_A_FRAME)
+        rows = [self._drivers[id_].row() for id_ in new]
+        for id_ in new:
+            self._moved.pop(id_, None)
+        moved = _taken(self._moved, PLACES_A_FRAME - len(new))
+        # who is still to be told of is told with his place
+        placed = [*new, *(id_ for id_ in moved if id_ not in self._new)]
+        places = [place for id_ in placed if (place := self._place(id_, now_ms))]
+        jobs = [self._told(id_) for id_ in _taken(self._opened, JOBS_A_FRAME)]
+        over, gone = list(self._over), self._gone
+        self._over, self._gone = {}, []
+        if not (rows or places or gone or jobs or over):
             return None
-        return {"drivers": new, "places": places, "gone": gone, "jobs": jobs, "over": over}
+        return {"drivers": rows, "places": places, "gone": gone, "jobs": jobs, "over": over}
 
     def everybody(self) -> list[str]:
         """The vehicles, for `base`."""
         return list(self._drivers)
 
-    def base(self, driver_ids: list[str], now_ms: int, *, with_jobs: bool) -> Frame:
-        """These as they are now, for who knows nothing yet."""
+    def jobs(self) -> list[str]:
+        """The jobs, for `base`."""
+        return list(self._jobs)
+
+    def base(self, driver_ids: list[str], job_ids: list[str], now_ms: int) -> Frame:
+        """These as they are now, for who knows nothing of them yet."""
         here = [id_ for id_ in driver_ids if id_ in self._drivers]
         places = [place for id_ in here if (place := self._place(id_, now_ms))]
-        jobs = [self._told(id_) for id_ in self._jobs] if with_jobs else []
+        jobs = [self._told(id_) for id_ in job_ids if id_ in self._jobs]
         rows = [self._drivers[id_].row() for id_ in here]
         return {"drivers": rows, "places": places, "gone": [], "jobs": jobs, "over": []}
 
@@ -179,3 +187,11 @@ class CityView:
 
 def _point(place: Place) -> list[float]:
     return [round(place.latitude, 5), round(place.longitude, 5)]
+
+
+def _taken(waiting: dict[str, None], count: int) -> list[str]:
+    """The first of those who wait; the others go on waiting."""
+    some = list(islice(waiting, count))
+    for id_ in some:
+        del waiting[id_]
+    return some

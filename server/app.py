@@ -182,7 +182,7 @@ async def _house(
     presence = Presence(Leases(shard, node), registry, fixes.tick)
     roomlog = RoomLog(shard, settings.room_facts)
     accounts, quotes = Accounts(database), Quotes(keyring)
-    operators, city = Operators(database), City(log, Survey(shard, fleet), registry)
+    operators, city = Operators(database), City(log, Survey(shard, fleet, database), registry)
     return House(desk, roomlog, registry, speaker, fixes, accounts, quotes, presence, operators, city, node)
 
 

@@ -1,9 +1,9 @@
 """What the whole shard looks like, for operators: everybody online, every open job, and what changed since.
 
-It reads what others keep: the timers name who is online and which jobs wait, the records say the rest, and the facts
-tell every change, whatever node it came through. Where everybody is stands in the index and in the last fixes of who
-is not in it; the stream of fixes would tell more, but what was drained is gone from it within a moment. All of it is
-read by whoever shows it, and costs nothing while nobody does.
+It reads what others keep: the timers name who is online and which jobs wait (PostgreSQL those who have no timer), the
+records say the rest, and the facts tell every change, whatever node it came through. Where everybody is stands in the
+index and in the last fixes of who is not in it; the stream of fixes would tell more, but what was drained is gone from
+it within a moment. All of it is read by whoever shows it, and costs nothing while nobody does.
 """
 
 from typing import Any, NamedTuple, cast
@@ -11,8 +11,11 @@ from typing import Any, NamedTuple, cast
 from storage import keys
 from storage.facts import Entry, entry_or_fault
 from storage.fleet import Fleet, Position, unpack
+from storage.postgis import Database, queries
 from storage.shard import Shard
 
+SQL = queries("survey")
+ASIDE_MAX = 1_000  # of each kind
 FACTS_MAX = 1_000  # at a look
 TIMERS_MAX = 50_000
 _CELLS = 1_000  # at once: a millisecond of Redis
@@ -26,9 +29,15 @@ class Changes(NamedTuple):
 
 
 class Survey:
-    def __init__(self, shard: Shard, fleet: Fleet) -> None:
+    def __init__(self, shard: Shard, fleet: Fleet, database: Database) -> None:
         self._shard = shard
         self._fleet = fleet
+        self._database = database
+
+    @property
+    def life(self) -> str:
+        """Names the life of Redis that answered last."""
+        return self._shard.token
 
     async def newest(self) -> str:
         """The end of the facts as it is now."""
@@ -47,6 +56,13 @@ class Survey:
             (drivers if what == "driver" else jobs).append(id_)
         return drivers, jobs
 
+    async def without_timers(self) -> tuple[list[str], list[str]]:
+        """(drivers, jobs) nobody will look at by himself: the silent, and jobs that wait for a person, the newest of
+        them, as PostgreSQL has them. Raises DatabaseUnavailable."""
+        rows = await self._database.fetch(SQL["without_timers"], self._shard.name, ASIDE_MAX)
+        drivers = [row["id"] for row in rows if row["what"] == "driver"]
+        return drivers, [row["id"] for row in rows if row["what"] == "job"]
+
     async def positions(self, driver_ids: list[str]) -> list[Position]:
         """Where these are, as far as the index or the last fix of a job says."""
         if not driver_ids:
@@ -63,8 +79,11 @@ class Survey:
             ordered = sorted(wanted)
             for first in range(0, len(ordered), _CELLS):
                 found += await self._fleet.read(vehicle_class, ordered[first : first + _CELLS])
-        packed = await self._shard.ask(client.mget([keys.pos(s, id_) for id_ in driver_ids]))
-        return found + [unpack(id_, each) for id_, each in zip(driver_ids, packed, strict=True) if each]
+        absent = [id_ for id_, spot in zip(driver_ids, spots, strict=True) if spot is None]
+        if absent:
+            packed = await self._shard.ask(client.mget([keys.pos(s, id_) for id_ in absent]))
+            found += [unpack(id_, each) for id_, each in zip(absent, packed, strict=True) if each]
+        return found
 
     async def since(self, after: str) -> Changes:
         """What was said after a place in the stream, a bounded part of it."""

@@ -18,21 +18,11 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Frame, Page, async_playwright
 
-from server.devstack.find import find_chromium
+from server.devstack.find import CHROMIUM_FLAGS, find_chromium
 from tests.support import CHECKOUT, NO_CHROMIUM, wait_until
 
 AXE = CHECKOUT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
 PATIENCE_S = 20.0
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--font-render-hinting=none",
-]
 #: A page says this of the server that a test has killed under it; the browser writes it, not the page.
 SERVER_AWAY = (
     "ERR_CONNECTION_REFUSED",
@@ -167,7 +157,7 @@ async def browser() -> AsyncIterator[Chromium]:
     if path is None:
         pytest.skip(NO_CHROMIUM)
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        running = await playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         try:
             yield Chromium(running)
         finally:

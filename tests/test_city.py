@@ -106,6 +106,22 @@ async def test_an_offer_as_it_flies(stack: RunningStack) -> None:
         assert await rider.refused("watch_city") == "forbidden"
 
 
+async def test_who_fell_silent_before_anybody_watched_and_what_he_carries(stack: RunningStack) -> None:
+    spot = stack.spot("frail")
+    async with phone(stack, "passenger") as passenger, phone(stack, "admin") as admin:
+        async with phone(stack, "driver") as driver:
+            ride = await assigned_ride(passenger, driver, spot)
+            for status in ("arrived", "in_progress"):
+                await driver.call("ride_status_update", {"rideId": ride, "status": status})
+        who = driver.person.id
+        await stack.drained("select from drivers where id = $1 and state = 'stale'", who)
+        await stack.drained("select from rides where id = $1 and needs_person <> ''", ride)
+        await admin.call("watch_city")
+        console = Map(admin)
+        await console.shows(who, "stale")
+        assert (await console.job(ride, "in_progress"))["needsPerson"]
+
+
 async def test_the_city_is_watched_over_a_socket(stack: RunningStack) -> None:
     admin = await stack.person("admin")
     status, text = await stack.http("POST", "/api/commands/watch_city", admin.token, json={})

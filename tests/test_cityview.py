@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rooms.cityview import PLACES_A_FRAME, STATES, CityView
+from rooms.cityview import JOBS_A_FRAME, PLACES_A_FRAME, STATES, CityView
 from storage.records import JobId, OfferId, UserId
 from tests.rules.build import a_driver, a_job
 
@@ -84,17 +84,17 @@ def test_frames_add_up_to_the_city(seed: int) -> None:
         else:
             early.hear(view.changes(NOW_MS))
             if step > 200:
-                late.hear(view.base(base[:2], NOW_MS, with_jobs=not late.jobs) if base else None)
+                late.hear(view.base(base[:2], [], NOW_MS) if base else None)
                 base = base[2:]
         if step == 200:
             early.hear(view.changes(NOW_MS))
             base = view.everybody()
-            late.hear(view.base([], NOW_MS, with_jobs=True))
+            late.hear(view.base([], view.jobs(), NOW_MS))
     early.hear(view.changes(NOW_MS))
     wanted = {id_: (*at[id_], driver.state) if id_ in at else None for id_, driver in truth.items()}
     assert early.shown() == (wanted, jobs), f"seed {seed}"
     fresh = Console()
-    fresh.hear(view.base(view.everybody(), NOW_MS, with_jobs=True))
+    fresh.hear(view.base(view.everybody(), view.jobs(), NOW_MS))
     assert fresh.shown() == (wanted, jobs)
     assert view.changes(NOW_MS) is None
 
@@ -112,6 +112,26 @@ def test_a_frame_is_bounded_and_the_rest_comes_next() -> None:
     console.hear(first)
     console.hear(view.changes(NOW_MS))
     assert len(console.places) == count
+
+
+def test_so_are_newcomers_and_jobs_and_a_survey_tells_nothing_twice() -> None:
+    view, console = CityView(), Console()
+    count = PLACES_A_FRAME + 50
+    jobs = [a_job("ride", "searching", id=JobId(f"j{n}")) for n in range(JOBS_A_FRAME + 20)]
+    for n in range(count):
+        view.driver(a_driver(UserId(f"d{n}")))
+        view.fix(f"d{n}", NOW_MS, 1.0, 1.0, None)
+    for job in jobs:
+        view.job(job)
+    first = view.changes(NOW_MS)
+    assert first and len(first["drivers"]) == PLACES_A_FRAME and len(first["jobs"]) == JOBS_A_FRAME
+    assert {row[0] for row in first["places"]} <= {row[0] for row in first["drivers"]}
+    console.hear(first)
+    console.hear(view.changes(NOW_MS))
+    assert len(console.places) == len(console.drivers) == count and len(console.jobs) == len(jobs)
+    for job in jobs:
+        view.job(job)
+    assert view.changes(NOW_MS) is None
 
 
 def test_what_a_survey_does_not_find_is_gone() -> None:

@@ -24,6 +24,16 @@ DEPS = DEV / "deps"
 NGINX = DEV / "nginx"
 SYSTEM_BIN = Path("/usr/bin")
 OLDEST_REDIS_MAJOR = 7  # sharded publish
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--font-render-hinting=none",
+]
 HELP = (
     "PostgreSQL with PostGIS and Redis 7 are needed and could not be installed: install the packages "
     "postgresql, postgresql-<version>-postgis-3 and redis-server "
