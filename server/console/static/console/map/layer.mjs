@@ -19,7 +19,7 @@ const BEFORE_PICKUP = ["assigned", "arrived", "arrived_pickup"];
 const WAITING = ["searching", "scheduled"];
 
 export class Layer {
-  /** @type {Map<string, HTMLCanvasElement>} */
+  /** @type {Map<string, {canvas: HTMLCanvasElement, half: number}>} */
   #sprites = new Map();
   /** @type {Map<string, string>} */
   #colours = new Map();
@@ -28,6 +28,8 @@ export class Layer {
     this.#sprites.clear();
     this.draw();
   };
+  /** Pixels of the screen to one of the page. */
+  #ratio = 1;
   #wanted = false;
   #zooming = false;
   /** Which states are shown. @type {Set<number>} */
@@ -98,6 +100,10 @@ export class Layer {
   paint() {
     this.#colours.clear();
     const ratio = devicePixelRatio || 1;
+    if (ratio !== this.#ratio) {
+      this.#ratio = ratio;
+      this.#sprites.clear();
+    }
     const { x: width, y: height } = this.leaflet.getSize();
     if (this.canvas.width !== width * ratio || this.canvas.height !== height * ratio) {
       [this.canvas.width, this.canvas.height] = [width * ratio, height * ratio];
@@ -159,30 +165,56 @@ export class Layer {
       if (!shapes) context.fillStyle = this.#colour(`--city-${STATES[state]}`);
       for (const [vehicle, x, y] of seen[state]) {
         if (vehicle.id === this.chosen) this.#ring(x, y, 15);
-        if (!shapes) context.fillRect(x - 2.5, y - 2.5, 5, 5);
+        if (!shapes) context.fillRect(Math.round(x - 2.5), Math.round(y - 2.5), 5, 5);
         else {
           context.globalAlpha = this.city.atMs - vehicle.fixMs > OLD_MS ? 0.5 : 1;
           const turn = vehicle.heading < 0 ? -1 : Math.round((vehicle.heading / 360) * TURNS) % TURNS;
-          context.drawImage(this.#sprite(state, turn, vehicle.classes[0] === "parcel"), x - 13, y - 13, 26, 26);
+          this.#stamp(this.#vehicle(state, turn, vehicle.classes[0] === "parcel"), x, y);
         }
       }
     }
     context.globalAlpha = 1;
   }
 
-  /** A vehicle from above, drawn once for each look.
+  /** A small picture that is drawn once and then stamped, on whole pixels: thousands of paths would take a browser without
+   * a graphics card longer than a frame has.
+   * @param {string} name
+   * @param {number} half   of its side
+   * @param {(context: CanvasRenderingContext2D) => void} draw   with the middle at 0, 0 */
+  #sprite(name, half, draw) {
+    const known = this.#sprites.get(name);
+    if (known) return known;
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = Math.ceil(2 * half * this.#ratio);
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    context.scale(this.#ratio, this.#ratio);
+    context.translate(half, half);
+    draw(context);
+    const sprite = { canvas, half };
+    this.#sprites.set(name, sprite);
+    return sprite;
+  }
+
+  /** @param {{canvas: HTMLCanvasElement, half: number}} sprite
+   * @param {number} x
+   * @param {number} y */
+  #stamp({ canvas, half }, x, y) {
+    this.context.drawImage(canvas, Math.round(x) - half, Math.round(y) - half, 2 * half, 2 * half);
+  }
+
+  /** A vehicle from above.
    * @param {number} state
    * @param {number} turn   -1: nobody knows where it heads
    * @param {boolean} courier */
-  #sprite(state, turn, courier) {
-    const name = `${state} ${turn} ${courier}`;
-    const known = this.#sprites.get(name);
-    if (known) return known;
-    const sprite = document.createElement("canvas");
-    sprite.width = sprite.height = 52;
-    const context = /** @type {CanvasRenderingContext2D} */ (sprite.getContext("2d"));
-    context.scale(2, 2);
-    context.translate(13, 13);
+  #vehicle(state, turn, courier) {
+    return this.#sprite(`${state} ${turn} ${courier}`, 13, (context) => this.#drawVehicle(context, state, turn, courier));
+  }
+
+  /** @param {CanvasRenderingContext2D} context
+   * @param {number} state
+   * @param {number} turn
+   * @param {boolean} courier */
+  #drawVehicle(context, state, turn, courier) {
     context.rotate((Math.max(0, turn) / TURNS) * 2 * Math.PI);
     context.fillStyle = this.#colour(`--city-${STATES[state]}`);
     context.strokeStyle = this.#colour("--card");
@@ -203,8 +235,6 @@ export class Layer {
       context.globalAlpha = 0.85;
       context.fillRect(-2.8, -4.4, 5.6, 2.8);
     }
-    this.#sprites.set(name, sprite);
-    return sprite;
   }
 
   /** @param {any} view
@@ -218,42 +248,55 @@ export class Layer {
   /** Offers as they fly, who drives where, and the chosen job's whole way. @param {any} view */
   #drawWays(view) {
     const context = this.context;
-    context.lineCap = "round";
+    /** @type {[number, number][][]} */
+    const many = [];
     for (const job of this.city.jobs.values()) {
       const carrier = this.city.carrier(job);
       const chosen = job.id === this.chosen || (carrier && carrier.id === this.chosen);
       if (chosen) {
-        this.#line([job.pickup, ...job.stops, job.dropoff].map((place) => this.#at(view, place)), this.#colour("--ink"), 2, [1, 6]);
-        this.#line(this.trail.map((place) => this.#at(view, place)), this.#colour("--map-route"), 4, []);
+        this.#lines([[job.pickup, ...job.stops, job.dropoff].map((place) => this.#at(view, place))], this.#colour("--ink"), 2, [1, 6]);
+        this.#lines([this.trail.map((place) => this.#at(view, place))], this.#colour("--map-route"), 4, []);
       }
-      if (!carrier?.placed) continue;
-      const from = /** @type {[number, number]} */ ([carrier.x * view.scale - view.left, carrier.y * view.scale - view.top]);
-      context.globalAlpha = chosen || job.offeredTo ? 1 : 0.45;
-      if (job.offeredTo) this.#line([from, this.#at(view, job.pickup)], this.#colour("--city-offered"), 2, [4, 5]);
-      else if (BEFORE_PICKUP.includes(job.state)) this.#line([from, this.#at(view, job.pickup)], this.#colour("--city-busy"), chosen ? 3 : 1.5, []);
-      else if (job.driverId) this.#line([from, this.#at(view, job.dropoff)], this.#colour("--city-busy"), chosen ? 3 : 1.5, []);
-      context.globalAlpha = 1;
+      if (!carrier?.placed || !(job.offeredTo || job.driverId)) continue;
+      const to = job.offeredTo || BEFORE_PICKUP.includes(job.state) ? job.pickup : job.dropoff;
+      /** @type {[number, number][]} */
+      const way = [[carrier.x * view.scale - view.left, carrier.y * view.scale - view.top], this.#at(view, to)];
+      if (beside(way, view)) continue;
+      if (job.offeredTo) this.#lines([way], this.#colour("--city-offered"), 2, [4, 5]);
+      else if (chosen) this.#lines([way], this.#colour("--city-busy"), 3, []);
+      else many.push(way);
     }
+    // hairlines, all at once: wider ones of hundreds of jobs would take longer than everything else
+    context.globalAlpha = 0.6;
+    this.#lines(many, this.#colour("--city-busy"), 1, []);
+    context.globalAlpha = 1;
   }
 
   /** Where jobs begin and end; who still waits is filled. @param {any} view */
   #drawEnds(view) {
-    const context = this.context;
     for (const job of this.city.jobs.values()) {
       const onBoard = job.driverId !== null && !BEFORE_PICKUP.includes(job.state);
       const [x, y] = this.#at(view, onBoard ? job.dropoff : job.pickup);
       if (x < -20 || y < -20 || x > view.width + 20 || y > view.height + 20) continue;
       if (job.id === this.chosen) this.#ring(x, y, 12);
       const waits = WAITING.includes(job.state) || job.offeredTo !== null;
-      context.fillStyle = job.needsPerson ? this.#colour("--bad") : waits ? this.#colour("--city-offered") : this.#colour("--card");
-      context.strokeStyle = waits || job.needsPerson ? this.#colour("--card") : this.#colour("--city-busy");
-      context.lineWidth = 2;
-      context.beginPath();
-      if (onBoard) context.rect(x - 4.5, y - 4.5, 9, 9);
-      else context.arc(x, y, waits ? 6 : 5, 0, 2 * Math.PI);
-      context.fill();
-      context.stroke();
+      const look = job.needsPerson ? "held" : waits ? "waits" : "on";
+      this.#stamp(this.#sprite(`${look} ${onBoard}`, 8, (context) => this.#drawEnd(context, look, onBoard)), x, y);
     }
+  }
+
+  /** @param {CanvasRenderingContext2D} context
+   * @param {"held" | "waits" | "on"} look
+   * @param {boolean} onBoard */
+  #drawEnd(context, look, onBoard) {
+    context.fillStyle = this.#colour({ held: "--bad", waits: "--city-offered", on: "--card" }[look]);
+    context.strokeStyle = this.#colour(look === "on" ? "--city-busy" : "--card");
+    context.lineWidth = 2;
+    context.beginPath();
+    if (onBoard) context.rect(-4.5, -4.5, 9, 9);
+    else context.arc(0, 0, look === "waits" ? 6 : 5, 0, 2 * Math.PI);
+    context.fill();
+    context.stroke();
   }
 
   /** Warm where more is asked for than anybody is there to take it. @param {any} view */
@@ -272,17 +315,18 @@ export class Layer {
     context.globalAlpha = 1;
   }
 
-  /** @param {[number, number][]} points
+  /** @param {[number, number][][]} ways
    * @param {string} colour
    * @param {number} width
    * @param {number[]} dashes */
-  #line(points, colour, width, dashes) {
+  #lines(ways, colour, width, dashes) {
     const context = this.context;
     context.strokeStyle = colour;
     context.lineWidth = width;
+    context.lineCap = width > 1 ? "round" : "butt";
     context.setLineDash(dashes);
     context.beginPath();
-    for (const point of points) context.lineTo(...point);
+    for (const way of ways) for (const [at, [x, y]] of way.entries()) at ? context.lineTo(x, y) : context.moveTo(x, y);
     context.stroke();
     context.setLineDash([]);
   }
@@ -298,4 +342,12 @@ export class Layer {
     context.arc(x, y, radius, 0, 2 * Math.PI);
     context.stroke();
   }
+}
+
+/** Whether all of these lie beyond one and the same edge.
+ * @param {[number, number][]} points
+ * @param {{width: number, height: number}} view */
+function beside(points, { width, height }) {
+  const beyond = (/** @type {(point: [number, number]) => boolean} */ edge) => points.every(edge);
+  return beyond(([x]) => x < 0) || beyond(([x]) => x > width) || beyond(([, y]) => y < 0) || beyond(([, y]) => y > height);
 }
