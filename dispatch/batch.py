@@ -75,11 +75,13 @@ def priced(
     drivers: Drivers,
     policy: Policy,
     *,
+    more_s: Floats | None = None,
     barred: Ints = _NOBODY,
 ) -> Pairs:
     """The pairs that may be matched, with their costs: those who come in time, and were not barred.
 
-    `eta_s` (k,): from the driver's position to the pickup, by pair of `near`. `barred` (b, 2): rows of a request and a
+    `eta_s` (k,): from the driver's position to the pickup, by pair of `near`, and `more_s` (k,) what a pair
+    costs beside that, as a parcel on top of others does. `barred` (b, 2): rows of a request and a
     driver who may not be matched.
     """
     there_s = eta_s + drivers.ready_s[near.driver]
@@ -92,4 +94,5 @@ def priced(
     age_s = np.minimum(requests.age_s, policy.age_most_s) * policy.age_weight
     of_driver = _FRESHNESS * drivers.fix_age_s - idle_s
     of_request = policy.end_weight * requests.end_s - age_s
-    return Pairs(request, driver, there_s[may] + of_driver[driver] + of_request[request])
+    cost_s = there_s if more_s is None else there_s + more_s
+    return Pairs(request, driver, cost_s[may] + of_driver[driver] + of_request[request])

@@ -73,7 +73,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pickup_overhead_s: Delay = 30.0  # Every approach takes this on top: reading the offer, turning, parking.
     stop_dwell_s: Delay = 60.0  # Every stop on the way takes this on top of the driving.
 
-    # Several parcels on a courier (insertion.py); the server does not use it yet
+    # Several parcels on a courier (carrying.py, insertion.py); the server does not use yet: bundle_s, relocations
+    promise_s: Duration = 3_600.0  # A parcel is promised so long after it is ready, beside its own trip.
     late_weight: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0  # A second late costs so many of driving.
     bundle_s: Delay = 600.0  # Parcels of one place go together when they are ready within this.
     relocations: Annotated[int, Meta(ge=0, le=100)] = 6  # So many parcels may move when a new one comes.
@@ -120,6 +121,7 @@ def scaled(policy: Policy, n: float) -> Policy:
         cruise_speed_mps=policy.cruise_speed_mps * n,
         pickup_overhead_s=policy.pickup_overhead_s / n,
         stop_dwell_s=policy.stop_dwell_s / n,
+        promise_s=policy.promise_s / n,
         bundle_s=policy.bundle_s / n,
         surge_rise_s=policy.surge_rise_s / n,
         surge_fall_s=policy.surge_fall_s / n,

@@ -5,7 +5,7 @@ caller can let others run between them. Jobs of several areas and classes are ma
 of its job's area; a driver of two classes is one driver.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from dispatch.assignment import Bools, Floats, Ints, Pairs, solve
 from dispatch.batch import Drivers, Requests, by_freshness, priced
 from dispatch.blocks import Blocks
 from dispatch.candidates import Near, near, plane_m
+from dispatch.carrying import NO_WAY, latest_pickup_s, ways
 from dispatch.commands import Look
 from dispatch.eligibility import why_not
 from dispatch.eta import reach_m
@@ -24,9 +25,18 @@ from dispatch.matching import Ranked
 from dispatch.rematch import OFFERED, PLANNED, Standing, rematch
 from dispatch.travel import as_if, pairs_s
 from storage.fleet import Position
-from storage.records import Driver, Job, JobId, Offer
+from storage.records import Driver, Job, JobId, Offer, Place
 
 _AT_ONCE: Final = 400  # pairs looked at before others may run
+_BUSY_MAX: Final = 16  # couriers with parcels who are looked at for one more: half a millisecond
+
+
+class _Ways(NamedTuple):
+    """How long each pair takes to the pickup, and what it costs beside that: (k,) by pair."""
+
+    pairs: Near
+    eta_s: Floats
+    more_s: Floats
 
 
 class Offered(NamedTuple):
@@ -112,30 +122,69 @@ class Proposal:
                     yield
             yield
             allowed = Near(pairs.request[may], pairs.driver[may], pairs.distance_m[may])
-            eta_s = self._there_s(area, allowed)
-            some.append(priced(allowed, eta_s, requests, drivers, policy))
+            way = yield from self._ways(area, allowed, records)
+            allowed, eta_s = way.pairs, way.eta_s
+            some.append(priced(allowed, eta_s, requests, drivers, policy, more_s=way.more_s))
             both = list(zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True))
             self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
             self._eta_s.update(zip(both, eta_s.tolist(), strict=True))
             self._looks.priced(allowed, some[-1])
             if self.tries:
-                self._tried.append(self._by_shadow(area, allowed, some[-1], requests, drivers))
+                self._tried.append(self._by_shadow(area, way, some[-1], requests, drivers))
             yield
         self._pairs = Pairs(*(np.concatenate(parts) for parts in zip(*some, strict=True)))
+
+    def _ways(self, area: Area, pairs: Near, records: dict[str, Driver]) -> Generator[None, None, "_Ways"]:
+        """How each would come: who is free straight to the pickup, who carries parcels by his plan with it in it
+        (carrying.py), of whom the nearest are looked at."""
+        policy, now_ms = area.policy, self._now_ms
+        eta_s, distance_m = self._there_s(area, pairs), pairs.distance_m.copy()
+        latest_s = np.array([latest_pickup_s(job, policy, now_ms) for job, _ in self._jobs])
+        more_s = policy.late_weight * np.maximum(0.0, eta_s - latest_s[pairs.request])
+        plans = [records[self._ids[driver]].plan for driver in pairs.driver.tolist()]
+        busy = np.array([bool(plan) for plan in plans], dtype=np.bool_)
+        keep = ~busy
+        for request in np.unique(pairs.request[busy]).tolist():
+            at = np.flatnonzero(busy & (pairs.request == request))
+            at = at[np.argsort(distance_m[at], kind="stable")]
+            for left_out in at[_BUSY_MAX:].tolist():
+                self._looks.unfit(
+                    request, int(pairs.driver[left_out]), "farther", float(distance_m[left_out])
+                )
+            at = at[:_BUSY_MAX]
+            couriers = [
+                (records[self._ids[driver]], self._place(driver)) for driver in pairs.driver[at].tolist()
+            ]
+            found = ways(self._jobs[request][0], couriers, area, now_ms)
+            for each, way in zip(at.tolist(), found, strict=True):
+                if way is NO_WAY:
+                    self._looks.unfit(request, int(pairs.driver[each]), "full", float(distance_m[each]))
+                    continue
+                keep[each], distance_m[each] = True, way.distance_m
+                eta_s[each] = policy.pickup_overhead_s + way.eta_s
+                more_s[each] = way.cost_s - way.eta_s
+            yield
+        kept = Near(pairs.request[keep], pairs.driver[keep], distance_m[keep])
+        return _Ways(kept, eta_s[keep], more_s[keep])
+
+    def _place(self, driver: int) -> Place:
+        latitude, longitude = self._drivers_deg[driver].tolist()
+        return Place(latitude, longitude)
 
     def _there_s(self, area: Area, pairs: Near) -> Floats:
         drives = Drives(pairs.distance_m, self._drivers_deg, pairs.driver, self._places_deg, pairs.request)
         return pairs_s(area, drives, self._now_ms)
 
     def _by_shadow(
-        self, area: Area, allowed: Near, real: Pairs, requests: Requests, drivers: Drivers
+        self, area: Area, way: "_Ways", real: Pairs, requests: Requests, drivers: Drivers
     ) -> Pairs:
         """The same pairs priced by the policy that is tried, where there is one."""
         if (shadow := area.shadow) is None:
             return real
-        eta_s = as_if(self._there_s(area, allowed), area.policy, shadow)
+        eta_s = as_if(way.eta_s, area.policy, shadow)
         left_s = np.full(len(self._jobs), shadow.longest_pickup_s)
-        return priced(allowed, eta_s, requests._replace(left_s=left_s), drivers, shadow)
+        requests = requests._replace(left_s=left_s)
+        return priced(way.pairs, eta_s, requests, drivers, shadow, more_s=way.more_s)
 
     def try_shadow(self) -> None:
         """The assignment of those who wait, as it would be with the tried policies: only for what decisions say."""

@@ -48,6 +48,15 @@ def pickups_s(area: Area, drivers_deg: Positions, pickup: Place, at_ms: int) -> 
     return np.asarray(area.policy.pickup_overhead_s + driving_s)
 
 
+def drives_s(area: Area, places: Sequence[Place], at_ms: int) -> Floats:
+    """Seconds of driving from each place to each, (n, n); 0 from one to itself and to another at the same spot."""
+    deg = _deg(places)
+    straight_m = distances_m(deg[:, None], deg[None, :])
+    if area.eta is None:
+        return straight_m * (area.policy.detour / area.policy.cruise_speed_mps)
+    return np.where(straight_m > 0.0, area.eta.seconds(deg, deg, at_ms / 1000), 0.0)
+
+
 def pairs_s(area: Area, drives: Drives, at_ms: int) -> Floats:
     """Seconds of many pairs of a driver and a pickup, (k,), as `pickups_s`."""
     if area.eta is None:

@@ -101,7 +101,7 @@ class Fixes:
         age_ms = now_ms - ts_ms if now_ms > ts_ms else 0
         for job in jobs:
             target = job.target
-            away_m = distance_m(latitude, longitude, target.latitude, target.longitude)
+            away_m = distance_m(latitude, longitude, target.latitude, target.longitude) + job.after_m
             if now_ms >= job.paced_until_ms:
                 _pace(live, job, fix, now_ms)
             payload = {
@@ -112,7 +112,7 @@ class Fixes:
                 "speed": fix.speed,
                 "timestamp": iso(ts_ms),
                 "ageMs": age_ms,
-                "etaSeconds": round(away_m * job.pace_s_per_m),
+                "etaSeconds": round(away_m * job.pace_s_per_m + job.between * live.policy.stop_dwell_s),
             }
             json = event_json("driver_location", payload)
             self._speaker.volatile(job.room, job.room, json, live.driver_id, live.version)

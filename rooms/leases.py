@@ -22,7 +22,7 @@ from collections.abc import Callable
 import msgspec
 
 from dispatch.area import Area, Areas
-from dispatch.cells import cell_of
+from dispatch.cells import cell_of, distance_m
 from dispatch.commands import Refusal
 from dispatch.policy import Policy
 from dispatch.track import Track
@@ -40,13 +40,16 @@ _DEFAULT_POLICY = Policy()
 
 
 class Binding(msgspec.Struct):
-    """A job this driver is on: where to tell his fixes, and where he is going for it; `pace_s_per_m`, until
+    """A job this driver is on: where to tell his fixes, and where he is going for it: to `target`, his next stop, and
+    from there `after_m` in straight lines by way of `between` stops of other jobs. `pace_s_per_m`, until
     `paced_until_ms`, is how long a metre of the straight line takes him."""
 
     room: str
     field: str
     job_id: str
     target: Place
+    after_m: float = 0.0
+    between: int = 0
     pace_s_per_m: float = 0.0
     paced_until_ms: int = 0
 
@@ -272,18 +275,21 @@ def _is_his(holder: Session, session: Session) -> bool:
 
 
 def _bindings(driver: Driver) -> tuple[Binding, ...]:
-    """The jobs on a driver's plan in its order, each with where he is going for it: to the pickup, and from
-    there to the dropoff (nobody tells when a stop on the way is behind him)."""
+    """The jobs on a driver's plan in its order, each with where he is going for it: to the pickup, and from there to
+    the dropoff (nobody tells when a stop of its own on the way is behind him), by way of the stops before."""
     jobs: dict[str, Binding] = {}
-    for stop in driver.plan:
-        known = jobs.get(stop.job_id)
-        if known is None:
+    stops = [stop for stop in driver.plan if stop.what != "stop"]
+    after_m = 0.0
+    for between, stop in enumerate(stops):
+        if between:
+            before = stops[between - 1].place
+            after_m += distance_m(*_deg(before), *_deg(stop.place))
+        if stop.job_id not in jobs:
             room = f"{stop.kind}:{stop.job_id}"
-            jobs[stop.job_id] = Binding(room, id_field(stop.kind), stop.job_id, stop.place)
-        elif stop.what == "dropoff" and not _to_pickup(driver, stop.job_id):
-            known.target = stop.place
+            field = id_field(stop.kind)
+            jobs[stop.job_id] = Binding(room, field, stop.job_id, stops[0].place, after_m, between)
     return tuple(jobs.values())
 
 
-def _to_pickup(driver: Driver, job_id: str) -> bool:
-    return any(stop.what == "pickup" and stop.job_id == job_id for stop in driver.plan)
+def _deg(place: Place) -> tuple[float, float]:
+    return place.latitude, place.longitude

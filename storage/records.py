@@ -116,13 +116,16 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     version: int = 0
 
 
-class Stop(msgspec.Struct, frozen=True):
-    """One stop of a driver's plan, taken off once it is behind him; `what` is pickup, stop or dropoff."""
+class Stop(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One stop of a driver's plan, taken off once it is behind him; `what` is pickup, stop or dropoff. A pickup begins
+    at `ready_ms` at the earliest, a parcel's dropoff was promised by `due_ms` (0: nobody knows)."""
 
     kind: str
     job_id: JobId
     what: str
     place: Place
+    ready_ms: int = 0
+    due_ms: int = 0
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="driver"):

@@ -51,6 +51,7 @@ def _wrong_driver(driver: Driver, jobs: dict[str, Job], offers: dict[str, Offer]
             yield f"silent driver {driver.id} keeps job {job_id}, which is {job.state}"
     if {stop.job_id for stop in driver.plan} != set(driver.load):
         yield f"driver {driver.id} has plan {driver.plan} and load {driver.load}"
+    yield from _wrong_plan(driver, jobs)
     if driver.offer_id is not None:
         offer = offers.get(driver.offer_id)
         if offer is None or offer.state != "open" or offer.driver_id != driver.id:
@@ -59,6 +60,23 @@ def _wrong_driver(driver: Driver, jobs: dict[str, Job], offers: dict[str, Offer]
             yield f"driver {driver.id} holds an offer and is not in supply"
     if not driver.online and driver.load:
         yield f"driver {driver.id} is offline and carries {driver.load}"
+
+
+def _wrong_plan(driver: Driver, jobs: dict[str, Job]) -> Iterator[str]:
+    """Each job's stops once and in their order, and never more on board than there is room for."""
+    waits = {stop.job_id for stop in driver.plan if stop.what == "pickup"}
+    on_board = sum(units for job_id, units in driver.load.items() if job_id not in waits)
+    for job_id in driver.load:
+        its = [stop.what for stop in driver.plan if stop.job_id == job_id]
+        job = jobs.get(job_id)
+        if its != ["pickup"] * (job_id in waits) + ["stop"] * its.count("stop") + ["dropoff"]:
+            yield f"driver {driver.id} has the stops of {job_id} as {its}"
+        elif job is not None and (job_id in waits) != (not job.started_ms):
+            yield f"driver {driver.id} has the stops {its} of job {job_id}, which is {job.state}"
+    for stop in driver.plan:
+        on_board += {"pickup": 1, "dropoff": -1}.get(stop.what, 0) * driver.load.get(stop.job_id, 0)
+        if not 0 <= on_board <= driver.capacity:
+            yield f"driver {driver.id} has {on_board} on board of {driver.capacity} at {stop.what} {stop.job_id}"
 
 
 def _wrong_job(job: Job, drivers: dict[str, Driver], offers: dict[str, Offer]) -> Iterator[str]:

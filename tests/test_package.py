@@ -161,6 +161,39 @@ async def test_a_courier_with_room_for_two(stack: RunningStack) -> None:
             assert said == {own}
 
 
+async def test_two_parcels_on_one_way(stack: RunningStack) -> None:
+    """The second lies on the way of the first: fetched after it, delivered before it, and everybody is told so."""
+    spot = stack.spot()
+    way = {"pickup": spot.at(200.0), "dropoff": spot.at(1_000.0)}
+    async with phone(stack, "passenger") as one, phone(stack, "passenger") as two:
+        async with phone(stack, "courier") as courier:
+            await online(courier, spot.at(-50.0), ("parcel",), capacity=3)
+            first = await send(one, spot)
+            await accepted(courier, first)
+            second = await send(two, spot, **way)
+            offer = await offered(courier, second)
+            assert offer["distanceM"] == pytest.approx(250.0, abs=10.0), "by way of the first pickup"
+            await accepted(courier, second)
+            codes = {first: await on_board(one, courier, first)}
+            there = await drive(courier, two, second, spot.at(0.0))
+            last = await drive(courier, one, first, spot.at(10.0))
+            assert last["etaSeconds"] > there["etaSeconds"] + 120.0, "two stops of another come before"
+            codes[second] = await on_board(two, courier, second)
+        async with phone(stack, courier.person) as back:
+            order = [job["packageId"] for job in back.heard("connected")[0]["jobs"]]
+            assert order == [second, first]
+            await online(back, spot.at(50.0), ("parcel",), capacity=3)
+            for package_id in order:
+                move = {"packageId": package_id}
+                await back.call(STEP, {**move, "status": "arrived_dropoff"})
+                proof = {"code": codes[package_id]}
+                done = await back.call(STEP, {**move, "status": "delivered", "proof": proof})
+                assert done["state"] == "delivered"
+        for sender, own in ((one, first), (two, second)):
+            await sender.status("delivered", "package")
+            assert {p["packageId"] for _, p in sender.log if "packageId" in p} == {own}
+
+
 async def test_history_shows_the_parcel_without_its_code(stack: RunningStack) -> None:
     spot = stack.spot()
     async with phone(stack, "courier") as courier, phone(stack, "passenger") as sender:

@@ -66,7 +66,8 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     if (already := _has_it(state, command)) is not None:
         return already
     offer, job, driver = _open_offer(state, command.offer_id, command.user)
-    policy = state.area(job.area_id).policy
+    area = state.area(job.area_id)
+    policy = area.policy
     too_late = command.thought_ms is not None and command.thought_ms > policy.offer_s * 1000
     latest_ms = offer.deadline_ms + (0 if too_late else int(policy.offer_grace_s * 1000))
     if state.now_ms > latest_ms:
@@ -76,7 +77,7 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
         # he came online with a smaller vehicle since he was asked
         raise Refusal("wrong_state", "Your vehicle has no room for this job.")
     step(job.kind, job.state, "assigned", "D")
-    assigned, busy = taken(job, driver, state.now_ms, policy, command.code)
+    assigned, busy = taken(job, driver, state.now_ms, area, command.code)
     accepted = replace(offer, state="accepted", ended_ms=state.now_ms)
     told = assigned_fact(assigned, busy, accepted, state.now_ms)
     # a ride's code is for the start; a parcel's is issued once the parcel is on board

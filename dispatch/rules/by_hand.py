@@ -46,14 +46,14 @@ def decide_assign(state: State, command: AssignJob) -> Decision:
     his = driver.offer_id is not None and driver.offer_id == job.offer_id
     free = without_offer(driver, state.now_ms) if his else driver
     # an admin may ask whom the match would not ask again
-    policy = state.area(job.area_id).policy
-    if why := why_not(replace(job, excluded=(), passed={}), free, policy, state.blocks, state.now_ms):
+    area = state.area(job.area_id)
+    if why := why_not(replace(job, excluded=(), passed={}), free, area.policy, state.blocks, state.now_ms):
         raise Refusal("no_supply", f"{driver.name or 'The driver'} {REASONS[why]}.")
     others, told, offer = _offer_over(state, job, his)
     without = () if his or job.offered_to is None else (job.offered_to,)
     asked = tuple(id_ for id_ in (*job.excluded, *without) if id_ != driver.id)
     job = replace(job, excluded=asked, needs_person="")
-    assigned, busy = taken(job, free, state.now_ms, policy, command.code)
+    assigned, busy = taken(job, free, state.now_ms, area, command.code)
     facts = [assigned_fact(assigned, busy, offer, state.now_ms), *told]
     if job.kind == "ride" and assigned.code:
         facts.append(code_fact(assigned, state.now_ms))

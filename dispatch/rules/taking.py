@@ -2,12 +2,16 @@
 
 from msgspec.structs import replace
 
-from dispatch.policy import Policy
-from storage.records import Driver, Job, Stop
+from dispatch.area import Area
+from dispatch.carrying import with_job
+from storage.records import Driver, Job
 
 
-def taken(job: Job, driver: Driver, now_ms: int, policy: Policy, fresh_code: str) -> tuple[Job, Driver]:
-    """The job as his, and him with it on his plan. `fresh_code` is its secret where its kind or area asks for one."""
+def taken(job: Job, driver: Driver, now_ms: int, area: Area, fresh_code: str) -> tuple[Job, Driver]:
+    """The job as his, and him with it on his plan (carrying.py).
+
+    `fresh_code` is its secret where its kind or area asks for one.
+    """
     assigned = replace(
         job,
         state="assigned",
@@ -19,19 +23,14 @@ def taken(job: Job, driver: Driver, now_ms: int, policy: Policy, fresh_code: str
         offered_to=None,
         assigned_ms=now_ms,
         wake_ms=0,
-        code=fresh_code if job.kind == "package" or policy.otp_required else "",
+        code=fresh_code if job.kind == "package" or area.policy.otp_required else "",
         code_tries=0,
-    )
-    stops = (
-        Stop(job.kind, job.id, "pickup", job.pickup),
-        *(Stop(job.kind, job.id, "stop", place) for place in job.stops),
-        Stop(job.kind, job.id, "dropoff", job.dropoff),
     )
     busy = replace(
         driver,
         offer_id=None,
         load={**driver.load, job.id: job.units or driver.capacity},
-        plan=(*driver.plan, *stops),
+        plan=with_job(driver, job, area, now_ms),
         changed_ms=now_ms,
     )
     return assigned, busy

@@ -1,0 +1,223 @@
+"""A parcel more on a courier: by every order tried one by one, and what he is told of it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from dispatch.area import Area
+from dispatch.carrying import NO_WAY, latest_pickup_s, stops_of, ways, with_job
+from dispatch.cells import distance_m
+from dispatch.insertion import MAX_STOPS
+from dispatch.policy import Policy
+from dispatch.rules.release import past_pickup, without_job
+from storage.records import Driver, Job, Place, Stop
+from tests.invariants import wrong
+from tests.rules.build import DEE, NOW, a_driver, a_job, carrying, town
+from tests.test_cells import moved
+
+POLICY = Policy()
+(TOWN,) = town()
+CENTRE = (49.99, 36.23)
+
+
+def east(metres: float) -> Place:
+    return Place(*moved(*CENTRE, np.pi / 2, metres))
+
+
+def parcel(id_: str, start_m: float, end_m: float, **more: Any) -> Job:
+    state = more.pop("state", "searching")
+    return a_job("package", state, id=id_, pickup=east(start_m), dropoff=east(end_m), **more)
+
+
+def drive_s(a: Place, b: Place) -> float:
+    away_m = distance_m(a.latitude, a.longitude, b.latitude, b.longitude)
+    return away_m * POLICY.detour / POLICY.cruise_speed_mps
+
+
+def cost_s(plan: tuple[Stop, ...], at: Place) -> float:
+    """Seconds of the plan and what is late in it, counted stop by stop."""
+    now_s = total_s = late_s = 0.0
+    dwell_s = 0.0
+    for stop in plan:
+        leg_s = drive_s(at, stop.place)
+        leg_s += dwell_s if leg_s > 0.0 else 0.0
+        total_s += leg_s
+        now_s = max(now_s + leg_s, (stop.ready_ms - NOW) / 1000 if stop.ready_ms else now_s + leg_s)
+        late_s += max(0.0, now_s - (stop.due_ms - NOW) / 1000) if stop.due_ms else 0.0
+        at, dwell_s = stop.place, POLICY.stop_dwell_s
+    return total_s + POLICY.late_weight * late_s
+
+
+def assigned(driver: Driver, job: Job, area: Area = TOWN) -> Driver:
+    return replace(driver, load={**driver.load, job.id: job.units}, plan=with_job(driver, job, area, NOW))
+
+
+def names(plan: tuple[Stop, ...]) -> list[str]:
+    return [f"{'+' if stop.what == 'pickup' else '-'}{stop.job_id}" for stop in plan]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_other_order_is_cheaper(seed: int) -> None:
+    """With the next stop first, the others in their order, and the pickup before its dropoff."""
+    r = random.Random(seed)
+    driver = a_driver(capacity=5)
+
+    def some(number: int) -> Job:
+        return parcel(
+            f"job-{number}",
+            r.uniform(-4_000, 4_000),
+            r.uniform(-4_000, 4_000),
+            scheduled_ms=NOW + r.randrange(900_000) if r.random() < 0.3 else 0,
+            duration_s=r.uniform(100.0, 600.0),
+            created_ms=NOW - r.randrange(4_000_000),
+        )
+
+    for number in range(r.randint(1, 3)):
+        driver = assigned(driver, some(number + 1))
+    if r.random() < 0.5:  # the first is on board
+        driver = replace(driver, plan=driver.plan[1:])
+    new, at = some(9), east(r.uniform(-5_000, 5_000))
+    (way,) = ways(new, [(driver, at)], TOWN, NOW)
+    pickup, dropoff = stops_of(new, POLICY)
+    first, rest = driver.plan[0], driver.plan[1:]
+    tried = []
+    for one, two in itertools.combinations_with_replacement(range(len(rest) + 1), 2):
+        order = (first, *rest[:one], pickup, *rest[one:two], dropoff, *rest[two:])
+        tried.append(cost_s(order, at))
+    itself_s = drive_s(new.pickup, new.dropoff) + POLICY.stop_dwell_s
+    least_s = min(tried) - cost_s(driver.plan, at) - itself_s
+    assert way.cost_s == pytest.approx(least_s, abs=1e-3)
+    assert cost_s(way.plan, at) == pytest.approx(min(tried), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_at_once_are_each_alone(seed: int) -> None:
+    r = random.Random(seed)
+    couriers = []
+    for _ in range(r.randint(2, 8)):
+        driver = a_driver(capacity=4)
+        for number in range(r.randint(1, 3)):
+            job = parcel(f"job-{number + 1}", r.uniform(-4_000, 4_000), r.uniform(-4_000, 4_000))
+            driver = assigned(driver, job)
+        couriers.append((driver, east(r.uniform(-4_000, 4_000))))
+    new = parcel("job-9", 100.0, 2_000.0)
+    together = ways(new, couriers, TOWN, NOW)
+    for courier, way in zip(couriers, together, strict=True):
+        (alone,) = ways(new, [courier], TOWN, NOW)
+        assert way.plan == alone.plan and way.cost_s == pytest.approx(alone.cost_s)
+        assert (way.eta_s, way.distance_m) == pytest.approx((alone.eta_s, alone.distance_m))
+
+
+def test_what_is_on_the_way_costs_next_to_nothing_and_a_detour_its_seconds() -> None:
+    driver = assigned(a_driver(capacity=3), parcel("job-1", 500.0, 4_000.0))
+    there = east(0.0)
+    (on_the_way,) = ways(parcel("job-2", 1_000.0, 3_000.0), [(driver, there)], TOWN, NOW)
+    assert names(on_the_way.plan) == ["+job-1", "+job-2", "-job-2", "-job-1"]
+    assert on_the_way.cost_s == pytest.approx(POLICY.stop_dwell_s - drive_s(east(1_000), east(3_000)), abs=1)
+    assert on_the_way.distance_m == pytest.approx(1_000.0, abs=1)
+    assert on_the_way.eta_s == pytest.approx(drive_s(there, east(1_000.0)) + POLICY.stop_dwell_s, abs=1)
+    (back,) = ways(parcel("job-2", -2_000.0, -3_000.0), [(driver, there)], TOWN, NOW)
+    assert names(back.plan) == ["+job-1", "-job-1", "+job-2", "-job-2"]
+    assert back.cost_s == pytest.approx(drive_s(east(4_000.0), east(-2_000.0)) + POLICY.stop_dwell_s, abs=1)
+
+
+def test_parcels_of_one_shop_are_fetched_in_one_stop() -> None:
+    driver = assigned(a_driver(capacity=3), parcel("job-1", 500.0, 4_000.0))
+    (way,) = ways(parcel("job-2", 500.0, 4_000.0), [(driver, east(0.0))], TOWN, NOW)
+    assert names(way.plan)[:2] == ["+job-1", "+job-2"]
+    assert way.cost_s == pytest.approx(-drive_s(east(500.0), east(4_000.0)) - POLICY.stop_dwell_s, abs=1)
+
+
+def test_who_was_promised_sooner_is_served_first() -> None:
+    """Nearer first, unless the one on board would be late by it."""
+    soon = parcel("job-1", 0.0, 3_000.0, duration_s=600.0)
+    driver = replace(assigned(a_driver(capacity=2), soon), plan=stops_of(soon, POLICY)[1:])
+    other = parcel("job-2", 500.0, -1_000.0)
+    driver = assigned(
+        replace(driver, plan=(Stop("package", soon.id, "dropoff", east(100.0)), *driver.plan)), other
+    )
+    assert names(driver.plan)[1:] == ["+job-2", "-job-2", "-job-1"]
+    late = replace(soon, created_ms=NOW - 4_200_000)
+    driver = replace(driver, plan=(driver.plan[0], stops_of(late, POLICY)[1]), load={soon.id: 1})
+    assert names(assigned(driver, other).plan)[1:] == ["-job-1", "+job-2", "-job-2"]
+
+
+def test_latest_pickup() -> None:
+    job = parcel("job-1", 0.0, 1.0, created_ms=NOW, scheduled_ms=NOW + 60_000, duration_s=900.0)
+    assert latest_pickup_s(job, POLICY, NOW) == POLICY.promise_s + 60.0
+    assert latest_pickup_s(a_job("ride", "searching"), POLICY, NOW) == np.inf
+    pickup, dropoff = stops_of(job, POLICY)
+    assert pickup.ready_ms == NOW + 60_000
+    assert dropoff.due_ms == pickup.ready_ms + int((POLICY.promise_s + 900.0) * 1000)
+    assert [(s.ready_ms, s.due_ms) for s in stops_of(a_job("ride", "searching"), POLICY)] == [(0, 0), (0, 0)]
+
+
+# --- rows of the table -----------------------------------------------------------------------------------------------
+
+
+def test_whoever_has_nothing_has_its_stops() -> None:
+    job = parcel("job-1", 0.0, 900.0, stops=(east(500.0),))
+    assert with_job(a_driver(), job, TOWN, NOW) == stops_of(job, POLICY)
+
+
+def test_stops_on_the_way_come_last() -> None:
+    driver = assigned(a_driver(capacity=3), parcel("job-1", 500.0, 4_000.0))
+    new = parcel("job-2", 600.0, 700.0, stops=(east(650.0),))
+    (way,) = ways(new, [(driver, east(0.0))], TOWN, NOW)
+    assert way.plan == (*driver.plan, *stops_of(new, POLICY))
+    # and a further one goes around and between them, in their order
+    later = assigned(
+        replace(driver, plan=way.plan, load={**driver.load, new.id: 1}), parcel("job-3", 500.0, 4_000.0)
+    )
+    assert [stop.what for stop in later.plan if stop.job_id == new.id] == ["pickup", "stop", "dropoff"]
+
+
+def test_too_many_stops() -> None:
+    driver = a_driver(capacity=100)
+    while len(driver.plan) <= MAX_STOPS:
+        number = len(driver.plan)
+        driver = assigned(driver, parcel(f"job-{number}", float(number), 3_000.0 + number))
+    for new in (parcel("job-n", 5.0, 3_000.0), parcel("job-n", 5.0, 3_000.0, stops=(east(9.0),))):
+        (way,) = ways(new, [(driver, east(0.0))], TOWN, NOW)
+        assert way == NO_WAY
+        assert with_job(driver, new, TOWN, NOW) == (*driver.plan, *stops_of(new, POLICY))
+
+
+def test_a_plan_of_before_is_never_late() -> None:
+    """carrying() makes stops without hours, as records of before have them."""
+    job = parcel("job-1", 500.0, 4_000.0, state="assigned", created_ms=NOW - 9_000_000)
+    driver = carrying(a_driver(capacity=2), job)
+    (way,) = ways(parcel("job-2", 500.0, 3_900.0), [(driver, east(0.0))], TOWN, NOW)
+    assert names(way.plan) == ["+job-1", "+job-2", "-job-2", "-job-1"]
+
+
+def test_what_is_done_or_called_off_leaves_the_others_in_their_order() -> None:
+    driver, jobs = a_driver(capacity=3), [parcel(f"job-{n}", 500.0 * n, 4_000.0) for n in (1, 2, 3)]
+    for job in jobs:
+        driver = assigned(driver, job)
+    assert names(driver.plan)[:3] == ["+job-1", "+job-2", "+job-3"]
+    order = names(driver.plan)
+    early = past_pickup(driver, "job-2", NOW)  # before the first
+    assert names(early.plan) == [name for name in order if name != "+job-2"]
+    for left, id_ in ((early, "job-1"), (early, "job-2"), (driver, "job-3")):
+        without = without_job(left, id_, NOW)
+        assert names(without.plan) == [name for name in names(left.plan) if not name.endswith(id_)]
+        # and one who says yes then gets the parcel by the plan that is left
+        after = assigned(without, parcel("job-9", 1_600.0, 3_900.0))
+        assert [name for name in names(after.plan) if not name.endswith("9")] == names(without.plan)
+        assert len(after.plan) == len(without.plan) + 2
+
+
+def test_the_records_stay_right() -> None:
+    one, two = (parcel(f"job-{n}", 500.0 * n, 4_000.0, state="assigned") for n in (1, 2))
+    driver = assigned(assigned(a_driver(capacity=2), one), two)
+    assert not wrong([driver, one, two])
+    mixed = replace(driver, plan=driver.plan[::-1])
+    assert any("stops" in each for each in wrong([mixed, one, two]))
+    assert driver.id == DEE
