@@ -89,6 +89,12 @@ class Customer(Person):
         if self.job is not None:
             await self._watch()
 
+    async def call_off(self) -> None:
+        """Leaves no request behind that nobody waits for."""
+        job = self.job
+        if job is not None and job.state in UNASSIGNED_STATES | {"assigned"}:
+            await self._ask_once(job.kind.cancel, {job.kind.id_field: job.id, "reason": "going home"})
+
     async def _watch(self) -> str:
         assert self.job is not None
         wall_s = max(self.town.pace.wall_s(WATCH_MOST_S), SHORTEST_WATCH_WALL_S)

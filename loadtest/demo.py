@@ -3,8 +3,8 @@
     python -m loadtest.demo --url http://127.0.0.1:8080 --tokens tokens.jsonl [--seconds N] [--drivers N …]
 
 Runs until it is stopped, for hours if need be, within bounded memory, survives restarts of the server, and
-ends within two seconds of SIGINT or SIGTERM. A job that an earlier city left behind is carried to its end
-by the same people.
+ends within two seconds of SIGINT or SIGTERM. Requests that nobody drives yet are called off then; a job under
+way is carried to its end by the same people, when they come again.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ IDLE_MEAN_S = 420.0
 IDLE_FIRST_S = 540.0  # A city that wakes up all at once has no free driver for half an hour.
 STALE_S, SEARCH_RADIUS_M = 45.0, 6_000.0  # As the demo's areas have them.
 CONNECTS_A_SECOND = 50.0
+CALL_OFF_BOUND_S = 0.5
 STOP_BOUND_S = 1.0
 CLASSES = (["economy"], ["economy", "comfort"], ["economy", "comfort", "premium"])
 WANTED = ("economy",) * 7 + ("comfort",) * 2 + ("premium",)
@@ -91,9 +92,11 @@ class City:
             screen.show(time.monotonic() - started_s, self.carriers, self.customers, self.town.tally)
 
     async def end(self) -> None:
-        """Sends everybody home, within a bound."""
+        """Sends everybody home, within a bound; what nobody drives yet is called off."""
         for task in self._tasks:
             task.cancel()
+        if calls := [asyncio.create_task(each.call_off()) for each in self.customers]:
+            await asyncio.wait(calls, timeout=CALL_OFF_BOUND_S)
         everybody: list[Person] = [*self.carriers, *self.customers]
         leaving = [asyncio.create_task(each.stop()) for each in everybody]
         if leaving:

@@ -21,8 +21,8 @@ def need(settings: Settings, *names: str) -> None:
     missing = [f"DISPATCH_{name.upper()} ({WANTED[name]})" for name in names if not getattr(settings, name)]
     if missing:
         raise BadSetting(
-            f"Not set: {', '.join(missing)}. In a checkout `./dev run` starts what they name, and says which file "
-            "sets them."
+            f"Not set: {', '.join(missing)}. In a checkout `./dev run` starts what they name; "
+            "then `. .dev/run/exports.sh` sets them."
         )
 
 

@@ -34,7 +34,7 @@ class Phone:
             print(f"{self.name}: connected to {payload['node']}", flush=True)
             if self.room:
                 await self.catch_up()
-        elif payload.get("room") == self.room and not self.take(event, payload):
+        elif payload.get("room") == self.room and "seq" in payload and not self.take(event, payload):
             await self.catch_up()
 
     def take(self, event, payload):
