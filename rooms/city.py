@@ -46,7 +46,6 @@ PAUSE_S = 2.0
 PLACES_S = 2.0
 SURVEY_S = 60.0
 _LOAD = 200  # records at once
-_PLACES = 1_000
 _RECORDS = (b'"record":"driver"', b'"record":"job"')
 
 
@@ -136,10 +135,8 @@ class City:
 
     async def _place(self) -> None:
         """Where everybody is."""
-        everybody = self._view.everybody()
-        for first in range(0, len(everybody), _PLACES):
-            for at in await self._survey.positions(everybody[first : first + _PLACES]):
-                self._view.fix(at.driver_id, at.ts_ms, at.lat_deg, at.lng_deg, at.heading_deg)
+        for at in await self._survey.positions(self._view.everybody()):
+            self._view.fix(at.driver_id, at.ts_ms, at.lat_deg, at.lng_deg, at.heading_deg)
         self._placed_s = time.monotonic()
 
     async def _look_at_everything(self) -> None:

@@ -1,7 +1,8 @@
 """The city as a console sees it: a model of vehicles and jobs, and the frames that tell its changes. Pure.
 
-A vehicle is told once with its names and a number, and from then on by the number; a position has five decimals of a
-degree (a metre), sent as whole numbers. What changes several times between two frames is told once, as it is then.
+A vehicle is told once with its names and a number, and until these change by the number alone; a position has five
+decimals of a degree (a metre), sent as whole numbers. What changes several times between two frames is told once, as
+it is then.
 
     driver row   [number, id, name, "class,class", area]
     place row    [number, latitude x 1e5, longitude x 1e5, heading or -1, state, fix: ms before the frame's atMs]
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from storage.records import Driver, Job, Place
 
-VEHICLES_MAX: Final = 20_000
+VEHICLES_MAX: Final = 20_000  # further ones are not shown
 PLACES_A_FRAME: Final = 1_500
 JOBS_A_FRAME: Final = 400
 BASE_A_FRAME: Final = 400  # vehicles, and as many jobs
@@ -48,12 +49,9 @@ class Seen:
         self.version = -1
         self.take(driver)
 
-    def take(self, driver: Driver) -> bool:
-        """Whether what a console shows has changed."""
-        before = (getattr(self, "state", -1), getattr(self, "classes", ""))
+    def take(self, driver: Driver) -> None:
         self.name, self.classes, self.area = driver.name, ",".join(driver.classes), driver.area_id
         self.state, self.version = STATES.index(driver.state), driver.version
-        return before != (self.state, self.classes)
 
     def row(self) -> list[Any]:
         return [self.number, self.id, self.name, self.classes, self.area]
@@ -76,7 +74,6 @@ class CityView:
         self._gone: list[int] = []
         self._opened: dict[str, None] = {}
         self._over: dict[str, None] = {}
-        self.unseen = 0  # vehicles beyond VEHICLES_MAX
 
     def driver(self, driver: Driver) -> None:
         seen = self._drivers.get(driver.id)
@@ -86,13 +83,17 @@ class CityView:
             self._forget(driver.id)
         elif seen is None:
             if len(self._drivers) >= VEHICLES_MAX:
-                self.unseen += 1
                 return
             self._number += 1
             self._drivers[driver.id] = Seen(self._number, driver)
             self._new[driver.id] = None
-        elif seen.take(driver):
-            self._moved[driver.id] = None
+        else:
+            row, state = seen.row(), seen.state
+            seen.take(driver)
+            if seen.row() != row:
+                self._new[driver.id] = None
+            elif seen.state != state:
+                self._moved[driver.id] = None
 
     def fix(
         self, driver_id: str, ts_ms: int, lat_deg: float, lng_deg: float, heading_deg: float | None

@@ -6,7 +6,8 @@ index and in the last fixes of who is not in it; the stream of fixes would tell 
 it within a moment. All of it is read by whoever shows it, and costs nothing while nobody does.
 """
 
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeVar, cast
 
 from storage import keys
 from storage.facts import Entry, entry_or_fault
@@ -14,11 +15,12 @@ from storage.fleet import Fleet, Position, unpack
 from storage.postgis import Database, queries
 from storage.shard import Shard
 
+T = TypeVar("T")
 SQL = queries("survey")
 ASIDE_MAX = 1_000  # of each kind
 FACTS_MAX = 1_000  # at a look
 TIMERS_MAX = 50_000
-_CELLS = 1_000  # at once: a millisecond of Redis
+_CELLS, _IDS = 1_000, 1_000  # at once: a millisecond of Redis
 
 
 class Changes(NamedTuple):
@@ -65,24 +67,24 @@ class Survey:
 
     async def positions(self, driver_ids: list[str]) -> list[Position]:
         """Where these are, as far as the index or the last fix of a job says."""
-        if not driver_ids:
-            return []
         s, client = self._shard.name, self._shard.client
-        spots = await self._shard.ask(cast(Any, client.hmget(keys.spot(s), driver_ids)))
         cells: dict[str, set[int]] = {}
-        for spot in spots:
-            if spot is not None:
-                _, cell, classes = spot.decode().split(" ")
-                cells.setdefault(classes.partition(",")[0], set()).add(int(cell))
+        absent: list[str] = []
+        for some in _parts(driver_ids, _IDS):
+            spots = await self._shard.ask(cast(Any, client.hmget(keys.spot(s), some)))
+            for id_, spot in zip(some, spots, strict=True):
+                if spot is None:
+                    absent.append(id_)
+                else:
+                    _, cell, classes = spot.decode().split(" ")
+                    cells.setdefault(classes.partition(",")[0], set()).add(int(cell))
         found: list[Position] = []
         for vehicle_class, wanted in cells.items():
-            ordered = sorted(wanted)
-            for first in range(0, len(ordered), _CELLS):
-                found += await self._fleet.read(vehicle_class, ordered[first : first + _CELLS])
-        absent = [id_ for id_, spot in zip(driver_ids, spots, strict=True) if spot is None]
-        if absent:
-            packed = await self._shard.ask(client.mget([keys.pos(s, id_) for id_ in absent]))
-            found += [unpack(id_, each) for id_, each in zip(absent, packed, strict=True) if each]
+            for each in _parts(sorted(wanted), _CELLS):
+                found += await self._fleet.read(vehicle_class, each)
+        for some in _parts(absent, _IDS):
+            packed = await self._shard.ask(client.mget([keys.pos(s, id_) for id_ in some]))
+            found += [unpack(id_, each) for id_, each in zip(some, packed, strict=True) if each]
         return found
 
     async def since(self, after: str) -> Changes:
@@ -92,3 +94,7 @@ class Survey:
         entries = found[0][1] if found else []
         end = entries[-1][0].decode() if entries else after
         return Changes([entry_or_fault(id_, fields) for id_, fields in entries], end)
+
+
+def _parts(many: list[T], count: int) -> Iterator[list[T]]:
+    return (many[first : first + count] for first in range(0, len(many), count))

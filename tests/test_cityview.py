@@ -134,6 +134,15 @@ def test_so_are_newcomers_and_jobs_and_a_survey_tells_nothing_twice() -> None:
     assert view.changes(NOW_MS) is None
 
 
+def test_another_name_or_class_is_told_under_the_same_number() -> None:
+    view, console = CityView(), Console()
+    view.driver(a_driver(version=1))
+    console.hear(view.changes(NOW_MS))
+    view.driver(a_driver(version=2, classes=("xl",), area_id="hills"))
+    console.hear(view.changes(NOW_MS))
+    assert [row[3:] for row in console.drivers.values()] == [["xl", "hills"]]
+
+
 def test_what_a_survey_does_not_find_is_gone() -> None:
     view, console = CityView(), Console()
     for n in range(3):
