@@ -77,8 +77,9 @@ export class CityMap {
   /**
    * Loads what the map stands on, and shows all of it.
    * @param {string} token
+   * @param {number} [covered]   pixels at the left that something else lies on
    */
-  async load(token) {
+  async load(token, covered = 0) {
     const { areas, tiles, base } = await http("", "/api/map", { token });
     const headers = { Authorization: `Bearer ${token}` };
     const own = base ? await fetch("/api/map/base", { headers }).then((answer) => (answer.ok ? answer.json() : null)) : null;
@@ -91,7 +92,7 @@ export class CityMap {
     const shown = own?.features.length ? L.geoJSON(own) : L.geoJSON(areas);
     if (!shown.getBounds().isValid()) return;
     this.#centre = shown.getBounds().getCenter();
-    this.leaflet.fitBounds(shown.getBounds(), { animate: false });
+    this.leaflet.fitBounds(shown.getBounds(), { animate: false, paddingTopLeft: [covered, 0] });
   }
 
   /** The place that is nearest to the middle of the city. */

@@ -13,6 +13,9 @@ const HOUR_MS = 3_600_000;
  * @param {string} currency */
 const major = (amount, currency) => new Intl.NumberFormat("en", { style: "currency", currency, maximumFractionDigits: 0 }).format(amount);
 
+/** @param {number} requests */
+const some = (requests) => `${count(requests)} ${requests === 1 ? "request" : "requests"}`;
+
 /** @param {HTMLElement} root */
 export async function open(root) {
   const period = el("select", { "aria-label": "Period" }, ...SPANS.map(([value, text]) => el("option", { value, text })));
@@ -43,8 +46,8 @@ export async function open(root) {
     const share = total(requests) ? ` · ${Math.round((100 * total(served)) / total(requests))} % served` : "";
     const format = (/** @type {number} */ n) => count(n);
     charts.replaceChildren(
-      chart({ title: "Requests", hours, format, total: `${count(total(requests))} requests${share}`, series: [{ name: "Requests", class: "two", values: requests }, { name: "Served", class: "one", values: served }] }),
-      chart({ title: "Nobody was found", hours, format, total: `${count(total(unserved))} requests`, series: [{ name: "Nobody was found", class: "three", values: unserved }] }),
+      chart({ title: "Requests", hours, format, total: `${some(total(requests))}${share}`, series: [{ name: "Requests", class: "two", values: requests }, { name: "Served", class: "one", values: served }] }),
+      chart({ title: "Nobody was found", hours, format, total: some(total(unserved)), series: [{ name: "Nobody was found", class: "three", values: unserved }] }),
       chart({ title: "Until a driver had it", hours, format: span, line: true, total: total(assigned) ? `${span(total(waited) / total(assigned))} on average` : "–", series: [{ name: "Wait", class: "one", values: waits }] }),
       ...[...new Set(wanted.map((row) => row.currency))].map((currency) => {
         const earned = sums((row) => row.earnings, wanted.filter((row) => row.currency === currency));

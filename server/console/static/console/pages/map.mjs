@@ -10,6 +10,7 @@ import { count, pill, plain, span } from "../words.mjs";
 
 export const title = "Live map";
 const LISTED = 40;
+const PANEL_PX = 312; // at the left, as map.css has it
 const HEAT_EVERY_MS = 10_000;
 const LATE_MS = 4_000;
 const STATE_WORDS = { idle: "Free", offered: "Asked", busy: "On a job", stale: "Silent" };
@@ -126,7 +127,7 @@ export async function open(root) {
   }
 
   try {
-    await map.load(api.login?.token ?? "");
+    await map.load(api.login?.token ?? "", matchMedia("(max-width: 760px)").matches ? 0 : PANEL_PX);
     areas = (await api.get("/api/map")).data.areas.features.map((/** @type {any} */ area) => area.properties.id);
   } catch (error) {
     status.replaceChildren(pill("refused", error.message));
