@@ -103,7 +103,7 @@ def courier_numbers(row: Row) -> dict[str, Any]:
 
 def decision(row: Row) -> dict[str, Any]:
     """A decision of the match with all whom it looked at, by rank; seconds by the policy that held, and by the one
-    that was tried."""
+    that was tried; `offer` is what came of it: open, accepted, declined, expired, withdrawn or lost."""
     return {
         "id": row["id"],
         "at": iso(row["at"]),
@@ -115,6 +115,14 @@ def decision(row: Row) -> dict[str, Any]:
         "driverId": row["driver_id"],
         "considered": row["considered"],
         "more": row["more"],
+        "offer": None
+        if row["offer_state"] is None
+        else {
+            "state": row["offer_state"],
+            "reason": row["offer_reason"],
+            "seenAt": iso(row["seen_at"]),
+            "endedAt": iso(row["ended_at"]),
+        },
         "shadow": None
         if row["shadow"] is None
         else {"policy": row["shadow"], "driverId": row["shadow_driver_id"]},

@@ -23,7 +23,7 @@ async def start(*words: str) -> asyncio.subprocess.Process:
 
 
 async def test_each_part_keeps_its_promise() -> None:
-    child = await start("--test", "client.test.mjs")
+    child = await start("--test", "client.test.mjs", "film.test.mjs")
     out, _ = await asyncio.wait_for(child.communicate(), NODE_S)
     assert child.returncode == 0, out.decode()
 

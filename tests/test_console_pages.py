@@ -22,7 +22,7 @@ from tests.support import fresh_database, wait_until
 
 PHONE: dict[str, Any] = {"width": 390, "height": 844, "device_scale_factor": 2, "has_touch": True}
 WHY = "Asked for by phone"
-PAGES = ("health", "figures", "rides", "packages", "drivers", "users", "areas", "letters", "audit")
+PAGES = ("health", "figures", "rides", "packages", "replay", "drivers", "users", "areas", "letters", "audit")
 #: A day of a small city, made of one finished ride: so many requests in each of the last 48 hours.
 A_DAY = """
 insert into rides (NAMES) select NAMES from (select (jsonb_populate_record(r, jsonb_build_object(

@@ -146,6 +146,7 @@ async def test_an_admin_reads_all_and_a_driver_his_own(stack: RunningStack) -> N
         status, answer = await stack.get(admin, f"/api/admin/jobs/{ride}/decisions")
         (decision,) = answer["data"]
         assert status == 200 and decision["id"] == offer["offerId"] and decision["driverId"] == near.id
+        assert decision["offer"]["state"] == "open" and decision["offer"]["endedAt"] is None
         reasons = {each["driverId"]: each["reason"] for each in decision["considered"]}
         assert reasons == {small.id: "seats", near.id: "chosen", far.id: "farther"}
         assert decision["considered"][0]["name"] == near.name and decision["policy"] == 1

@@ -8,7 +8,19 @@ from server.http.call import Call
 from server.http.envelope import Refusal
 
 #: The pages; which module shows each is said in static/console/app.mjs.
-PAGES = ("map", "health", "figures", "rides", "packages", "drivers", "users", "areas", "letters", "audit")
+PAGES = (
+    "map",
+    "health",
+    "figures",
+    "rides",
+    "packages",
+    "replay",
+    "drivers",
+    "users",
+    "areas",
+    "letters",
+    "audit",
+)
 
 
 async def index(call: Call) -> web.Response:

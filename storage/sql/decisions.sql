@@ -1,15 +1,15 @@
 -- Why the match chose whom it chose. Read by storage/decisions.py.
 
 -- name: of_job
--- The decisions about a job, in order, for administrators; the newest $3 behind ($4, $5).
+-- The decisions about a job, in order, for administrators, with what came of the offer; the newest $3 behind ($4, $5).
 select d.id, d.kind, d.vehicle_class, d.area_id, d.policy, d.path, d.driver_id, d.more, d.shadow, d.shadow_driver_id,
-       d.at,
+       d.at, o.state as offer_state, o.reason as offer_reason, o.seen_at, o.ended_at,
        coalesce((select jsonb_agg(jsonb_build_object('driverId', c.driver_id, 'name', w.name, 'rank', c.rank,
                    'reason', c.reason, 'distanceM', c.distance_m, 'etaSeconds', c.eta_s, 'costSeconds', c.cost_s,
                    'shadowCostSeconds', c.shadow_s) order by c.rank)
                    from decision_drivers c left join drivers w on w.id = c.driver_id
                   where c.decision_id = d.id), '[]') as considered
-  from decisions d
+  from decisions d left join offers o on o.id = d.id
  where is_admin($1) and d.job_id = $2 and (d.at, d.id) < ($4, $5)
  order by d.at desc, d.id desc limit $3
 

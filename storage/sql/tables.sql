@@ -26,8 +26,8 @@ select d.id, d.name, d.state, d.area_id, d.classes, d.capacity, d.vehicle, d.job
  order by d.committed_at desc, d.id desc limit $7
 
 -- name: rides
--- Rides; filters: status or state, area, "held" for those that wait for a person. Text is looked for in those of the
--- last 31 days, an id in all.
+-- Rides; filters: status, state or "ended", area, "held" for those that wait for a person. Text is looked for in those
+-- of the last 31 days, an id in all.
 select j.id, j.state, j.status, j.passenger_id as requester_id, j.passenger_name as requester_name, j.driver_id,
        j.driver_name, j.area_id, j.vehicle_class as class, j.pickup_address, j.dropoff_address, j.fare_minor,
        j.currency, j.distance_m, j.offers, j.created_at, j.scheduled_at, j.assigned_at, j.ended_at, j.reason,
@@ -37,8 +37,8 @@ select j.id, j.state, j.status, j.passenger_id as requester_id, j.passenger_name
    and ($4::text is null or $4 in (j.id::text, j.passenger_id::text, j.driver_id::text)
         or (j.created_at > now() - interval '31 days' and strpos(lower(j.passenger_name || ' ' || j.driver_name || ' '
             || j.pickup_address || ' ' || j.dropoff_address), $4) > 0))
-   and ($5::text is null or $5 in (j.status, j.state)) and ($6::text is null or j.area_id = $6)
-   and ($7::text is null or j.needs_person <> '')
+   and ($5::text is null or $5 in (j.status, j.state, case when j.ended_at is not null then 'ended' end))
+   and ($6::text is null or j.area_id = $6) and ($7::text is null or j.needs_person <> '')
  order by j.created_at desc, j.id desc limit $8
 
 -- name: packages
@@ -52,8 +52,8 @@ select j.id, j.state, j.status, j.sender_id as requester_id, j.sender_name as re
    and ($4::text is null or $4 in (j.id::text, j.sender_id::text, j.courier_id::text)
         or (j.created_at > now() - interval '31 days' and strpos(lower(j.sender_name || ' ' || j.courier_name || ' '
             || j.pickup_address || ' ' || j.dropoff_address), $4) > 0))
-   and ($5::text is null or $5 in (j.status, j.state)) and ($6::text is null or j.area_id = $6)
-   and ($7::text is null or j.needs_person <> '')
+   and ($5::text is null or $5 in (j.status, j.state, case when j.ended_at is not null then 'ended' end))
+   and ($6::text is null or j.area_id = $6) and ($7::text is null or j.needs_person <> '')
  order by j.created_at desc, j.id desc limit $8
 
 -- name: letters

@@ -15,6 +15,7 @@ const PAGES = {
   figures: { name: "Figures", icon: "bars", group: "City", load: () => import("./pages/figures.mjs") },
   rides: { name: "Rides", icon: "car", group: "Work", load: () => import("./pages/rides.mjs") },
   packages: { name: "Parcels", icon: "box", group: "Work", load: () => import("./pages/packages.mjs") },
+  replay: { name: "Replay", icon: "clock", group: "Work", load: () => import("./pages/replay.mjs") },
   drivers: { name: "Drivers", icon: "wheel", group: "Work", load: () => import("./pages/drivers.mjs") },
   users: { name: "People", icon: "person", group: "Work", load: () => import("./pages/users.mjs") },
   areas: { name: "Areas", icon: "pin", group: "Rules", load: () => import("./pages/areas.mjs") },

@@ -56,7 +56,9 @@ export const open = (root, kind, title, states) =>
         ["Fare", money(row.fare)], ["Area", row.areaId], ["Offers made", String(row.offers)], ["Asked for", moment(row.createdAt)],
         ["For", moment(row.scheduledAt)], ["Assigned", moment(row.assignedAt)], ["Ended", moment(row.endedAt)], ["Reason", row.reason],
       ],
-      more: el("p", { class: "small" }, el("a", { href: `/console/audit?q=${row.id}`, text: "What was done to it by hand" })),
+      more: el("p", { class: "small links" },
+        el("a", { href: `/console/replay?job=${row.id}&kind=${kind}`, text: row.endedAt ? "Replay it" : "Replay it so far" }),
+        el("a", { href: `/console/audit?q=${row.id}`, text: "What was done to it by hand" })),
       actions: actions(kind, row),
     }),
   });

@@ -29,7 +29,9 @@ const LIMIT = 50;
  * @property {Filter[]} filters
  * @property {Column[]} columns             the first is the row's name, and opens its story
  * @property {string} empty                 what it says when there is nothing
- * @property {(row: any) => {title: string, facts: [string, any][], more?: any, actions: import("./ask.mjs").Action[]}} story
+ * @property {(row: any) => {title: string, facts: [string, any][], more?: any, actions: import("./ask.mjs").Action[]}} [story]
+ * @property {(row: any) => string} [link]  where a row leads instead of to a story
+ * @property {(query: Record<string, string>) => [string, Record<string, string>]} [asks]  path and query where `path` is not all
  */
 
 /**
@@ -64,7 +66,8 @@ export async function open(root, table) {
     const kept = new URLSearchParams(Object.entries(query).filter(([, value]) => value));
     history.replaceState(null, "", kept.size ? `${location.pathname}?${kept}` : location.pathname);
     try {
-      const page = await api.get(table.path, { ...query, limit: LIMIT, cursor: more ? cursor : "" });
+      const [path, asked] = table.asks?.(query) ?? [table.path, query];
+      const page = await api.get(path, { ...asked, limit: LIMIT, cursor: more ? cursor : "" });
       if (mine !== turn) return;
       const rows = page.data.map((/** @type {any} */ row) => line(row));
       if (more) body.append(...rows);
@@ -82,7 +85,8 @@ export async function open(root, table) {
     const cells = table.columns.map((column, at) => {
       const content = column.cell(row);
       if (at > 0) return el("td", { class: column.class, "data-title": column.title }, content);
-      return el("th", { scope: "row", class: column.class }, el("button", { class: "opens", type: "button", onclick: () => tell(row) }, content));
+      const opens = table.link ? el("a", { class: "opens", href: table.link(row) }, content) : el("button", { class: "opens", type: "button", onclick: () => tell(row) }, content);
+      return el("th", { scope: "row", class: column.class }, opens);
     });
     return el("tr", { "data-id": row.id }, ...cells);
   }
@@ -90,7 +94,7 @@ export async function open(root, table) {
   /** @param {any} row */
   function tell(row) {
     const dialog = byId("story");
-    const told = table.story(row);
+    const told = table.story?.(row) ?? { title: "", facts: [], actions: [] };
     const after = () => {
       dialog.close();
       load();

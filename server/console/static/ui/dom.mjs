@@ -24,6 +24,8 @@ const ICONS = {
   mail: "M4 6h16v12H4zM4 7l8 6 8-6",
   list: "M8 6h12M8 12h12M8 18h12M4 6h.01M4 12h.01M4 18h.01",
   clock: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18ZM12 7v5l3.5 2",
+  play: "M8 5.5v13L18.5 12 8 5.5Z",
+  pause: "M8.5 5.5v13M15.5 5.5v13",
   lock: "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
 };
 
