@@ -28,6 +28,12 @@ Place = tuple[float, float]  # longitude, latitude
 
 #: When what phones do in a second would have been done on a road: state or chat line -> seconds after the request.
 TOLD_S = {"asked": 4, "declined": 21, "assigned": 34, "arrived": 264, "in_progress": 340, "completed": 1040}
+EXACT = {
+    "assigned_at": "assigned",
+    "arrived_at": "arrived",
+    "started_at": "in_progress",
+    "ended_at": "completed",
+}
 LINES = ((70, "driver", "On my way, I have just turned into the avenue."),
          (96, "passenger", "I stand at the <b>blue</b> door"), (300, "driver", "I am here."))  # fmt: skip
 FIX_S = 6
@@ -152,7 +158,13 @@ async def slowed(stack: RunningStack, ride: str) -> None:
         for line in await stack.rows(
             f"select {key} as key, {', '.join(names)} from {table} where {of} = $1", ride
         ):
-            values = [then(max(line[name], start)) for name in names]
+            exact = EXACT if table == "rides" else {}
+            values = [
+                began + timedelta(seconds=TOLD_S[exact[name]])
+                if name in exact
+                else then(max(line[name], start))
+                for name in names
+            ]
             sets = ", ".join(f"{name} = ${n}" for n, name in enumerate(names, 3))
             await execute(
                 f"update {table} set {sets} where {of} = $1 and {key} = $2", ride, line["key"], *values
@@ -258,6 +270,13 @@ async def test_the_replay_on_a_phone_in_the_dark(told: Told, chromium: Chromium)
     await window.assert_accessible()
     await window.frame.evaluate("scrollTo(0, 0)")
     await window.picture("console-replay-phone")
+    # a parcel of the demo's past, from the list
+    await window.click(".head >> text='Another job'")
+    await window.frame.select_option("[aria-label=Kind]", "package")
+    await window.click("tbody .opens >> nth=0")
+    await window.reads(".head [role=status]", "Parcel of")
+    await window.press("#moment", "End")
+    await window.reads(".moment", "Courier")
     # whoever asks for what is not there is told so
     window.may_be_refused = True
     await window.page.goto(f"{told.stack.url}/console/replay?job=00000000-0000-7000-8000-000000000000")
