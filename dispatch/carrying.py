@@ -51,6 +51,11 @@ def stops_of(job: Job, policy: Policy) -> tuple[Stop, ...]:
     )
 
 
+def ready_ms(job: Job) -> int:
+    """From when on a job can begin."""
+    return max(job.created_ms, job.scheduled_ms)
+
+
 def latest_pickup_s(job: Job, policy: Policy, now_ms: int) -> float:
     """Whoever comes to the pickup later than this delivers late: in so many seconds. Infinite for rides."""
     return (_promised_ms(job, policy) - now_ms) / 1000 - job.duration_s if job.kind == "package" else np.inf
@@ -59,8 +64,7 @@ def latest_pickup_s(job: Job, policy: Policy, now_ms: int) -> float:
 def _promised_ms(job: Job, policy: Policy) -> int:
     if job.kind != "package":
         return 0
-    ready_ms = max(job.created_ms, job.scheduled_ms)
-    return ready_ms + int((policy.promise_s + job.duration_s) * 1000)
+    return ready_ms(job) + int((policy.promise_s + job.duration_s) * 1000)
 
 
 def with_job(driver: Driver, job: Job, area: Area, now_ms: int) -> tuple[Stop, ...]:

@@ -1,7 +1,7 @@
 """The match at once: where drivers are plenty, a searching job is offered to the best who can take it now.
 
-Plenty is `policy.plenty` idle drivers for each job that waits in reach of the same ones; where they are fewer, or a
-parcel may go on top of others, who gets whom is decided for all of them together (rounds.py).
+Plenty is `policy.plenty` idle drivers for each job that waits in reach of the same ones; where they are fewer, and for
+parcels, which may go on top of others, who gets whom is decided for all of them together (rounds.py).
 
 It reads a hint (the index) and commits by commands, which look at the records; so it may be wrong, late, or done by
 two nodes at once, and nobody is asked twice for it.
@@ -32,7 +32,7 @@ from dispatch.policy import Policy
 from dispatch.why import Seen
 from storage.fleet import Fleet, Position
 from storage.log import Conflict
-from storage.records import Driver, Job, Place, UserId
+from storage.records import Job, Place, UserId
 from storage.shard import Unavailable
 
 LOOKS = 4  # a look reads the policy's `candidates` nearest; those who do not fit must not hide the others for ever
@@ -122,6 +122,8 @@ class Match:
             job = loaded.records[Job, job_id]
             if not isinstance(job, Job) or job.state != "searching" or loaded.now_ms >= job.wake_ms:
                 return False
+            if job.kind == "package":
+                return False
             area = self._desk.areas.get(job.area_id)
             return area is not None and await self._offer(job, area, loaded.now_ms)
         except (Unavailable, Conflict):
@@ -142,8 +144,6 @@ class Match:
             if not plenty(len(ranked), waiting, policy):
                 return False
         for _ in range(LOOKS):
-            if job.units and await self._carries(ranked):
-                return False  # what one more costs him, and whether somebody free is better, the batch says
             seen.saw(ranked)
             for best in ranked:
                 try:
@@ -165,11 +165,6 @@ class Match:
         return await nearest(
             self._desk, job.vehicle_class, job.pickup, area, now_ms=now_ms, want=want, skip=skip
         )
-
-    async def _carries(self, ranked: list[Ranked]) -> bool:
-        """Whether one of these has something on his plan."""
-        loaded = await self._desk.log.load([(Driver, each.driver_id) for each in ranked])
-        return any(isinstance(record, Driver) and record.plan for record in loaded.records.values())
 
     async def _waiting(self, job: Job, policy: Policy) -> int:
         """How many wait in reach of the same drivers, the job among them."""

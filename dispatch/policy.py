@@ -73,7 +73,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pickup_overhead_s: Delay = 30.0  # Every approach takes this on top: reading the offer, turning, parking.
     stop_dwell_s: Delay = 60.0  # Every stop on the way takes this on top of the driving.
 
-    # Several parcels on a courier (carrying.py, insertion.py); the server does not use yet: bundle_s, relocations
+    # Several parcels on a courier (carrying.py, insertion.py); the server does not use yet: relocations
     promise_s: Duration = 3_600.0  # A parcel is promised so long after it is ready, beside its own trip.
     late_weight: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0  # A second late costs so many of driving.
     bundle_s: Delay = 600.0  # Parcels of one place go together when they are ready within this.

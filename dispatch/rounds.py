@@ -18,6 +18,7 @@ match at once, are harmless: of two commits for one job or driver, the second is
 | more wait than WAITING_MAX | a round takes so many, the next those after them (`waiting`) |
 | an offer is answered or runs out while another driver is nearer | the commit that was to move it is refused |
 | more offers are open than ASKED_MAX | those with the most time left are looked at again |
+| a parcel may go on top of another of its place | it is left to a later round while that is asked (`bundled`) |
 | more drivers are in reach than DRIVERS_MAX | the nearest are read, no farther ones (`drivers`) |
 """
 
@@ -30,6 +31,7 @@ from typing import TypeVar
 import msgspec
 
 from dispatch.area import Area
+from dispatch.bundles import Going, held_back
 from dispatch.commands import Refusal
 from dispatch.desk import Desk
 from dispatch.eta import reach_m
@@ -39,7 +41,7 @@ from dispatch.proposal import Offered, Proposal
 from dispatch.supply import SupplySearch
 from dispatch.why import choice
 from storage.fleet import Position
-from storage.records import Driver, Job, Offer, Stored
+from storage.records import Driver, Job, JobId, Offer, Stored
 
 WAITING_MAX = (
     500  # balanced with as many drivers they are solved in 7 ms, which the solver does not share (GIL)
@@ -113,7 +115,19 @@ class Rounds:
             done.timed(proposal.try_shadow)
             await asyncio.sleep(0)
         offers = done.timed(proposal.best)
-        await self._offer(proposal, offers, until_s, done)
+        going = await self._going(asked)
+        chosen = [
+            Going(each.job, records[each.to.driver_id], jobs[each.row][1], each.to.eta_s)
+            for each in offers
+            if each.job.kind == "package" and not each.job.offer_id
+        ]
+        held = set[JobId]()
+        for _ in done.each(held_back(going, chosen, self._desk.blocks, now_ms, held)):
+            await asyncio.sleep(0)
+        if held:
+            done.bounds["bundled"] += len(held)
+        now = [each for each in offers if each.job.id not in held]
+        await self._offer(proposal, now, until_s, done)
         served = {each.row for each in offers} | {row for row, (job, _) in enumerate(jobs) if job.offer_id}
         await self._note(proposal, jobs, served, now_ms)
         done.noted, self.notes.told = self.notes.told, Counter()
@@ -174,6 +188,13 @@ class Rounds:
             for job, area, offer in found
             if isinstance(offer, Offer) and offer.state == "open"
         ]
+
+    async def _going(self, asked: list[tuple[Job, Area, Offer]]) -> list[Going]:
+        """The couriers who think about a parcel."""
+        parcels = [(job, area, offer) for job, area, offer in asked if job.kind == "package"]
+        drivers, _ = await self._load(Driver, [offer.driver_id for _, _, offer in parcels])
+        found = [(job, drivers.get(offer.driver_id), area) for job, area, offer in parcels]
+        return [Going(job, driver, area) for job, driver, area in found if isinstance(driver, Driver)]
 
     async def _load(self, kind: type, ids: Sequence[str]) -> tuple[dict[str, Stored | None], int]:
         found: dict[str, Stored | None] = {}

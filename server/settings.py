@@ -73,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_ms: Annotated[
         int,
         about(
-            "Where drivers are not plenty, all who wait are matched at once every so many milliseconds.",
+            "Parcels, and all who wait where drivers are not plenty, are matched every so many milliseconds.",
             ge=50,
             le=10_000,
         ),

@@ -14,7 +14,7 @@ from tests.invariants import NOBODYS, OVER
 DRIVERS: dict[str, tuple[tuple[str, ...], int]] = {
     "d0": (("economy",), 1),
     "d1": (("economy", "comfort"), 1),
-    "c0": (("parcel",), 2),
+    "c0": (("parcel",), 3),
     "c1": (("economy", "parcel"), 3),
     "c2": (("parcel", "economy"), 1),
 }
@@ -93,6 +93,7 @@ class Commands:
             name="Pat",
             pickup=Place(*near_centre(r)),
             dropoff=Place(*near_centre(r)),
+            stops=(Place(*near_centre(r)),) if r.random() < 0.1 else (),
             scheduled_ms=self._fold.at_ms + r.randrange(400_000) if r.random() < 0.15 else 0,
         )
 

@@ -1,6 +1,7 @@
 """The play of tests/test_two_desks.py: what one random step does, and what each answer must be."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable
 from random import Random
 from typing import Any
@@ -67,6 +68,15 @@ class Play:
         self.trace.append(f"-- {seed} {what.__name__}")
         self.happened.add(what.__name__)
         await what(r)
+
+    def look_at_plans(self) -> None:
+        """Whether anybody carries several, and not one after the other: that they are right, `wrong` says."""
+        for driver in self.fold.all(Driver):
+            if len(driver.load) > 1:
+                self.happened.add("two on one plan")
+                jobs = [id_ for id_, _ in itertools.groupby(stop.job_id for stop in driver.plan)]
+                if len(jobs) > len(set(jobs)) or jobs != [id_ for id_ in driver.load if id_ in jobs]:
+                    self.happened.add("a plan in another order")
 
     async def _alone(self, r: Random) -> None:
         """One command; when its reply gets lost, its repeat on the other node has no second effect."""
