@@ -75,11 +75,11 @@ class Commands:
         jobs = [job for job in self._fold.all(Job) if not states or job.state in states]
         return r.choice(jobs) if jobs else None
 
-    def open_job(self, r: Random) -> c.Command:
+    def open_job(self, r: Random, kind: str = "") -> c.Command:
         self._number += 1
         # now and then a client takes the id of a driver, or one that is taken, for his job
         id_ = JobId(r.choice([*DRIVERS, "j1"]) if r.random() < 0.1 else f"j{self._number}")
-        kind = r.choice(["ride", "package"])
+        kind = kind or r.choice(["ride", "package"])
         kind_of_it: dict[str, Any] = {
             "kind": kind,
             "vehicle_class": "parcel" if kind == "package" else "economy",

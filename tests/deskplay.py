@@ -56,6 +56,7 @@ class Play:
             self._sweep: 9,
             self._match: 7,
             self._round: 7,
+            self._on_top: 6,
             self._ticks: 6,
             self._everyone: 8,
             self._travel: 5,
@@ -172,6 +173,29 @@ class Play:
         except (Unavailable, Conflict):
             return
         self.happened |= {f"round {outcome}" for outcome in done.asked}
+
+    async def _on_top(self, r: Random) -> None:
+        """A courier with room is asked for a parcel, whatever he carries, and takes it, while others do anything."""
+        free = [each for each in self.fold.all(Driver) if each.available and "parcel" in each.classes]
+        if not free:
+            return
+        courier, node = (
+            r.choice(sorted(free, key=lambda each: (-len(each.load), each.id))[:2]),
+            r.choice(self._nodes),
+        )
+        opened = self._commands.open_job(r, "package")
+        assert isinstance(opened, c.OpenJob)
+        await self._ask(node, opened)
+        near: dict[str, Any] = {"driver_id": courier.id, "distance_m": 500.0, "eta_s": 60.0}
+        await self._ask(node, c.MakeOffer(user=c.SYSTEM, room=opened.room, job_id=opened.job_id, **near))
+        await self.fold.catch_up()
+        offers = [
+            each for each in self.fold.all(Offer) if each.state == "open" and each.job_id == opened.job_id
+        ]
+        work = [self._ask(r.choice(self._nodes), self._commands.accept(offer)) for offer in offers]
+        if r.random() < 0.5:
+            work.append(self._ask(r.choice(self._nodes), self._commands.any(r)))
+        await asyncio.gather(*work)
 
     async def _travel(self, r: Random) -> None:
         seconds = r.choice([1, 2, 3, 5, 8, 12, 25, 50])
