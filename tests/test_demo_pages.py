@@ -21,9 +21,9 @@ from server.console.files import files, policy
 from server.seed import demo_areas
 from storage.areas import put_area
 from storage.postgis import Database
-from tests.browser import Chromium, View, browser
+from tests.browser import Chromium, View, Window, browser
 from tests.stack import RunningStack, kill_server, private_stack, start_server
-from tests.support import CHECKOUT, SQL_TIMEOUT_S, fresh_database
+from tests.support import CHECKOUT, SQL_TIMEOUT_S, fresh_database, wait_until
 
 BASEMAP = CHECKOUT / "server" / "console" / "static" / "demo" / "arynov.json"
 PHONE: dict[str, Any] = {"width": 390, "height": 844, "device_scale_factor": 2, "has_touch": True}
@@ -74,7 +74,7 @@ async def ask_and_take(passenger: View, driver: View) -> str:
     return str(await passenger.knows("job.code"))
 
 
-async def drive_with_code(passenger: View, driver: View, code: str) -> None:
+async def drive_with_code(passenger: View, driver: View, code: str, console: Window) -> None:
     """From the pickup to the end; the code is told wrongly first."""
     await driver.click("#next")
     await passenger.reads("#line", "is here")
@@ -85,6 +85,7 @@ async def drive_with_code(passenger: View, driver: View, code: str) -> None:
     await driver.fill("#code", code)
     await driver.click("#next")
     await passenger.reads("#line", "On the way to Lantern Library")
+    await shows(console, "ride", "in_progress")
     await driver.click("#way")
     await driver.click("#next")
     await passenger.reads("#line", "You have arrived")
@@ -98,10 +99,36 @@ async def rate(view: View, stars: int) -> None:
     await view.reads(".thanks", "Your rating is kept.")
 
 
+async def watching(city: RunningStack, chromium: Chromium) -> Window:
+    """The console's live map, as an administrator has it open."""
+    admin = await city.person("admin")
+    window = await chromium.window(city.url, "/console/map")
+    login = {"token": admin.token, "user": {"id": admin.id, "firstName": admin.name, "lastName": ""}}
+    keep = "login => sessionStorage.setItem('aryv.console', JSON.stringify(login))"
+    await window.frame.evaluate(keep, login)
+    await window.page.reload()
+    await window.reads(".panel .state", "Live")
+    window.server_may_be_away = True
+    return window
+
+
+async def shows(console: Window, kind: str, state: str) -> None:
+    """The live map has a job of this kind in this state; with an empty one, none at all."""
+    jobs = f"[...window.aryvCity.city.jobs.values()].filter((job) => job.kind === '{kind}').map((job) => job.state)"
+
+    async def so() -> bool:
+        states = await console.frame.evaluate(jobs)
+        return state in states if state else not states
+
+    await wait_until(so, 20.0)
+
+
 async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chromium: Chromium) -> None:
+    console = await watching(city, chromium)
     window = await chromium.window(city.url, "/demo/ride", width=1440, height=860)
     passenger, driver = window.inside("/demo/passenger"), window.inside("/demo/driver")
     code = await ask_and_take(passenger, driver)
+    await shows(console, "ride", "assigned")
     await driver.click("#way")
     await passenger.say("I am at the blue door.")
     await driver.reads(".lines", "I am at the blue door.")
@@ -131,10 +158,12 @@ async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chrom
         await view.reads(".lines", "I am at the blue door.")
         await view.reads(".lines", "Always.")
     await driver.knows("aryv.shift")
-    await drive_with_code(passenger, driver, code)
+    await drive_with_code(passenger, driver, code, console)
+    await shows(console, "ride", "")
     await rate(passenger, 5)
     await rate(driver, 4)
     await window.assert_clean()
+    await console.assert_clean()
 
     (ride,) = await city.drained("select id, state from rides where state = 'completed'")
     stars = await city.rows("select rating from reviews where job_id = $1 order by rating", ride["id"])
@@ -146,6 +175,7 @@ async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chrom
 
 async def test_a_parcel_on_two_phones_by_itself(city: RunningStack, chromium: Chromium) -> None:
     """The courier takes it, drives and asks by itself; his code comes over the chat."""
+    console = await watching(city, chromium)
     sender = await chromium.window(city.url, "/demo/sender", **PHONE)
     courier = await chromium.window(city.url, "/demo/courier", **PHONE, color_scheme="dark")
     await courier.reads("#state", "Live")
@@ -162,6 +192,7 @@ async def test_a_parcel_on_two_phones_by_itself(city: RunningStack, chromium: Ch
     await sender.click("#request")
     await courier.reads("#line", "Drive to")
     await sender.reads("#line", "is on the way to the pickup")
+    await shows(console, "package", "assigned")
     sender.server_may_be_away = courier.server_may_be_away = True
     await kill_server(city)
     await sender.reads("#state", "Connecting")
@@ -173,11 +204,14 @@ async def test_a_parcel_on_two_phones_by_itself(city: RunningStack, chromium: Ch
     await courier.assert_accessible()
     code = await sender.knows("job.code")
     await sender.reads("#line", "is at the door")
+    await shows(console, "package", "arrived_dropoff")
     await sender.say(f"The code is {code}.")
     await sender.reads("#line", "Delivered")
     await sender.assert_accessible()
     await sender.assert_clean()
     await courier.assert_clean()
+    await shows(console, "package", "")
+    await console.assert_clean()
     assert await city.drained("select 1 from packages where state = 'delivered'")
 
 
