@@ -103,6 +103,8 @@ async def test_a_ride_on_the_live_map(city: City, chromium: Chromium) -> None:
         await driver.call("location_update", {**HERE.at(30.0), "heading": 180})
         await knows(window, f"Math.abs(city.vehicles.get('{him}').lat - {HERE.at(30.0)['latitude']}) < 1e-4")
         await window.reads(".told .happened", "Driver assigned")
+        await driver.call("location_update", {**HERE.at(45.0), "heading": 180})
+        await window.reads(".told", "Arrives in")
         await window.assert_accessible()
         await window.fill("#q", "")
         await wait_until(lambda: window.frame.locator(".found .line").count())

@@ -30,6 +30,10 @@ export class City {
   atMs = 0;
   /** When it came, by performance.now(). */
   heardMs = 0;
+  /** Seconds until the joined job's driver is where he drives for it. @type {number | null} */
+  etaS = null;
+  /** @type {Job | null} */
+  #joined = null;
   #n = 0;
   #askedMs = -Infinity;
   /** @type {any} */
@@ -44,14 +48,34 @@ export class City {
    * @param {string} token */
   follow(token) {
     const socket = (this.#socket = io("", { auth: { token }, transports: ["websocket"], forceNew: true, reconnectionDelayMax: 5_000 }));
-    socket.on("connect", () => this.#ask(true));
+    socket.on("connect", () => {
+      this.#ask(true);
+      if (this.#joined) this.#emit("join", this.#joined);
+    });
     socket.on("city_base", (/** @type {any} */ frame) => this.hear(frame, true));
+    socket.on("driver_location", (/** @type {any} */ told) => {
+      if ((told.rideId ?? told.packageId) === this.#joined?.id) this.etaS = told.etaSeconds;
+    });
     socket.on("city", (/** @type {any} */ frame) => this.hear(frame, false));
   }
 
   close() {
     this.#socket?.disconnect();
     this.#socket = null;
+  }
+
+  /** Hears of one job as its parties do, for its ETA; of none with null. @param {Job | null} job */
+  join(job) {
+    if (this.#joined) this.#emit("leave", this.#joined);
+    this.#joined = job;
+    this.etaS = null;
+    if (job) this.#emit("join", job);
+  }
+
+  /** @param {"join" | "leave"} what
+   * @param {Job} job */
+  #emit(what, { kind, id }) {
+    if (this.connected) this.#socket.emit(`${what}_${kind}`, { [`${kind}Id`]: id });
   }
 
   get connected() {

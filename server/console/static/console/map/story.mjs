@@ -1,6 +1,6 @@
 /** What there is to know of one driver or one job on the map: what the feed says, and what the history says. */
 
-import { el, icon, clock, say } from "../../ui/dom.mjs";
+import { clock, el, icon, minutes, say } from "../../ui/dom.mjs";
 import { api } from "../api.mjs";
 import { id, pill, plain, span } from "../words.mjs";
 import { STATES } from "./city.mjs";
@@ -49,11 +49,13 @@ export function story(root, city, thing, { choose, draw }) {
     }
   }
 
+  city.join(thing.job ?? null);
   live();
   history();
   const timers = [setInterval(live, 1_000), setInterval(history, EVERY_MS)];
   return () => {
     over = true;
+    city.join(null);
     timers.forEach(clearInterval);
   };
 }
@@ -80,6 +82,7 @@ function ofJob(city, job, before, choose) {
     ["State", el("span", { class: "pills" }, pill(job.state), job.needsPerson && pill("refused", "Waits for a person"))],
     ["Class", plain(job.class)],
     ...(him ? [/** @type {[string, any]} */ ([job.driverId ? "With" : "Offered to", him])] : []),
+    ...(job.driverId && city.etaS !== null ? [/** @type {[string, any]} */ (["Arrives in", minutes(city.etaS)])] : []),
     ["Since", span(Math.max(0, (city.atMs - job.sinceMs) / 1000))],
     ["Id", id(job.id)],
     ["", link],
