@@ -105,7 +105,7 @@ class Fleet:
         moves = [
             (
                 *(u.driver_id, u.flag, str(u.generation), str(u.version), str(u.cell), u.classes or "-"),
-                *(u.stale_ms, u.carries, u.position),
+                *(u.stale_ms, u.carries, u.position, keys.entry(u.driver_id)),
             )
             for u in updates
         ]
@@ -140,7 +140,9 @@ class Fleet:
         found = await self._shard.ask(
             self._shard.near_script([keys.spot(self._shard.name)], [prefix, *cells])
         )
-        return [unpack(id_.decode(), packed) for id_, packed in zip(found[::2], found[1::2], strict=True)]
+        return [
+            unpack(keys.entered(name), packed) for name, packed in zip(found[::2], found[1::2], strict=True)
+        ]
 
     async def may_look(self, user: str, every_s: int) -> bool:
         """Whether this user has not looked for so long, on whatever node; then he has now."""

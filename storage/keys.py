@@ -3,6 +3,8 @@
 Permanent (never expire): life, due, wait, asked, want, facts, fixes, fixed, past, spot, nodes. All others carry a TTL.
 """
 
+from functools import lru_cache
+
 from storage.records import JobId, OfferId, UserId
 
 
@@ -94,7 +96,7 @@ def batch(s: str, user: str, batch_id: str) -> str:  # HASH content, answer: fix
     return f"{{{s}}}:batch:{user}:{batch_id}"
 
 
-def index(s: str, vehicle_class: str, cell: int | str) -> str:  # HASH driver -> packed position
+def index(s: str, vehicle_class: str, cell: int | str) -> str:  # HASH entry -> packed position
     return f"{{{s}}}:idx:{vehicle_class}:{cell}"
 
 
@@ -120,3 +122,29 @@ def head(s: str, room: str) -> str:  # HASH epoch, seq and the answers of recent
 
 def log(s: str, room: str) -> str:  # STREAM of the room's facts, id <seq>-0, capped
     return f"{{{s}}}:room:{room}"
+
+
+@lru_cache(maxsize=65_536)
+def entry(driver_id: str) -> bytes:
+    """The field of a driver in the index: a UUID as its 16 bytes, any other id as it is; one of 16 bytes gets a NUL,
+    which no id holds, so that none is taken for a UUID."""
+    if len(driver_id) == 36:
+        try:
+            packed = bytes.fromhex(driver_id.replace("-", ""))
+        except ValueError:
+            return driver_id.encode()
+        if len(packed) == 16 and _dashed(packed) == driver_id:
+            return packed
+    text = driver_id.encode()
+    return text + b"\0" if len(text) == 16 else text
+
+
+@lru_cache(maxsize=65_536)
+def entered(field: bytes) -> str:
+    """Whose entry this is; the way back of `entry`."""
+    return _dashed(field) if len(field) == 16 else field.rstrip(b"\0").decode()
+
+
+def _dashed(packed: bytes) -> str:
+    h = packed.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"

@@ -158,7 +158,7 @@ class Log:
         self._index_changes(write, wanted, args)
         leaving = {d.id for d in write.put if isinstance(d, Driver) and not d.available} | set(write.reseat)
         facts = (*write.facts, *_untold(write))
-        args += [len(leaving), *leaving, len(facts)]
+        args += [len(leaving), *(each for id_ in leaving for each in (id_, keys.entry(id_))), len(facts)]
         over = {r.room for r in fenced if isinstance(r, Job) and r.ended_ms}
         for fact in facts:
             wanted += [keys.head(s, fact.room), keys.log(s, fact.room)]

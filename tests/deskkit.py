@@ -218,5 +218,5 @@ class Fold:
             expected |= {(keys.index(S, c, cell), driver_id) for c in classes.split(",")}
         found = set()
         for key in await self._client.keys(keys.index(S, "*", "*")):
-            found |= {(key.decode(), id_.decode()) for id_ in await self._client.hkeys(key)}
+            found |= {(key.decode(), keys.entered(id_)) for id_ in await self._client.hkeys(key)}
         assert found == expected, "entries that nobody would take out again, or none where one should be"

@@ -272,21 +272,23 @@ async def test_what_is_over_is_kept_for_a_quarter_of_an_hour(redis: "Redis", log
 
 
 @pytest.mark.parametrize("reseat", [False, True])
+@pytest.mark.parametrize("who", ["dee", "sixteen-letters-", "3f2b8c1e-0a4d-4c7e-9b1f-5d6e7f8091a2"])
 async def test_who_leaves_supply_leaves_the_index(
-    redis: "Redis", log: Log, shard: Shard, reseat: bool
+    redis: "Redis", log: Log, shard: Shard, reseat: bool, who: str
 ) -> None:
-    driver = a_driver(version=0)
+    driver = a_driver(version=0, id=UserId(who))
     await log.commit(await write(log, driver))
-    here = Update(DEE, "e", driver.generation, 1, CELL, "economy,parcel", pack(1.0, 2.0, 3, None), 0, False)
+    here = Update(who, "e", driver.generation, 1, CELL, "economy,parcel", pack(1.0, 2.0, 3, None), 0, False)
     await Fleet(shard).tick("n1", "b", 1, [here], [])
-    assert await redis.hkeys(keys.index(S, "parcel", CELL)) == [b"dee"]
+    assert await redis.hkeys(keys.index(S, "parcel", CELL)) == [keys.entry(who)]
     await log.commit(await write(log, replace(driver, version=1, name="Still free")))
-    assert await redis.hkeys(keys.index(S, "parcel", CELL)) == [b"dee"]
+    assert [p.driver_id for p in await Fleet(shard).read("parcel", [CELL])] == [who]
     gone = replace(driver, version=2, offer_id=None if reseat else "x.1")
-    await log.commit(await write(log, gone, reseat=(UserId(DEE),) if reseat else ()))
+    await log.commit(await write(log, gone, reseat=(UserId(who),) if reseat else ()))
     for of in ("economy", "parcel"):
         assert await redis.hgetall(keys.index(S, of, CELL)) == {}
     assert await redis.hgetall(keys.spot(S)) == {}
+    assert await Fleet(shard).last_position(who), "whoever joins his job's room is not shown where he was"
 
 
 async def test_records_of_one_id_are_kept_apart(log: Log) -> None:

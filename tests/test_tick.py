@@ -247,3 +247,22 @@ def replace_update(update: Update, driver_id: str, cell: int) -> Update:
 def test_packing(lat: float, lng: float, heading: float | None, read: float | None) -> None:
     at = unpack("d", pack(lat, lng, 1_800_000_000_123, heading))
     assert at == ("d", pytest.approx(lat, abs=1e-7), pytest.approx(lng, abs=1e-7), 1_800_000_000_123, read)
+
+
+UUID = "3f2b8c1e-0a4d-4c7e-9b1f-5d6e7f8091a2"
+
+
+@pytest.mark.parametrize("dee", [UUID, UUID.upper(), UUID.replace("-", ""), f"{UUID[:-2]}zz", "-" * 36])
+@pytest.mark.parametrize("length", [36, 17, 16, 15, 3])
+def test_an_entry_names_its_driver(dee: str, length: int) -> None:
+    for id_ in (dee[:length], f"é{dee[: length - 2]}"):
+        assert keys.entered(keys.entry(id_)) == id_
+        assert (len(keys.entry(id_)) == 16) == (id_ == UUID)
+
+
+async def test_a_uuid_stands_in_the_index_as_16_bytes(bench: Bench) -> None:
+    for flag, cell in (("e", HERE), ("m", THERE), ("l", THERE)):
+        await bench.redis.hset(keys.driver(S, UUID), "v", "1")
+        await bench.tick(flag, cell, driver_id=UUID, version=1)
+        fields = [await bench.redis.hkeys(key) for key in await bench.redis.keys(keys.index(S, "*", "*"))]
+        assert fields == ([] if flag == "l" else [[bytes.fromhex(UUID.replace("-", ""))]] * 2)

@@ -3,7 +3,7 @@
 --       expected version, a key per record put, a key per index change, head and log per fact
 -- ARGV  token, loaded_ms, latest_ms ('0' none), answer field ('' none), answer body, its ring in the room's head
 --       (of 'recent' the oldest goes; any other is full one day), the ring's size, causer, prefix, room cap,
---       n versions…, n (version, body, ttl_ms)…, n (command, argc, args…)…, n drivers leaving the index…,
+--       n versions…, n (version, body, ttl_ms)…, n (command, argc, args…)…, n (driver, entry) leaving the index…,
 --       n (room, event, text, records, moves, ttl_ms)…
 -- Returns {'ok', now_ms} or {'life'}, {'again', answer}, {'late'}, {'full'}, {'stale'}, {'conflict', key}
 local life, due, facts, spot, home = KEYS[1], KEYS[2], KEYS[4], KEYS[5], KEYS[6]
@@ -38,13 +38,13 @@ for _ = 1, arg() do
   at = at + argc
 end
 for _ = 1, arg() do
-  local driver = arg()
+  local driver, entry = arg(), arg()
   local held = redis.call('HGET', spot, driver)
   if held then
     local _, cell, classes = held:match('^(%S+) (%S+) (%S+)$')
-    local last = redis.call('HGET', prefix .. 'idx:' .. classes:match('^[^,]+') .. ':' .. cell, driver)
+    local last = redis.call('HGET', prefix .. 'idx:' .. classes:match('^[^,]+') .. ':' .. cell, entry)
     if last then redis.call('SET', prefix .. 'pos:' .. driver, last, 'PX', 3600000) end
-    for class in classes:gmatch('[^,]+') do redis.call('HDEL', prefix .. 'idx:' .. class .. ':' .. cell, driver) end
+    for class in classes:gmatch('[^,]+') do redis.call('HDEL', prefix .. 'idx:' .. class .. ':' .. cell, entry) end
     redis.call('HDEL', spot, driver)
   end
 end

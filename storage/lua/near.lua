@@ -1,7 +1,7 @@
 -- Reads the live entries of many cells in one call; empty cells, which are most of them, cost next to nothing.
 -- KEYS  spot (names the shard's slot)
 -- ARGV  index prefix "{shard}:idx:class:", then cells
--- Returns a flat list of driver, packed position, driver, …
+-- Returns a flat list of entry, packed position, entry, …
 local prefix = ARGV[1]
 local first_cell = 2
 local found = {}

@@ -1,7 +1,7 @@
 -- Applies one node's tick, once: index moves, last positions, signs of life, the fixes stream, mail to other nodes.
 -- KEYS  the node's last tick, spot, due, fixes, fixed, nodes
 -- ARGV  prefix, node, boot, tick, packed fixes ('' none), how many, stream cap, index ttl_ms, mail cap, mail ttl_ms,
---       drivers, packed: [id, flag, generation, version, cell, classes, stale_ms (0 no sign), carries, position] of each
+--       drivers, packed: [id, flag, generation, version, cell, classes, stale_ms (0 no sign), carries, position, entry] of each
 --       flags: e enters (only while his record has this version), m is here, l leaves;
 --       then per event for members elsewhere: room, driver ('' none), version his record must have, packed event
 -- Returns {now_ms, how many other nodes there are}
@@ -24,25 +24,25 @@ local function leased(driver, generation)
   local body = redis.call('HGET', prefix .. 'driver:' .. driver, 'r')
   return body and body:match('"generation":(%d+)') == generation
 end
-local function leave(driver, cell, classes)
-  for class in classes:gmatch('[^,]+') do redis.call('HDEL', index(class, cell), driver) end
+local function leave(entry, cell, classes)
+  for class in classes:gmatch('[^,]+') do redis.call('HDEL', index(class, cell), entry) end
 end
 
 for _, update in ipairs(cmsgpack.unpack(drivers)) do
-  local driver, flag, generation, version, cell, classes, stale_ms, carries, position = unpack(update)
+  local driver, flag, generation, version, cell, classes, stale_ms, carries, position, entry = unpack(update)
   local held = redis.call('HGET', spot, driver)
   local by, old_cell, old_classes
   if held then by, old_cell, old_classes = held:match('^(%S+) (%S+) (%S+)$') end
   local here = flag == 'm' and by == generation
   if flag == 'e' then here = redis.call('HGET', prefix .. 'driver:' .. driver, 'v') == version end
   if flag == 'l' and by == generation then
-    leave(driver, old_cell, old_classes)
+    leave(entry, old_cell, old_classes)
     redis.call('HDEL', spot, driver)
   elseif here then
-    if held and (old_cell ~= cell or old_classes ~= classes) then leave(driver, old_cell, old_classes) end
+    if held and (old_cell ~= cell or old_classes ~= classes) then leave(entry, old_cell, old_classes) end
     if flag == 'e' or old_cell ~= cell or old_classes ~= classes then redis.call('HSET', spot, driver, generation .. ' ' .. cell .. ' ' .. classes) end
     for class in classes:gmatch('[^,]+') do
-      redis.call('HSET', index(class, cell), driver, position)
+      redis.call('HSET', index(class, cell), entry, position)
       redis.call('PEXPIRE', index(class, cell), ttl_ms)
     end
   end
