@@ -37,7 +37,13 @@ REFUSE_ROWS = """
 TAKE_ROWS = "drop trigger if exists fault_refuses on chat_messages"
 OTHERS = "datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
 
-POSTGRES_GONE = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+POSTGRES_GONE = (
+    TimeoutError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that breaks in the middle of an answer
+)
 
 Harm = Callable[[Cluster, Fault, Broken], Awaitable[None]]
 
