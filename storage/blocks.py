@@ -50,14 +50,14 @@ async def block(db: Asks, blocker: str, blocked: str, *, by_admin: bool = False)
     return "too_many" if row[0] >= BLOCKS_MAX else "not_met"
 
 
-async def unblock(db: Asks, blocker: str, blocked: str) -> None:
-    """Whom nobody blocked is not blocked."""
+async def unblock(db: Asks, blocker: str, blocked: str, *, by_admin: bool = False) -> None:
+    """Whom nobody blocked is not blocked; what an administrator said, only an administrator takes back."""
     if is_uuid(blocker) and is_uuid(blocked):
-        await db.fetch(SQL["unblock"], blocker, blocked)
+        await db.fetch(SQL["unblock"], blocker, blocked, by_admin)
 
 
 async def blocked_by(db: Asks, blocker: str) -> list[dict[str, Any]]:
-    """Whom he blocks: id, first_name, changed_at."""
+    """Whom he blocks by himself: id, first_name, changed_at."""
     return [dict(row) for row in await db.fetch(SQL["blocked"], blocker)]
 
 

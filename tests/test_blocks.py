@@ -38,10 +38,27 @@ async def test_only_for_who_was_met_or_by_an_admin(town: Town) -> None:
     assert await blocks.block(town.db, town.ann, town.cy, by_admin=True) == "kept"
     for nobody in (town.ann, "me", "00000000-0000-0000-0000-000000000000"):
         assert await blocks.block(town.db, town.ann, nobody, by_admin=True) == "not_met"
-    assert {row["id"] for row in await blocks.blocked_by(town.db, town.ann)} == {town.bob, town.cy}
+    assert [row["id"] for row in await blocks.blocked_by(town.db, town.ann)] == [town.bob]
     await blocks.unblock(town.db, town.ann, town.bob)
     await blocks.unblock(town.db, town.cy, town.ann)  # nobody blocked him
-    assert [row["id"] for row in await blocks.blocked_by(town.db, town.ann)] == [town.cy]
+    assert await blocks.blocked_by(town.db, town.ann) == []
+
+
+async def test_what_an_admin_said_only_an_admin_takes_back(town: Town) -> None:
+    async def stands() -> bool:
+        [row] = await town.db.fetch("select stands from blocks")
+        return bool(row["stands"])
+
+    assert await blocks.block(town.db, town.ann, town.bob) == "kept"
+    assert await blocks.block(town.db, town.ann, town.bob, by_admin=True) == "kept"
+    assert await blocks.block(town.db, town.ann, town.bob) == "kept"  # said again, it stays the admin's
+    await blocks.unblock(town.db, town.ann, town.bob)
+    assert await stands()
+    await blocks.unblock(town.db, town.ann, town.bob, by_admin=True)
+    assert not await stands()
+    assert await blocks.block(town.db, town.ann, town.bob) == "kept"  # his own again
+    await blocks.unblock(town.db, town.ann, town.bob)
+    assert not await stands()
 
 
 async def test_there_is_an_end_to_it(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,10 +78,10 @@ async def test_a_node_follows_what_changes(town: Town, monkeypatch: pytest.Monke
         await blocks.block(town.db, blocker, other, by_admin=True)
     place = await kept.read_blocks(town.db, known, place)
     assert len(known) == 2 and known.between(*pair) and known.between(town.cy, town.di)
-    await blocks.unblock(town.db, *pair)
+    await blocks.unblock(town.db, *pair, by_admin=True)
     place = await kept.read_blocks(town.db, known, place)
     assert known.between(*pair), "the other still does not want to meet him"
-    await blocks.unblock(town.db, *pair[::-1])
+    await blocks.unblock(town.db, *pair[::-1], by_admin=True)
     assert await kept.read_blocks(town.db, known, place) > place
     assert not known.between(*pair) and len(known) == 1
 

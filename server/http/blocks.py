@@ -6,10 +6,11 @@ Who is blocked hears nothing of it, and nobody is told whether a person exists w
 from server.http.call import Call
 from server.http.envelope import Refusal, Reply, iso
 from storage import blocks
+from storage.areas import Asks
 
 
 async def block(call: Call) -> Reply:
-    return await _block(call, call.who.user_id, call.request.match_info["id"])
+    return await _block(call.ctx.database, call.who.user_id, call.request.match_info["id"])
 
 
 async def unblock(call: Call) -> Reply:
@@ -24,25 +25,22 @@ async def blocked(call: Call) -> Reply:
 
 async def admin_block(call: Call) -> Reply:
     info = call.request.match_info
-    reply = await _block(call, info["id"], info["other"], by_admin=True)
-    await _audit(call, "block")
+    async with call.ctx.database.transaction() as conn:
+        reply = await _block(conn, info["id"], info["other"], by_admin=True)
+        await blocks.audit(conn, call.who.user_id, "block", info["id"], info["other"])
     return reply
 
 
 async def admin_unblock(call: Call) -> Reply:
     info = call.request.match_info
-    await blocks.unblock(call.ctx.database, info["id"], info["other"])
-    await _audit(call, "unblock")
+    async with call.ctx.database.transaction() as conn:
+        await blocks.unblock(conn, info["id"], info["other"], by_admin=True)
+        await blocks.audit(conn, call.who.user_id, "unblock", info["id"], info["other"])
     return Reply({"blocked": False})
 
 
-async def _audit(call: Call, action: str) -> None:
-    info = call.request.match_info
-    await blocks.audit(call.ctx.database, call.who.user_id, action, info["id"], info["other"])
-
-
-async def _block(call: Call, blocker: str, blocked: str, *, by_admin: bool = False) -> Reply:
-    outcome = await blocks.block(call.ctx.database, blocker, blocked, by_admin=by_admin)
+async def _block(db: Asks, blocker: str, blocked: str, *, by_admin: bool = False) -> Reply:
+    outcome = await blocks.block(db, blocker, blocked, by_admin=by_admin)
     if outcome == "not_met":
         raise Refusal(404, "There is no such person to block.", code="USER_NOT_FOUND")
     if outcome == "too_many":

@@ -10,7 +10,8 @@ select $1, $2, $3
            or exists (select from packages where sender_id = $2 and courier_id = $1))
    and exists (select from users where id = $1) and exists (select from users where id = $2)
    and (select count(*) from blocks where blocker_id = $1 and stands and blocked_id <> $2) < $4
-on conflict (blocker_id, blocked_id) do update set stands = true, changed_at = clock_timestamp()
+on conflict (blocker_id, blocked_id) do update
+   set stands = true, by_admin = excluded.by_admin or (blocks.stands and blocks.by_admin), changed_at = clock_timestamp()
 returning true
 
 -- name: standing
@@ -18,15 +19,15 @@ returning true
 select count(*) from blocks where blocker_id = $1 and stands
 
 -- name: unblock
--- $1 would meet $2 again.
+-- $1 would meet $2 again; what an administrator said, only an administrator ($3) takes back.
 update blocks set stands = false, changed_at = clock_timestamp()
- where blocker_id = $1 and blocked_id = $2 and stands
+ where blocker_id = $1 and blocked_id = $2 and stands and ($3 or not by_admin)
 
 -- name: blocked
--- Whom $1 blocks, the latest first; there are not many.
+-- Whom $1 blocks by himself, the latest first; there are not many.
 select u.id, u.first_name, b.changed_at
   from blocks b join users u on u.id = b.blocked_id
- where b.blocker_id = $1 and b.stands order by b.changed_at desc, u.id
+ where b.blocker_id = $1 and b.stands and not b.by_admin order by b.changed_at desc, u.id
 
 -- name: changes
 -- What changed since $1, behind ($1, $2, $3), and whether any of the two blocks the other now; $4 at most.
