@@ -131,7 +131,13 @@ async def test_the_map_on_a_phone_in_the_dark(city: City, chromium: Chromium) ->
     await window.reads(".told", "Everything about it")
     assert await narrow_enough(window)
     await window.assert_accessible()
-    await window.frame.evaluate("scrollTo(0, 0)")
+    assert await window.frame.evaluate(
+        "document.querySelector('.told').getBoundingClientRect().top < innerHeight"
+    )
+    # the list is told anew each second, and pulls nobody back to where he stood in it
+    before = await window.frame.evaluate("scrollTo(0, 0), document.querySelector('.found').textContent")
+    await knows(window, f"document.querySelector('.found').textContent !== {json.dumps(before)} || null")
+    assert await window.frame.evaluate("scrollY") == 0
     await window.picture("console-map-phone")
     # another page ends the feed
     await window.click("#nav a[data-page=health]")

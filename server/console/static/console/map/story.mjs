@@ -30,7 +30,10 @@ export function story(root, city, thing, { choose, draw }) {
     const text = rows.map(([, value]) => (typeof value === "string" ? value : value.textContent)).join("\n");
     if (facts.dataset.text === text) return;
     facts.dataset.text = text;
+    // who stands on a button here keeps his place
+    const held = [...facts.querySelectorAll("button, a")].indexOf(/** @type {any} */ (document.activeElement));
     facts.replaceChildren(...rows.flatMap(([name, value]) => [el("dt", { text: name }), el("dd", {}, value)]));
+    if (held >= 0) /** @type {HTMLElement | undefined} */ (facts.querySelectorAll("button, a")[held])?.focus({ preventScroll: true });
   }
 
   async function history() {

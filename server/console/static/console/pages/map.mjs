@@ -24,7 +24,7 @@ export async function open(root) {
   for (const each of states) each.prepend(el("span", { class: `dot ${each.state}` }));
   const search = el("input", { id: "q", type: "search", placeholder: "Name or id", "aria-label": "Search", autocomplete: "off" });
   const list = el("ul", { class: "found", "aria-label": "On the map" });
-  const told = el("section", { class: "told card", "aria-live": "polite", hidden: true });
+  const told = el("section", { class: "told card", tabindex: "-1", "aria-label": "What was chosen", hidden: true });
   const ground = el("div", { class: "ground", role: "application", "aria-label": "Map of the city; what is on it is listed beside it" });
   root.classList.add("city");
   root.append(
@@ -51,6 +51,7 @@ export async function open(root) {
     layer.chosen = thing?.job?.id ?? thing?.vehicle?.id ?? "";
     layer.trail = [];
     show(told, thing !== null);
+    if (thing) told.scrollIntoView({ block: "nearest" });
     if (thing) untell = story(told, city, thing, { choose, draw: (trail) => ((layer.trail = trail), layer.draw()) });
     layer.draw();
     draw();
@@ -83,7 +84,7 @@ export async function open(root) {
     // who stands in the list with the keyboard keeps his place
     const held = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.id : "";
     list.replaceChildren(...(shown.length ? shown : [el("li", { class: "soft small", text: text ? "Nobody and nothing of that name." : "Nobody waits." })]));
-    if (held) list.querySelector(`[data-id="${CSS.escape(held)}"]`)?.focus();
+    if (held) /** @type {HTMLElement | null} */ (list.querySelector(`[data-id="${CSS.escape(held)}"]`))?.focus({ preventScroll: true });
   }
 
   /** Jobs nobody has yet, the longest first, then the others. */
