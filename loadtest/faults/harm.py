@@ -253,7 +253,7 @@ async def _postgres_down(cluster: Cluster, fault: Fault, broken: Broken) -> None
 
 
 async def _postgres_connections_killed(cluster: Cluster, fault: Fault, broken: Broken) -> None:
-    await cluster.sql(f"select pg_terminate_backend(pid) from pg_stat_activity where {OTHERS}")
+    await _sql_at_last(cluster, f"select pg_terminate_backend(pid) from pg_stat_activity where {OTHERS}")
     await asyncio.sleep(fault.hold_s)
 
 
