@@ -21,6 +21,9 @@ from tests.stack import RunningStack
 from tests.support import wait_until
 from tests.test_leases import online
 
+# drivers whom another test has left in the same place would be asked for the rides of this one
+pytestmark = pytest.mark.usefixtures("redis")
+
 S = "main"
 Row = tuple[Any, ...]
 

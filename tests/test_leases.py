@@ -17,6 +17,9 @@ from storage.shard import Unavailable
 from tests.nodekit import HERE, ONLINE, SQUARE, THERE, Node, node
 from tests.support import wait_until
 
+# drivers whom another test has left in the same place would be asked for the rides of this one
+pytestmark = pytest.mark.usefixtures("redis")
+
 
 async def online(n: Node, session: Any) -> None:
     assert (await n.say(session, "go_online", ONLINE))["ok"]

@@ -14,6 +14,9 @@ from storage import keys
 from tests.nodekit import HERE, ONLINE, node
 from tests.support import wait_until
 
+# drivers whom another test has left in the same place would be asked for the rides of this one
+pytestmark = pytest.mark.usefixtures("redis")
+
 Place = tuple[float, float]
 
 

@@ -167,7 +167,8 @@ async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
 
 async def test_a_ride_goes_through_its_steps_and_the_driver_is_free_again(scene: Scene) -> None:
     assert await scene.order(RIDE) == "completed"
-    assert scene.toy.statuses == ["arrived", "in_progress", "completed"]
+    # what was said without an answer is said again, and has one effect
+    assert list(dict.fromkeys(scene.toy.statuses)) == ["arrived", "in_progress", "completed"]
     await wait_until(lambda: scene.driver.free)
     assert scene.ledger.counts["fixes_simulated"] > 5
     assert len(scene.ledger.acked_lines) == 2, "both said something"
@@ -194,4 +195,5 @@ async def test_a_lost_connection_in_the_middle_of_a_job_is_taken_up_again(scene:
         await scene.toy.sio.disconnect(sid)
     assert await asyncio.wait_for(order, 10) == "completed"
     await wait_until(lambda: scene.driver.free)
-    assert scene.toy.statuses == ["arrived", "in_progress", "completed"]
+    # what was said without an answer is said again, and has one effect
+    assert list(dict.fromkeys(scene.toy.statuses)) == ["arrived", "in_progress", "completed"]

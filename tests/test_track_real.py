@@ -19,6 +19,9 @@ from loadtest.traces import first_time_s, read_traces, window_s
 from tests.nodekit import HERE, ONLINE, node
 from tests.support import shared_data, wait_until
 
+# drivers whom another test has left in the same place would be asked for the rides of this one
+pytestmark = pytest.mark.usefixtures("redis")
+
 POLICY = Policy()
 Fix = tuple[int, float, float]
 BELIEVED = {Verdict.KEPT, Verdict.JITTER}
