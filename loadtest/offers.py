@@ -33,6 +33,7 @@ from loadtest.verdict import tell
 MOST_MS = {"p50": 8.0, "p95": 20.0, "p99": 40.0}
 OFFERED_LEAST = 0.99
 AT_ONCE = 40
+AREA_TRIES = 15
 STEP_S, LATE_S, WAIT_S = 0.005, 2.0, 5.0
 INSIDE = 0.15 * EDGE_DEG  # nobody lives at the edge: around every request there are drivers on all sides
 STEP_DEG = 2e-5
@@ -62,7 +63,11 @@ class Fleet:
             for number, driver in waiting:
                 line = await connect(urls[number % len(urls)], driver.token, self._hear, within_s=60.0)
                 at = self.place()
-                answer = await line.call("go_online", {"classes": ["economy"], **at})
+                for _ in range(AREA_TRIES):
+                    answer = await line.call("go_online", {"classes": ["economy"], **at})
+                    if answer.get("ok") or answer["error"]["code"] != "outside_area":
+                        break
+                    await asyncio.sleep(1.0)  # nodes take up a new area within seconds
                 if not answer.get("ok"):
                     raise StageError(f"go_online: {answer['error']['code']}")
                 self._lines.append((line, at))
