@@ -63,7 +63,7 @@ def _job(row: Any) -> Job:
     same = (
         *("id", "kind", "state", "requester_id", "requester_name", "area_id", "vehicle_class", "units"),
         *("seats", "note", "fare_minor", "currency", "distance_m", "duration_s", "driver_id", "driver_name"),
-        *("vehicle_id", "vehicle", "offers", "reason", "needs_person", "version"),
+        *("vehicle_id", "vehicle", "offers", "unseen", "reason", "needs_person", "version"),
     )
     return Job(
         **{name: row[name] for name in same},

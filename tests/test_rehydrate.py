@@ -51,15 +51,16 @@ async def test_a_ride_comes_back_whole(world: World) -> None:
     stops = (Place(0.502, 0.5, "a stop"), Place(0.503, 0.5))
     ride, driver = on_board(
         a_driver(area_id="a", vehicle="Blue Fiat", vehicle_id="v1", capacity=2, classes=("economy", "comfort")),
-        stops=stops, seats=3, note="two bags", vehicle="Blue Fiat", vehicle_id="v1", offers=2, reason="traffic",
-        excluded=(a_driver().id,), needs_person="driver silent", scheduled_ms=1_700_000_000_123,
+        stops=stops, seats=3, note="two bags", vehicle="Blue Fiat", vehicle_id="v1", offers=2, unseen=1,
+        reason="traffic", excluded=(a_driver().id,), needs_person="driver silent", scheduled_ms=1_700_000_000_123,
         searching_ms=1_700_000_000_001,
     )  # fmt: skip
     told = {field.name for field in fields(Job) if getattr(ride, field.name) != field.default}
     assert told | ANEW | OF_PARCELS == {field.name for field in fields(Job)}, (
         "a field that nobody has thought of"
     )
-    await world.put(ride, driver)
+    passed_over = an_offer(ride, driver, id=OfferId(f"{ride.id}.1"), state="unseen")
+    await world.put(ride, driver, passed_over)
     await world.lose()
     assert await is_lost(world.database, world.log, SHARD)
     assert await world.restored() == {("ride", "kept"): 1}

@@ -16,6 +16,7 @@ Codes are not in PostgreSQL: a new one is made, and told where the old one had b
 from msgspec.structs import replace
 
 from dispatch.area import Area
+from dispatch.carrying import stops_of
 from dispatch.commands import SYSTEM, RestoreJob
 from dispatch.decision import Decision, State
 from dispatch.lifecycle import BEFORE_PICKUP, TABLES, step
@@ -114,7 +115,7 @@ def _carrier(state: State, command: RestoreJob, job: Job) -> Driver | None:
     units = job.units or driver.capacity
     if driver.spare < units or (not job.units and driver.load):
         return None
-    return replace(driver, load={**driver.load, job.id: units}, plan=(*driver.plan, *_stops(job)))
+    return replace(driver, load={**driver.load, job.id: units}, plan=(*driver.plan, *_stops(job, state)))
 
 
 def _remembered(known: Driver | None) -> Driver | None:
@@ -135,7 +136,7 @@ def _awaited(driver: Driver | None, *, fresh: bool) -> Driver | None:
     return replace(driver, online=True, stale=False, node="", device="", silence_ms=silence_ms)
 
 
-def _stops(job: Job) -> tuple[Stop, ...]:
-    pickup = () if job.started_ms else (Stop(job.kind, job.id, "pickup", job.pickup),)
-    between = (Stop(job.kind, job.id, "stop", place) for place in job.stops)
-    return (*pickup, *between, Stop(job.kind, job.id, "dropoff", job.dropoff))
+def _stops(job: Job, state: State) -> tuple[Stop, ...]:
+    """What is still before him of it, with what was promised."""
+    stops = stops_of(job, state.area(job.area_id).policy)
+    return stops[1:] if job.started_ms else stops

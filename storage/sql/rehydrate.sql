@@ -6,7 +6,8 @@ select j.id, 'ride' as kind, j.state, j.passenger_id as requester_id, j.passenge
        j.dropoff_address, j.stops, j.units, j.seats, j.note, j.fare_minor, j.currency, j.distance_m, j.duration_s,
        j.driver_id, j.driver_name, j.vehicle_id, j.vehicle, j.offers, j.excluded, j.created_at, j.scheduled_at,
        j.searching_at, j.assigned_at, j.arrived_at, j.started_at, j.reason, j.needs_person, j.version, j.life,
-       j.committed_at, to_jsonb(o) as offer, to_jsonb(d) as driver
+       j.committed_at, (select count(*) from offers u where u.job_id = j.id and u.state = 'unseen') as unseen,
+       to_jsonb(o) as offer, to_jsonb(d) as driver
   from rides j
   left join offers o on o.id = j.offer_id and o.job_id = j.id and o.state = 'open'
   left join drivers d on d.id = j.driver_id
@@ -21,7 +22,9 @@ select j.id, 'package' as kind, j.state, j.sender_id as requester_id, j.sender_n
        j.dropoff_address, j.stops, j.units, 1 as seats, j.note, j.fare_minor, j.currency, j.distance_m, j.duration_s,
        j.courier_id as driver_id, j.courier_name as driver_name, j.vehicle_id, j.vehicle, j.offers, j.excluded,
        j.created_at, j.scheduled_at, j.searching_at, j.assigned_at, j.arrived_at, j.started_at, j.reason,
-       j.needs_person, j.version, j.life, j.committed_at, to_jsonb(o) as offer, to_jsonb(d) as driver,
+       j.needs_person, j.version, j.life, j.committed_at,
+       (select count(*) from offers u where u.job_id = j.id and u.state = 'unseen') as unseen,
+       to_jsonb(o) as offer, to_jsonb(d) as driver,
        j.size, j.weight_kg, j.fragile, j.tier, j.recipient_name, j.recipient_phone
   from packages j
   left join offers o on o.id = j.offer_id and o.job_id = j.id and o.state = 'open'

@@ -72,6 +72,8 @@ def test_in_every_state(kind: str, state: str) -> None:
         assert dict(after.dee.load) == {JOB: 1} and after.dee.state == "busy"
         stops = [stop.what for stop in after.dee.plan]
         assert stops == (["pickup", "dropoff"] if state in BEFORE_PICKUP else ["dropoff"])
+        promised = kind == "package"
+        assert bool(after.dee.plan[-1].due_ms) == promised, "what was promised a sender still is"
         assert (after.dee.device, after.dee.silence_ms) == ("", BACK_WITHIN_MS), "he must go online again"
         assert after.dee.generation > 7 and after.dee.version == 7 + LEAP + 1
         assert job.wake_ms == (NOW + 450_000 if state == "arrived" else 0)
