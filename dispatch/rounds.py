@@ -210,6 +210,14 @@ class Rounds:
     ) -> dict[str, Position]:
         """Drivers of a class who may be the best for one of the jobs, with positions that are not too old."""
         stale_ms = now_ms - int(max(area.policy.stale_s for _, area in jobs) * 1000)
+        # where drivers are few, all of them are read sooner than all the empty cells about who waits
+        if (occupied := await self._desk.fleet.occupied(DRIVERS_MAX)) is not None:
+            return {
+                each.driver_id: each
+                for first in range(0, len(occupied), _CELLS)
+                for each in await self._desk.fleet.read(vehicle_class, occupied[first : first + _CELLS])
+                if each.ts_ms >= stale_ms
+            }
         places = [job.pickup for job, _ in jobs]
         search = SupplySearch(
             [place.latitude for place in places],

@@ -144,6 +144,13 @@ class Fleet:
             unpack(keys.entered(name), packed) for name, packed in zip(found[::2], found[1::2], strict=True)
         ]
 
+    async def occupied(self, at_most: int) -> list[int] | None:
+        """The cells with anybody in them, of whatever class; None when more drivers than `at_most` are in the index."""
+        client, spot = cast(Any, self._shard.client), keys.spot(self._shard.name)
+        if await self._shard.ask(client.hlen(spot)) > at_most:
+            return None
+        return sorted({int(held.split(b" ")[1]) for held in await self._shard.ask(client.hvals(spot))})
+
     async def may_look(self, user: str, every_s: int) -> bool:
         """Whether this user has not looked for so long, on whatever node; then he has now."""
         key = keys.looked(self._shard.name, user)

@@ -21,7 +21,7 @@ from dispatch.wording import user_room
 from rooms.rounds import Leader
 from storage import keys
 from storage import shard as shard_module
-from storage.fleet import Update, pack
+from storage.fleet import Fleet, Position, Update, pack
 from storage.log import Conflict
 from storage.records import Driver, Job, JobId, Place, UserId
 from storage.shard import Unavailable
@@ -228,6 +228,25 @@ async def test_more_drivers_than_a_round_takes(town: Town, monkeypatch: pytest.M
     await town.ride("r", 0.0)
     done = await town.nodes[0].rounds.go(2.0)
     assert done.bounds == {"drivers": 1} and done.asked == {"ok": 1}
+
+
+async def test_who_waits_where_nobody_is_costs_no_look_about_him(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are, and however far apart, the others are served as if they were not there."""
+    for number in range(20):
+        await town.ride(f"lonely{number}", -7_000.0 - 2_000.0 * (number % 5))
+    await town.driver("d", 0.0)
+    await town.ride("r", 100.0)
+    fleet, read = town.nodes[0].fleet, list[int]()
+
+    async def counted(vehicle_class: str, cells: list[int]) -> list[Position]:
+        read.extend(cells)
+        return await Fleet.read(fleet, vehicle_class, cells)
+
+    monkeypatch.setattr(fleet, "read", counted)
+    assert (await town.nodes[0].rounds.go(2.0)).asked == {"ok": 1}
+    assert await town.asked("r", "lonely0") == ["d", None] and len(read) == 1
 
 
 async def test_silent_drivers_are_not_asked(town: Town) -> None:
