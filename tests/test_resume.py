@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from typing import Any
 
@@ -18,10 +19,14 @@ from tests.support import wait_until
 
 async def test_exactly_what_was_missed_on_another_node(redis: Redis, redis_url: str) -> None:
     async with riding(redis_url) as ride:
+        steps = itertools.count(1)
 
         async def seen() -> bool:
-            await ride.one.say(ride.driver, "location_update", HERE)
-            return await ride.two.fleet.last_position(ride.driver.user_id) is not None
+            """Where he is since he has the job; where he was before is nobody's business."""
+            at = {**HERE, "latitude": HERE["latitude"] + 1e-4 * next(steps)}
+            await ride.one.say(ride.driver, "location_update", at)
+            place = await ride.two.fleet.last_position(ride.driver.user_id)
+            return place is not None and place.ts_ms > (await ride.two.job(ride.id)).assigned_ms
 
         await wait_until(seen)
         epoch, seq = await ride.place()
