@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -101,7 +102,7 @@ async def riding(here: Node, there: Node) -> tuple[Any, Any, str, Any]:
     return driver, passenger, ride, wire
 
 
-async def fix(n: Node, session: Any, number: int) -> None:
+async def fix(n: Node, session: Any, number: float) -> None:
     at = {"latitude": HERE["latitude"] + number * 1e-4, "longitude": HERE["longitude"]}
 
     async def kept() -> bool:
@@ -112,11 +113,21 @@ async def fix(n: Node, session: Any, number: int) -> None:
     await wait_until(kept)
 
 
+async def shown(n: Node, session: Any, number: float, wire: Any) -> None:
+    """He drives until that end has heard where he is: a position is volatile, another comes soon."""
+    before, steps = wire.heard("driver_location"), itertools.count()
+
+    async def heard() -> bool:
+        await fix(n, session, number + 0.4 * next(steps))
+        return bool(wire.heard("driver_location") > before)
+
+    await wait_until(heard)
+
+
 async def test_only_nodes_with_members_get_mail(redis: Redis, redis_url: str) -> None:
     async with two(redis, redis_url) as (here, there):
         driver, passenger, ride, wire = await riding(here, there)
-        await fix(here, driver, 1)
-        await wait_until(lambda: wire.heard("driver_location"))
+        await shown(here, driver, 1, wire)
         there.depart(passenger)
         await wait_until(lambda: _members(redis, ride, "n2", 0))
         back, wire = here.arrive("passenger", passenger.user_id)
@@ -145,8 +156,7 @@ async def test_a_released_driver_never_sees_the_next_one(redis: Redis, redis_url
         kept: Any = first.wire
         second, offers = here.arrive("driver")
         assert (await here.say(second, "go_online", ONLINE))["ok"]
-        await fix(there, first, 1)
-        await wait_until(lambda: wire.heard("driver_location"))
+        await shown(there, first, 1, wire)
         assert (await there.say(first, "cancel_ride", {"rideId": ride}))["ok"]
         await wait_until(lambda: offers.heard("offer"))
         assert (await here.say(second, "accept_offer", {"offerId": f"{ride}.2"}))["ok"]
@@ -278,14 +288,12 @@ async def test_a_user_stands_where_any_of_his_devices_does(redis: Redis, redis_u
 async def test_who_waits_for_a_snapshot_is_shown_nothing_of_before(redis: Redis, redis_url: str) -> None:
     async with two(redis, redis_url) as (here, there):
         driver, passenger, _, wire = await riding(here, there)
-        await fix(here, driver, 1)
-        await wait_until(lambda: wire.heard("driver_location"))
+        await shown(here, driver, 1, wire)
         seen, passenger.hold = wire.heard("driver_location"), []
         await fix(here, driver, 2)
         other, watch = there.arrive("passenger", passenger.user_id)
         there.registry.enter(next(room for room in passenger.rooms if room.startswith("ride:")), other)
-        await fix(here, driver, 3)
-        await wait_until(lambda: watch.heard("driver_location"))
+        await shown(here, driver, 3, watch)
         assert wire.heard("driver_location") == seen
 
 
@@ -308,8 +316,7 @@ async def test_nobody_is_shown_where_the_trip_before_was(redis: Redis, redis_url
     async with two(redis, redis_url) as (here, there):
         driver, passenger, ride, wire = await riding(here, there)
         end: Any = driver.wire
-        await fix(here, driver, 50)
-        await wait_until(lambda: wire.heard("driver_location"))
+        await shown(here, driver, 50, wire)
         assert (await there.say(passenger, "cancel_ride", {"rideId": ride}))["ok"]
         await wait_until(lambda: f"ride:{ride}" not in driver.rooms)
         await fix(here, driver, 101)
@@ -319,8 +326,7 @@ async def test_nobody_is_shown_where_the_trip_before_was(redis: Redis, redis_url
         assert (await here.say(driver, "accept_offer", {"offerId": f"{second}.1"}))["ok"]
         await wait_until(lambda: watch.heard("driver_assigned"))
         assert (await there.say(other, "join_ride", {"rideId": second}))["position"] is None
-        await fix(here, driver, 102)
-        await wait_until(lambda: watch.heard("driver_location"))
+        await shown(here, driver, 102, watch)
         assert (await there.say(other, "join_ride", {"rideId": second}))["position"]["latitude"] > 0.51
 
 
