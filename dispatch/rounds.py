@@ -137,12 +137,14 @@ class Rounds:
         self, proposal: Proposal, jobs: list[tuple[Job, Area]], served: set[int], now_ms: int
     ) -> None:
         """Why nobody was chosen for the others."""
-        rows = [
-            row for row in range(len(jobs)) if row not in served and self.notes.wants(jobs[row][0].id, now_ms)
-        ]
+        left = [row for row in range(len(jobs)) if row not in served]
+        due = await self.notes.due([jobs[row][0] for row in left], now_ms)
+        rows = [row for row in left if jobs[row][0].id in due]
         for first in range(0, len(rows), _NOTED):
             some = rows[first : first + _NOTED]
-            await self.notes.keep([choice(*jobs[row], proposal.look(row), now_ms, None) for row in some])
+            await self.notes.keep(
+                [choice(*jobs[row], proposal.look(row), now_ms, None) for row in some], now_ms
+            )
             await asyncio.sleep(0)
 
     async def _waiting(self, done: Done) -> tuple[list[tuple[Job, Area]], int]:

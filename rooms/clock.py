@@ -12,8 +12,8 @@ from dispatch.commands import SYSTEM, Command, Refusal, WakeDriver, WakeJob
 from dispatch.desk import Desk
 from dispatch.match import Match
 from rooms.faults import fault
-from storage.log import Conflict
-from storage.records import Driver, Job, JobId, Room, UserId
+from storage.log import Conflict, Loaded
+from storage.records import Driver, Job, JobId, Offer, Room, UserId
 from storage.shard import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ QUEUE_MAX = 10_000
 POSTPONE_MS = 2_000
 LATE_S = 3.0
 GRACE_S = 4.0  # longer than the pause between two tries of a tick, and its timeout
+HELD_UP_S = 0.5  # a sweep that took so long: nobody heard anything meanwhile
 
 
 class Clock:
@@ -31,6 +32,7 @@ class Clock:
         self._match = Match(desk)
         self._queue: asyncio.Queue[str | Command] = asyncio.Queue(QUEUE_MAX)
         self._queued: set[str] = set()
+        self._grace_until_s = 0.0
         desk.poke = self.poke
 
     def poke(self, job_id: str) -> None:
@@ -51,24 +53,28 @@ class Clock:
 
     async def sweep(self, every_s: float) -> None:
         """Takes up the timers that ran out. After an outage of Redis silence proves nothing: the drivers' signs
-        of life get GRACE_S to come in before anybody is called lost. Nor does it when no node was there to hear them:
-        a timer that stands for LATE_S, and so was seen by nobody, gets as long as after a new life of Redis."""
+        of life get GRACE_S to come in before anybody is called lost, and phones as long to say that they show an
+        offer. Nor does it when no node was there to hear them: a timer that stands for LATE_S, and so was seen by
+        nobody, gets as long as after a new life of Redis (an unseen offer's GRACE_S)."""
         loop = asyncio.get_running_loop()
-        grace_until_s, last_s = 0.0, float("-inf")
+        last_s = float("-inf")
         while True:
             await asyncio.sleep(every_s)
-            was_away = loop.time() - last_s > LATE_S + every_s
+            began_s = loop.time()
+            was_away = began_s - last_s > LATE_S + every_s
             try:
                 if was_away:
                     await self._desk.log.give_back_time(int(LATE_S * 1000))
                 timers = await self._desk.log.due()
             except Unavailable:
-                grace_until_s = loop.time() + GRACE_S
+                self._grace_until_s = loop.time() + GRACE_S
                 last_s = float("-inf") if was_away else loop.time()
                 continue  # the speaker says so in the log; timers stand
             last_s = loop.time()
+            if last_s - began_s > HELD_UP_S:
+                self._grace_until_s = last_s + GRACE_S
             for timer in timers:
-                if loop.time() >= grace_until_s or not timer.startswith("driver:"):
+                if last_s >= self._grace_until_s or not timer.startswith("driver:"):
                     self._put(timer)
 
     async def work(self) -> None:
@@ -117,7 +123,19 @@ class Clock:
             await log.snooze(timer, min(loaded.now_ms + retry_ms, job.wake_ms))
             await self._match.at_once(job_id)
             return
+        if job.state == "offered" and await self._may_not_have_been_seen(job, loaded):
+            await log.snooze(timer, loaded.now_ms + int(GRACE_S * 1000))
+            return
         await self._desk.run(WakeJob(user=SYSTEM, room=job.room, job_id=job_id))
+
+    async def _may_not_have_been_seen(self, job: Job, loaded: Loaded) -> bool:
+        """Is it an offer that no phone said to show, at a moment at which none could have been heard?"""
+        stood_ms = loaded.now_ms - loaded.due_ms.get((Job, job.id), loaded.now_ms)
+        in_grace = asyncio.get_running_loop().time() < self._grace_until_s
+        if not job.offer_id or not (in_grace or stood_ms > LATE_S * 1000):
+            return False
+        offer = (await self._desk.log.load([(Offer, job.offer_id)])).records[Offer, job.offer_id]
+        return isinstance(offer, Offer) and offer.unseen_ms > 0 and not offer.seen_ms
 
     async def _wake_driver(self, driver_id: UserId, timer: str) -> None:
         loaded = await self._desk.log.load([(Driver, driver_id)])

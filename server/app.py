@@ -171,7 +171,8 @@ async def _house(
 ) -> House:
     # one start of this node: what one of the same name left behind is nobody's
     node = f"{node_name(settings)}.{secrets.token_hex(3)}"
-    log, fleet = Log(shard, settings.room_facts, node), Fleet(shard, settings.fixes_max)
+    log = Log(shard, settings.room_facts, node, settings.facts_max_age_s)
+    fleet = Fleet(shard, settings.fixes_max)
     areas = await atlas.read() or Areas([])
     registry = Registry(settings.sockets_per_user)
     speaker = Speaker(log, registry)

@@ -93,6 +93,7 @@ class Stream:
         self._count = batch
         self._trim_script = redis.register_script(LUA_TRIM)
         self._heard_s = 0.0
+        self._alone: dict[str, set[tuple[str, int]]] = {}
 
     def use(self, conn: Any) -> None:
         self._conn = conn
@@ -173,7 +174,7 @@ class Stream:
         reached_ms = ms_of(read.entries[-1][0]) if read.more else read.now_ms
         async with self._conn.transaction():
             await self._move(cursor, moved, Progress(reached_ms, lag_ms, len(read.entries), thinned))
-            sink = Sink(self._conn, self._shard, self.name, cursor.life)
+            sink = Sink(self._conn, self._shard, self.name, cursor.life, self._alone)
             await self._write(sink, batch)
             await self._conn.execute(SQL["cursor_count"], self._shard, self.name, sink.rows, sink.refused)
         return sink

@@ -14,6 +14,7 @@ from storage import keys
 from storage.facts import Fact, Moves
 from storage.records import Drained, Driver, Job, Offer, Room, Stored, UserId
 from storage.shard import BACK_MS, Shard
+from storage.strain import Strain
 from storage.tail import Tail
 from storage.waiting import Waiting, lng_lat
 
@@ -97,13 +98,15 @@ def _timer(kind: type, id_: str) -> str:
 
 
 class Log:
-    """`node` is whose mail the tail reads beside the log; `waiting` reads the list of who waits."""
+    """`node` is whose mail the tail reads beside the log; `waiting` reads the list of who waits, `strain` whether what
+    matters less should give way. `kept_s`: so long the drain leaves there what it has drained."""
 
-    def __init__(self, shard: Shard, room_facts: int = 300, node: str = "") -> None:
+    def __init__(self, shard: Shard, room_facts: int = 300, node: str = "", kept_s: float = 120.0) -> None:
         self._shard = shard
         self._cap = room_facts
         self.tail = Tail(shard, node)
         self.waiting = Waiting(shard)
+        self.strain = Strain(shard, int(kept_s * 1000))
 
     async def load(self, wanted: list[tuple[type, str]], room: str = "", field: str = "") -> Loaded:
         """Reads records, their timers and the command's first answer at one moment."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from redis.asyncio import Redis
 
+from rooms import clock
+from rooms.session import Session
 from storage import keys
 from storage.records import Driver
-from tests.nodekit import Node, node
+from tests.nodekit import HERE, ONLINE, THERE, Node, node
 from tests.support import wait_until
 from tests.test_leases import online
 
@@ -37,3 +40,46 @@ async def test_silence_that_no_node_was_there_to_hear_proves_nothing(redis: Redi
         assert not await is_stale(two, driver.user_id)
         await redis.zadd(keys.due(S), {timer: now_ms}, xx=True)
         await wait_until(lambda: is_stale(two, driver.user_id))
+
+
+async def offer_to_one(n: Node) -> tuple[Session, str, str]:
+    """A driver whose phone says when it shows an offer, and what he is offered: (driver, ride, offer)."""
+    driver, wire = n.arrive("driver")
+    passenger, _ = n.arrive("passenger")
+    assert (await n.say(driver, "go_online", {**ONLINE, "offerSeen": True}))["ok"]
+    await wait_until(lambda: n.indexed(driver.user_id))
+    ride = (await n.say(passenger, "request_ride", {"pickup": HERE, "dropoff": THERE}))["rideId"]
+    await wait_until(lambda: wire.heard("offer"))
+    return driver, ride, f"{ride}.1"
+
+
+async def has_passed(n: Node, at_ms: int) -> bool:
+    return await n.log.now_ms() > at_ms
+
+
+async def is_passed_on(n: Node, ride: str) -> bool:
+    return (await n.job(ride)).unseen == 1
+
+
+@pytest.mark.parametrize("when", ["hung", "nobody there"])
+async def test_an_offer_that_nobody_could_say_to_have_seen(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Redis hung, or all nodes were gone, while the offer's time to be shown ran out: phones have GRACE_S from then on
+    to say that they show it. An offer that is not shown then goes on."""
+    monkeypatch.setattr(clock, "GRACE_S", 0.7)
+    async with node(redis_url, unseen_s=0.5) as n:
+        driver, ride, offer = await offer_to_one(n)
+        runs_out_ms = (await n.job(ride)).wake_ms
+        if when == "hung":
+            await redis.execute_command("CLIENT", "PAUSE", 900)
+            await wait_until(lambda: has_passed(n, runs_out_ms + 700))
+        else:
+            await redis.zadd(keys.due(S), {f"job:{ride}": runs_out_ms - 10_000}, xx=True)
+            await wait_until(lambda: has_passed(n, runs_out_ms + 100))
+        assert not await is_passed_on(n, ride)
+        if when == "hung":
+            assert (await n.say(driver, "offer_seen", {"offerId": offer}))["ok"]
+            assert (await n.say(driver, "accept_offer", {"offerId": offer}))["ok"]
+        else:
+            await wait_until(lambda: is_passed_on(n, ride))

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from dispatch import notes
-from dispatch.notes import Notes
 from storage import keys
 from storage.facts import Fact
 from storage.log import Log
@@ -93,36 +90,6 @@ async def test_what_is_older_than_it_is_kept_goes(
         await wait_until(lambda: kept.conn.fetchval("select count(*) = 1 from decisions"))
         ids = await kept.conn.fetch("select distinct decision_id from decision_drivers")
         assert [row["decision_id"] for row in ids] == [new.id]
-
-
-async def test_only_what_is_new_is_noted(redis: Redis, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notes, "KNOWN_MAX", 2)
-    monkeypatch.setattr(notes, "AT_ONCE", 1)
-    kept, jobs = Notes(log), [new_id() for _ in range(3)]
-    await kept.keep([a_choice(job, driver_id=None) for job in jobs[:2]])
-    await kept.keep([a_choice(jobs[0], 1_800_000_002_000, driver_id=None)])  # the same, later
-    await kept.keep([a_choice(jobs[0], driver_id=None, considered=())])  # another reason
-    assert (kept.told["kept"], kept.told["same"], await redis.xlen(keys.facts(SHARD))) == (3, 1, 3)
-    await kept.keep([a_choice(jobs[2])])  # the one noted longest ago is forgotten
-    await kept.keep([a_choice(jobs[1], driver_id=None)])
-    assert (kept.told["kept"], kept.told["same"]) == (5, 1)
-
-
-async def test_nobody_asks_too_often_why(log: Log) -> None:
-    kept, one = Notes(log), a_choice()
-    assert kept.wants(one.job_id, one.at_ms)
-    await kept.keep([one])
-    later = [one.at_ms + after_ms for after_ms in (0, notes.AGAIN_MS - 1, notes.AGAIN_MS)]
-    assert [kept.wants(one.job_id, at_ms) for at_ms in later] == [False, False, True]
-
-
-async def test_what_cannot_be_noted_is_counted(redis: Redis, log: Log) -> None:
-    kept = Notes(log)
-    await kept.keep([a_choice()])
-    await redis.config_set("maxmemory", "1")
-    await kept.keep([a_choice(), a_choice()])
-    await redis.config_set("maxmemory", "0")
-    assert (kept.told["kept"], kept.told["lost"], await redis.xlen(keys.facts(SHARD))) == (1, 2, 1)
 
 
 async def mine(stack: RunningStack, driver: Phone) -> list[dict[str, Any]]:

@@ -2,6 +2,9 @@
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import msgpack
 import pytest
@@ -10,8 +13,19 @@ from redis.asyncio import Redis
 from storage import keys
 from storage.drainstream import LUA_TRIM
 from storage.records import Message
-from storage.sink import DOUBTS_MAX
-from tests.drainkit import SHARD, Feeder, a_driver, a_job, drain_settings, feed, looking, new_id, running
+from storage.sink import ALONE_MAX, DOUBTS_MAX
+from tests.drainkit import (
+    SHARD,
+    Feeder,
+    Kept,
+    a_driver,
+    a_job,
+    drain_settings,
+    feed,
+    looking,
+    new_id,
+    running,
+)
 from tests.support import wait_until
 
 REFUSES = """
@@ -90,6 +104,78 @@ async def test_refused_in_doubt(database_url: str, redis_url: str, redis: Redis,
             await kept.exactly(feeder)
             letters = [(row["entry_id"], row["target"], row["sqlstate"]) for row in await kept.letters()]
             assert letters == [(entry_id, "rides", sqlstate)]
+
+
+@pytest.mark.parametrize("sqlstate", ["42501", "XX000"])
+async def test_refused_in_doubt_alone(database_url: str, redis_url: str, redis: Redis, sqlstate: str) -> None:
+    """With no other row in its batch it is the row's own fault if the table takes one of its own again; but only three
+    times, or a fault that hits new rows alone would fill dead letters. Nothing of the trial stays."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    good = a_job()
+    await feeder.say(good.room, "", {}, (good,))
+    settings = drain_settings(database_url, redis_url)
+    async with looking(database_url) as kept:
+        async with running(settings):
+            await wait_until(lambda: kept.conn.fetchval("select count(*) = 1 from rides"))
+        await kept.conn.execute(REFUSES.format(sqlstate))
+        before = await kept.conn.fetch("select xmin::text, * from rides")
+        bad: list[str] = []
+        async with running(settings) as drain:
+            for number in range(1, ALONE_MAX + 2):
+                job = a_job(note="bad")
+                bad.append(await feeder.say(job.room, "", {}, (job,)))
+                if number <= ALONE_MAX:
+                    await wait_until(lambda number=number: _count(kept, number))
+            await wait_until(lambda: drain.stats()["outages"] >= 1)
+            letters = [(row["entry_id"], row["target"], row["sqlstate"]) for row in await kept.letters()]
+            assert letters == [(entry_id, "rides", sqlstate) for entry_id in bad[:-1]]
+            assert await kept.conn.fetch("select xmin::text, * from rides") == before
+            await feed(feeder, 1)  # the table takes new rows: the fourth is at fault as well
+            await wait_until(lambda: _count(kept, len(bad)))
+
+
+async def _count(kept: Kept, letters: int) -> bool:
+    return len(await kept.letters()) == letters
+
+
+async def test_a_right_that_is_missing_is_waited_for_by_one_row_as_well(
+    database_url: str, redis_url: str, redis: Redis
+) -> None:
+    """The drain may not change rides any more, only add some: its statement is refused whatever the row."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    good, other = a_job(), a_job()
+    await feeder.say(good.room, "", {}, (good,))
+    async with looking(database_url) as kept:
+        async with running(drain_settings(database_url, redis_url)):
+            await wait_until(lambda: kept.conn.fetchval("select count(*) = 1 from rides"))
+        async with (
+            lesser(database_url, kept.conn, "rides") as url,
+            running(drain_settings(url, redis_url)) as drain,
+        ):
+            await feeder.say(other.room, "", {}, (other,))
+            await wait_until(lambda: drain.stats()["outages"] >= 2)
+            assert await kept.letters() == [] and await kept.conn.fetchval("select count(*) from rides") == 1
+            await kept.conn.execute("grant update on rides to lesser_drain")
+            await wait_until(lambda: kept.conn.fetchval("select count(*) = 2 from rides"))
+            assert await kept.letters() == []
+
+
+@asynccontextmanager
+async def lesser(database_url: str, conn: Any, table: str) -> AsyncIterator[str]:
+    """The address for a role that may do all but change one table."""
+    await conn.execute(
+        f"""create role lesser_drain login password 'lesser';
+            grant all on all tables in schema public to lesser_drain;
+            grant all on all sequences in schema public to lesser_drain;
+            revoke update on {table} from lesser_drain"""
+    )
+    host, _, rest = database_url.partition("://")[2].rpartition("@")[2].partition("/")
+    try:
+        yield f"postgresql://lesser_drain:lesser@{host}/{rest}"
+    finally:
+        await conn.execute("drop owned by lesser_drain; drop role lesser_drain")
 
 
 async def test_refused_everything(database_url: str, redis_url: str, redis: Redis) -> None:

@@ -26,6 +26,19 @@ insert into dead_letters (shard, life, stream, entry_id, item, target, sqlstate,
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (shard, life, stream, entry_id, item) do nothing
 
+-- name: columns
+-- The columns of a table that are written, not computed.
+select string_agg(quote_ident(attname), ', ' order by attnum)
+  from pg_attribute
+ where attrelid = $1::regclass and attnum > 0 and not attisdropped and attgenerated = ''
+
+-- name: again
+-- A row that a table holds, put once more: all that may refuse it is asked, and it collides with itself.
+with one as (select {columns} from {table} limit 1), put as (
+  insert into {table} ({columns}) select {columns} from one on conflict do nothing
+)
+select from one
+
 -- name: partitions
 -- Makes the days of a batch of fixes.
 select ensure_location_partitions($1, $2)
