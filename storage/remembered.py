@@ -1,7 +1,7 @@
 """What PostgreSQL remembers of live work, as records: where `dispatch rehydrate` begins.
 
 All of a record is there but what is worked out anew: timers, a driver's plan and lease, and codes, which are
-deliberately not in PostgreSQL.
+deliberately not in PostgreSQL. What a driver can carry, and his papers, are as his account says by now.
 """
 
 from datetime import datetime
@@ -46,7 +46,7 @@ def _remembered(row: Any) -> Remembered:
     return Remembered(
         _job(row),
         _offer(offer) if offer else None,
-        _driver(driver) if driver else None,
+        _driver(driver, row["carrier"] or {}) if driver else None,
         driver is not None and driver["life"] == row["life"],
         _ms(row["committed_at"]),
     )
@@ -82,11 +82,15 @@ def _offer(row: dict[str, Any]) -> Offer:
     return Offer(**{name: row[name] for name in same}, **times)
 
 
-def _driver(row: dict[str, Any]) -> Driver:
+def _driver(row: dict[str, Any], carrier: dict[str, Any]) -> Driver:
     same = ("id", "name", "area_id", "capacity", "vehicle_id", "vehicle", "version")
     return Driver(
         **{name: row[name] for name in same},
         classes=tuple(row["classes"]),
+        seats=carrier.get("seats") or 0,
+        sizes=tuple(carrier.get("sizes") or ()),
+        max_weight_kg=carrier.get("max_weight_kg") or 0.0,
+        papers=carrier.get("papers") or {},
         online=False,
         generation=0,
         load={JobId(job_id): 0 for job_id in row["job_ids"]},

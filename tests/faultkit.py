@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from loadtest.faults.held import DriverRow, Held, OfferRow
+from loadtest.faults.held import AuditRow, DriverRow, Held, OfferRow
 from loadtest.faults.history import NO_ANSWER, Attempt, Command, History, fix_times, heard_of
 from loadtest.geo import Point
 from loadtest.pace import iso_utc
@@ -13,7 +13,7 @@ from loadtest.spoken import spoken_of
 
 ZERO_S = 1_800_000_000.0
 JOB, OTHER = "job-1", "job-2"
-RIDER, DRIVER, SECOND, STRANGER = "rider", "driver", "second", "stranger"
+RIDER, DRIVER, SECOND, STRANGER, ADMIN = "rider", "driver", "second", "stranger", "admin"
 EPOCH, LATER = "main.1.aaaaaa", "main.2.bbbbbb"
 HERE, HOME = Point(49.99, 36.23), Point(49.98, 36.22)
 
@@ -100,6 +100,7 @@ def sound() -> tuple[History, Held]:
         driver,
         {"event": "offer", "room": f"user:{DRIVER}", "epoch": EPOCH, "seq": 1} | offer,
     )
+    ack(history, DRIVER, "offer_seen", 1.5, offerId="o-1")
     ack(history, DRIVER, "accept_offer", 2, offerId="o-1")
     for each in told:
         hear(history, RIDER, rider, each)
@@ -120,10 +121,27 @@ def sound() -> tuple[History, Held]:
         events=events,
         lines=[(JOB, f"line-{JOB}")],
         reads={(JOB, DRIVER)},
-        offers=[OfferRow("o-1", "accepted", DRIVER, JOB, round(ZERO_S + 1) * 1000)],
+        offers=[OfferRow("o-1", "accepted", DRIVER, JOB, round(ZERO_S + 1) * 1000, True)],
         drivers={DRIVER: DriverRow("offline", 9)},
         fixes=Counter((DRIVER, ts_ms) for ts_ms in fix_times(batch.payload)),
     )
+    return history, held
+
+
+def by_hand() -> tuple[History, Held]:
+    """The same, with what an admin did: the ride was given to its driver by hand, and ended so; a stranger was
+    blocked and let in again, another one blocked."""
+    history, held = sound()
+    ack(history, ADMIN, "assign_job", 2, rideId=JOB, driverId=DRIVER, reason="r1")
+    ack(history, ADMIN, "ride_status_update", 6, rideId=JOB, status="completed", reason="r2")
+    for at, (event, user) in enumerate(
+        [("block_user", STRANGER), ("unblock_user", STRANGER), ("block_user", OTHER)], 3
+    ):
+        ack(history, ADMIN, event, at, userId=user, reason=f"{event} {user}").answer = {"ok": True}
+        held.audit.append(AuditRow(f"{event} {user}", "user", user))
+    held.audit += [AuditRow("r1", "ride", JOB), AuditRow("r2", "ride", JOB)]
+    held.deeds = {JOB: [ZERO_S + 2, ZERO_S + 6]}
+    held.statuses = {STRANGER: "active", OTHER: "suspended"}
     return history, held
 
 

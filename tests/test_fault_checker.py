@@ -41,7 +41,7 @@ def test_a_sound_run_is_found_sound() -> None:
     verdict = judge(history, held)
     line = figures(7, history, held, verdict, [])
     assert failures(line) == [], line["examples"]
-    assert (line["acked"], line["assignments"]) == (10, 1)
+    assert (line["acked"], line["assignments"]) == (11, 1)
 
 
 # -- one planted violation each
@@ -67,6 +67,10 @@ def hole_nobody_heard(history: History, held: Held) -> None:
 
 def another_won(history: History, held: Held) -> None:
     held.offers = [OfferRow("o-1", "accepted", SECOND, JOB)]
+
+
+def seen_and_forgotten(history: History, held: Held) -> None:
+    held.offers = [each._replace(seen=False) for each in held.offers]
 
 
 def acked_and_undone(history: History, held: Held) -> None:
@@ -250,7 +254,7 @@ def resumed(seen: tuple[str, int], recovered: bool, seqs: tuple[int, ...], whole
 PLANTED: list[tuple[str, Plant]] = [
     *(("lost", rows_gone(part)) for part in ("jobs", "lines", "reads", "offers")),
     *(("lost", plant) for plant in (event_gone, last_event_gone, hole_nobody_heard)),
-    *(("lost", plant) for plant in (another_won, acked_and_undone, cancel_forgotten)),
+    *(("lost", plant) for plant in (another_won, seen_and_forgotten, acked_and_undone, cancel_forgotten)),
     *(("duplicated", twice(part)) for part in ("jobs", "lines", "offers", "places")),
     ("duplicated", said_under_two_numbers),
     *(("out_of_order", plant) for plant in (heard_twice, missed_one, swapped, missed_the_end)),

@@ -19,7 +19,7 @@ from server import rehydrate as module
 from server.needs import Stop
 from server.rehydrate import is_lost
 from storage import keys
-from storage.records import LEAP, Driver, Job, Offer, OfferId, Parcel, Place
+from storage.records import LEAP, Driver, Job, Offer, OfferId, Parcel, Place, UserId
 from storage.records import Stop as PlanStop
 from tests.drainkit import SHARD, a_driver, an_offer
 from tests.losskit import HOUR_MS, Desks, World, a_world, check_once, job, on_board, some_of_everything
@@ -76,6 +76,32 @@ async def test_a_ride_comes_back_whole(world: World) -> None:
     await world.drained()
     (row,) = await world.database.fetch("select state, version, life from rides")
     assert (row["state"], row["version"], row["life"]) == ("in_progress", found.version, world.shard.token)
+
+
+async def test_a_driver_comes_back_with_what_his_account_lets_him_carry(world: World) -> None:
+    """So an admin may give him a job by hand before he is online again, and not one for which his papers are bad."""
+    who = {"email": "dee@example.com", "name": "Dee", "phone": "+380501112233"}
+    user = await world.database.fetchval(
+        """insert into users (email, password_hash, first_name, last_name, phone, role)
+           values ($1, '', $2, 'D', $3, 'courier') returning id::text""",
+        *who.values(),
+    )
+    vehicle = await world.database.fetchval(
+        """insert into vehicles (user_id, make, model, year, color, license_plate, type, capacity)
+           values ($1, 'F', 'P', 2020, 'blue', 'AX1', 'sedan', 3) returning id::text""",
+        user,
+    )
+    await world.database.execute("insert into courier_profiles (user_id, max_weight_kg) values ($1, 7)", user)
+    await world.database.execute(
+        "insert into papers (subject_id, kind, valid_until) values ($1, 'licence', to_timestamp(2000000000))",
+        user,
+    )
+    ride, driver = on_board(a_driver(id=UserId(user), area_id="a", vehicle_id=vehicle))
+    await world.put(ride, driver)
+    await world.lose()
+    assert await world.restored() == {("ride", "kept"): 1}
+    dee = await world.record(Driver, driver.id)
+    assert (dee.seats, dee.max_weight_kg, dee.papers) == (3, 7.0, {"licence": 2_000_000_000_000})
 
 
 async def test_a_parcel_comes_back_whole_but_for_its_code(world: World) -> None:

@@ -1,10 +1,10 @@
 """Breaks a running cluster over and over under load, and proves from what its clients saw that nothing was lost.
 
 Three nodes and two drains on a Redis and a PostgreSQL, every connection through a proxy that can be hurt;
-drivers and customers who carry jobs and chat over real sockets; a schedule of faults that the seed makes; and a
-checker that compares what everybody was told with what PostGIS holds in the end. With `--fsync everysec` Redis
-also loses its last second and all it has; what that took is told apart, as `lost_in_window`. With `--outage 300`
-nothing breaks but PostgreSQL, which is stopped for that long.
+drivers and customers who carry jobs and chat over real sockets, and an admin with a hand in it; a schedule of
+faults that the seed makes; and a checker that compares what everybody was told with what PostGIS holds in the
+end. With `--fsync everysec` Redis also loses its last second and all it has; what that took is told apart, as
+`lost_in_window`. With `--outage 300` nothing breaks but PostgreSQL, which is stopped for that long.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from loadtest.faults.town import CENTRE, People, feature
 from loadtest.stage import StageError, make_people, put_area
 
 WARM_UP_S = 5.0
+STRANGERS = 3
 DRAIN_BOUND_S = 60.0
 DRAIN_POLL_S = 1.0
 PROGRESS_S = 10.0
@@ -92,6 +93,10 @@ async def _run(options: argparse.Namespace, place: Place, kinds: Sequence[Kind])
     streaming = options.streamers if options.outage else 0
     drivers = await make_people("driver", options.drivers + options.nodes + streaming)
     riders = await make_people("passenger", options.riders)
+    (admin,) = await make_people("admin", 1)
+    # whom PostgreSQL lets in or not, nobody can change while it is away
+    extra = 0 if options.outage else STRANGERS
+    strangers = [each.user_id for each in await make_people("passenger", extra)]
     history, outage = History(), None
     memory_mb = (options.redis_mb or round(ROOM_MB + ROOM_MB_S * options.outage)) if options.outage else 0
     cluster = Cluster(
@@ -100,7 +105,7 @@ async def _run(options: argparse.Namespace, place: Place, kinds: Sequence[Kind])
     people = People(options.seed, history)
     try:
         await cluster.start()
-        await people.come(cluster.urls, drivers[streaming:], riders)
+        await people.come(cluster.urls, drivers[streaming:], riders, admin, strangers)
         async with _progress(history):
             if options.outage:
                 streamers = await Streamers.come(cluster, drivers[:streaming], CENTRE, options.fixes_s)

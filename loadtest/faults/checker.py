@@ -2,7 +2,7 @@
 
 Pure functions; time is in the records. Each yields sentences about what is wrong, so that a count is never
 without an example. Promises about the order of rooms and about strangers are judged in `hearing`, those to
-drivers in `supply`.
+drivers in `supply`, those to admins in `hands`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 
-from loadtest.faults import hearing, supply
+from loadtest.faults import hands, hearing, supply
 from loadtest.faults.held import Held
 from loadtest.faults.history import NO_ANSWER, OK, Attempt, Broken, Command, History
 from loadtest.faults.timeline import Stretch, Timelines, doubles, stretches, timelines
@@ -56,7 +56,11 @@ def judge(history: History, held: Held) -> Verdict:
     spans = stretches(lines, forgets)
     known = [*spans, *_known_after(lines, sorted(forgets, key=lambda each: each[1]))]
     verdict = Verdict(
-        duplicated=[*duplicated(history, held), *supply.duplicated(history, held)],
+        duplicated=[
+            *duplicated(history, held),
+            *supply.duplicated(history, held),
+            *hands.duplicated(history, held),
+        ],
         out_of_order=[*hearing.out_of_order(history, held, heard_events)],
         foreign=[*hearing.foreign(history, known, lines)],
         double_assignments=[*doubles(spans), *two_winners(history)],
@@ -79,7 +83,7 @@ def losses(history: History, held: Held) -> tuple[list[str], list[str]]:
     """What is lost, and what a power loss or a lost disk took in its window."""
     taken = [(f.lost_from_s - CLOCK_S, f.ended_s) for f in history.faults if f.lost_from_s]
     found: tuple[list[str], list[str]] = ([], [])
-    for at_s, sentence in chain(lost(history, held), supply.lost(history, held)):
+    for at_s, sentence in chain(lost(history, held), supply.lost(history, held), hands.lost(history, held)):
         found[any(from_s <= at_s <= to_s for from_s, to_s in taken)].append(sentence)
     return found
 
@@ -91,6 +95,7 @@ def lost(history: History, held: Held) -> Iterator[tuple[float, str]]:
     takes = {(each.job, each.driver) for each in held.events if each.event == "driver_assigned"}
     outcomes = {row.id: row.state for row in held.offers}
     drivers = {row.id: row.driver for row in held.offers}
+    seen = {row.id for row in held.offers if row.seen}
     for command in history.commands:
         if not command.acked:
             continue
@@ -110,6 +115,10 @@ def lost(history: History, held: Held) -> Iterator[tuple[float, str]]:
             kept = (job, user) in takes and outcomes.get(offer) == "accepted" and drivers[offer] == user
         elif event == "decline_offer":
             kept = outcomes.get(str(command.payload["offerId"])) == "declined"
+        elif event == "offer_seen":
+            kept = str(command.payload["offerId"]) in seen
+        elif event == "unassign_job":
+            kept = (job, "searching") in states
         else:
             continue
         if not kept:

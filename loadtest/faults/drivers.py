@@ -8,6 +8,8 @@ The behaviour is that of `carrier`, with the patience of `phones`.
 | the tunnel is behind him, or he is online again | what was recorded is handed in as one `location_batch` |
 | nobody answers it | the same batch again, until somebody does |
 | a job is done | now and then he rests: off duty, and on again |
+| he is given a job by hand | he carries it, once he sees that it is his and he has no other |
+| somebody else ended his job | he carries it no farther |
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from loadtest.faults.phones import Lines, Patient
 from loadtest.geo import Point
 from loadtest.pace import iso_utc
 from loadtest.person import Account, Town
-from loadtest.words import Job
+from loadtest.words import TERMINAL_STATES, Job, Kind, job_of
 
 TUNNEL_SHARE, TUNNEL_FIXES = 0.04, (2, 6)
 RECORDED_MAX = 500
 REST_SHARE, REST_S = 0.3, (0.3, 2.0)
+GIVEN_S = 1.0  # whoever has said yes to it himself is carrying it by then
 HANDS_IN_EVERY = 6  # of a probe's times online; batches are limited to one in two seconds
 
 
@@ -48,6 +51,23 @@ class Driver(Patient, Carrier):
         self._recorded: list[dict[str, Any]] = []
         self._tunnel = 0  # so many positions are still taken in it
         self._newest_ms = 0
+        self._handlers["driver_assigned"] = self._given
+
+    def _given(self, payload: dict[str, Any]) -> None:
+        found = job_of(payload)
+        if found is not None and payload.get("driverId") == self.id:
+            self._spawn(self._take_given(*found))
+
+    async def _take_given(self, kind: Kind, job_id: str) -> None:
+        await asyncio.sleep(GIVEN_S)
+        if self.trip is None:
+            await self._take_up(kind, job_id)
+
+    def _status(self, payload: dict[str, Any]) -> None:
+        super()._status(payload)
+        trip = self._carries(payload)
+        if trip is not None and payload.get("state") in TERMINAL_STATES:
+            trip.over.set()
 
     async def _carry(self, job: Job) -> None:
         self._spawn(self.talk_of(job))

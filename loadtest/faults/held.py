@@ -6,7 +6,7 @@ of is seen as well.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -28,7 +28,20 @@ EVENTS = """
 LINES = "select job_id::text, id::text from chat_messages"
 READS = "select job_id::text, reader_id::text, message_id::text from chat_reads"
 OFFERS = """
-  select id, state, driver_id::text, job_id::text, round(extract(epoch from made_at) * 1000)::bigint from offers"""
+  select id, state, driver_id::text, job_id::text, round(extract(epoch from made_at) * 1000)::bigint,
+         seen_at is not null
+  from offers"""
+AUDIT = """
+  select details ->> 'reason', subject_type, subject_id from audit_log
+  where actor_id in (select id from users where role = 'admin')"""
+#: What rooms of jobs were told in commits of an admin.
+DEEDS = """
+  select job_id::text, extract(epoch from at)::float8 from (
+    select room, job_id, event, by_user, at from ride_events where room = 'ride:' || job_id
+    union all select room, job_id, event, by_user, at from package_events where room = 'package:' || job_id) told
+  where by_user in (select id::text from users where role = 'admin')
+    and event in ('driver_assigned', 'ride_status_update', 'package_status_update')"""
+STATUSES = "select id::text, status from users where role = 'passenger'"
 DRIVERS = "select id::text, state, version from drivers"
 #: Of those who handed in what they had recorded; the moment as the phone wrote it.
 FIXES = """
@@ -50,6 +63,13 @@ class OfferRow(NamedTuple):
     driver: str
     job: str
     made_ms: int = 0
+    seen: bool = False
+
+
+class AuditRow(NamedTuple):
+    reason: str
+    subject_type: str
+    subject: str
 
 
 class DriverRow(NamedTuple):
@@ -70,7 +90,8 @@ class Counts(NamedTuple):
 
 @dataclass
 class Held:
-    """`places` are all numbered events, those of users' rooms too; `events` those of jobs' rooms."""
+    """`places` are all numbered events, those of users' rooms too; `events` those of jobs' rooms. `deeds`: by job, when
+    its room was told of something that an admin did (Unix seconds); `statuses` of accounts by user."""
 
     jobs: list[tuple[str, str, str | None]] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
@@ -80,12 +101,15 @@ class Held:
     offers: list[OfferRow] = field(default_factory=list)
     drivers: dict[str, DriverRow] = field(default_factory=dict)
     fixes: Counter[FixAt] = field(default_factory=Counter)
+    audit: list[AuditRow] = field(default_factory=list)
+    deeds: dict[str, list[float]] = field(default_factory=dict)
+    statuses: dict[str, str] = field(default_factory=dict)
     refused_lines: set[tuple[str, str]] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
-        parts = (self.jobs, self.places, self.lines, self.reads, self.offers, self.drivers)
+        parts = (self.jobs, self.places, self.lines, self.reads, self.offers, self.drivers, self.audit)
         return sum(len(part) for part in parts)
 
 
@@ -121,6 +145,9 @@ async def _read(connection: Any, batched: list[str]) -> Held:
         offers=[OfferRow(*row) for row in await connection.fetch(OFFERS)],
         drivers={row[0]: DriverRow(row[1], row[2]) for row in await connection.fetch(DRIVERS)},
         fixes=Counter((row[0], row[1]) for row in await connection.fetch(FIXES, batched)),
+        audit=[AuditRow(row[0] or "", row[1], row[2]) for row in await connection.fetch(AUDIT)],
+        deeds=_by_job(await connection.fetch(DEEDS)),
+        statuses=dict([tuple(row) for row in await connection.fetch(STATUSES)]),
         refused_lines=set(_refused_lines(letters)),
         refused=Counter(f"{row[0]}: {row[1]}" for row in letters),
     )
@@ -129,6 +156,13 @@ async def _read(connection: Any, batched: list[str]) -> Held:
 def _spoken(row: Any) -> Spoken | None:
     payload = msgspec.json.decode(row[4])
     return spoken_of(row[3], {**payload, "room": row[0], "epoch": row[1], "seq": row[2]})
+
+
+def _by_job(rows: list[Any]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for job, at_s in rows:
+        found[job].append(at_s)
+    return dict(found)
 
 
 def _refused_lines(letters: list[Any]) -> list[tuple[str, str]]:

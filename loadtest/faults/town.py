@@ -19,6 +19,7 @@ from loadtest.carrying import Habits
 from loadtest.city import BLOCKS_EAST, BLOCKS_NORTH, Corner, Wandering, point_of, some_corner
 from loadtest.client import Pool
 from loadtest.customer import Demand
+from loadtest.faults.admin import Admin
 from loadtest.faults.drivers import Driver, Probe
 from loadtest.faults.history import History
 from loadtest.faults.phones import Lines, Patient, Rider
@@ -44,7 +45,15 @@ POLICY = {
     "stop_dwell_s": 3.0,
     "search_radius_m": 8000.0,
 }
-HABITS = Habits(fix_every_s=10.0, speed_mps=18.0, dwell_s=8.0, detour=1.0, simulated_idle=True, rejoins=False)
+HABITS = Habits(
+    fix_every_s=10.0,
+    speed_mps=18.0,
+    dwell_s=8.0,
+    detour=1.0,
+    simulated_idle=True,
+    rejoins=False,
+    tells_seen=True,
+)
 TRIP_BLOCKS = 3
 PARCEL_SHARE = 0.3
 IDLE_S = 0.6
@@ -93,14 +102,24 @@ class People:
         self._lines: Lines | None = None
         self.tally = Tally()
 
-    async def come(self, urls: Sequence[str], drivers: Sequence[Account], riders: Sequence[Account]) -> None:
-        """Connects all, and begins to live; returns when all were here once. Raises TimeoutError."""
+    async def come(
+        self,
+        urls: Sequence[str],
+        drivers: Sequence[Account],
+        riders: Sequence[Account],
+        admin: Account,
+        strangers: Sequence[str] = (),
+    ) -> None:
+        """Connects all, and begins to live; returns when all were here once. `strangers` are users whom the admin
+        blocks and lets in again. Raises TimeoutError."""
         pools = [await self._closing.enter_async_context(Pool(url)) for url in urls]
         lines = self._lines = Lines(pools, self._history)
         pace = Pace(SPEED)
         temper = Temper(seed=self._seed, decline_share=0.08, silent_share=0.04, cancel_share=0.08)
         town = Town(pools[0], pace, self.tally, temper)
         pace.start()
+        carriers: list[Driver] = []
+        customers: list[Rider] = []
         probes, workers = drivers[: len(urls)], drivers[len(urls) :]
         for node, account in enumerate(probes):
             probe = Probe(lines, town, account, node, CENTRE)
@@ -111,17 +130,21 @@ class People:
             source = temper.source(f"streets/{account.user_id}")
             motion = Wandering(source, HABITS.fix_every_s, HABITS.speed_mps)
             driver = Driver(lines, town, account, motion, habits=HABITS, classes=["economy", PARCEL])
-            self._everybody.append(driver)
+            carriers.append(driver)
             driver.start()
             driver.go_to_work()
             await asyncio.sleep(1 / CONNECTS_A_SECOND)
         for number, account in enumerate(riders):
             source = random.Random(f"{self._seed}/rider/{number}")
             rider = Rider(lines, town, account)
-            self._everybody.append(rider)
+            customers.append(rider)
             rider.start()
             self._lives.append(asyncio.create_task(rider.live(partial(demand, source), IDLE_S)))
             await asyncio.sleep(1 / CONNECTS_A_SECOND)
+        hand = Admin(lines, town, admin, strangers)
+        hand.start()
+        self._everybody += [*carriers, *customers, hand]
+        self._lives.append(asyncio.create_task(hand.keep_on(customers, carriers)))
         async with asyncio.timeout(ALL_HERE_S):
             await asyncio.gather(*(each.ready.wait() for each in self._everybody))
 
