@@ -74,7 +74,7 @@ def named(made_ms: float) -> str:
 
 
 async def a_fresh_name(passenger: Phone, asked: dict[str, Any]) -> None:
-    """An id of just now is taken, once; one that may have been used before cannot be."""
+    """An id of just now is taken, once, and so is a request without any; one that may have been used before is not."""
     now_ms = time.time() * 1000
     for made_ms in (now_ms - 20 * 60_000, now_ms + 5 * 60_000):
         assert await passenger.refused("request_ride", {**asked, "rideId": named(made_ms)}) == "unavailable"
@@ -82,6 +82,8 @@ async def a_fresh_name(passenger: Phone, asked: dict[str, Any]) -> None:
     first = await passenger.call("request_ride", fresh)
     assert await passenger.call("request_ride", fresh) == first
     await passenger.call("cancel_ride", {"rideId": fresh["rideId"]})
+    named_by_us = await passenger.call("request_ride", {k: v for k, v in asked.items() if k != "rideId"})
+    await passenger.call("cancel_ride", {"rideId": named_by_us["rideId"]})
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
