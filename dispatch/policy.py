@@ -36,7 +36,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     search_retry_s: Duration = 2.0  # When nobody was free, the next look comes after this.
     search_radius_m: Radius = 6_000.0  # Nobody farther away (straight line) is asked.
     candidates: Annotated[int, Meta(ge=1, le=100)] = 8  # So many nearest are ranked per look.
-    schedule_lead_s: Duration = 900.0  # A scheduled job starts to search so long before its time.
+    schedule_lead_s: Duration = 900.0  # A scheduled job starts to search at most so long before its time ...
+    schedule_least_s: Duration = 120.0  # ... and at least so long: in time for who is near (booking.py).
 
     # Eligibility (eligibility.py)
     papers: tuple[Paper, ...] = ()  # What a driver must have; what he has must not be expired in any case.
@@ -98,6 +99,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     proof_tries: Annotated[int, Meta(ge=1, le=100)] = 5  # Wrong codes before a proof is locked.
 
 
+def least_lead_s(policy: Policy) -> float:
+    """A scheduled job starts to search no later than so long before its time."""
+    return min(policy.schedule_least_s, policy.schedule_lead_s)
+
+
 def scaled(policy: Policy, n: float) -> Policy:
     """The same rules in a city that runs `n` times as fast, for a replay: its durations / n, its speeds * n.
 
@@ -110,6 +116,7 @@ def scaled(policy: Policy, n: float) -> Policy:
         patience_s=policy.patience_s / n,
         search_retry_s=policy.search_retry_s / n,
         schedule_lead_s=policy.schedule_lead_s / n,
+        schedule_least_s=policy.schedule_least_s / n,
         stale_s=policy.stale_s / n,
         longest_pickup_s=policy.longest_pickup_s / n,
         age_most_s=policy.age_most_s / n,

@@ -48,6 +48,14 @@ def pickups_s(area: Area, drivers_deg: Positions, pickup: Place, at_ms: int) -> 
     return np.asarray(area.policy.pickup_overhead_s + driving_s)
 
 
+def pickup_late_s(area: Area, straight_m: float, eta_s: float) -> float:
+    """Four of five drivers who are said to be at a pickup in `eta_s` need no longer than this."""
+    if area.eta is None:
+        return eta_s
+    still_s = min(eta_s, area.policy.pickup_overhead_s)
+    return still_s + (eta_s - still_s) * float(area.eta.late_factor(np.array([straight_m]))[0])
+
+
 def drives_s(area: Area, places: Sequence[Place], at_ms: int) -> Floats:
     """Seconds of driving from each place to each, (n, n); 0 from one to itself and to another at the same spot."""
     deg = _deg(places)

@@ -8,6 +8,7 @@ stand, and the next sweep finds them again.
 import asyncio
 import logging
 
+from dispatch.booking import look_again_ms
 from dispatch.commands import SYSTEM, Command, Refusal, WakeDriver, WakeJob
 from dispatch.desk import Desk
 from dispatch.match import Match
@@ -123,6 +124,12 @@ class Clock:
             await log.snooze(timer, min(loaded.now_ms + retry_ms, job.wake_ms))
             await self._match.at_once(job_id)
             return
+        if job.state == "scheduled" and 0 < job.wake_ms <= loaded.now_ms:
+            area = self._desk.areas.get(job.area_id)
+            again_ms = await look_again_ms(self._desk, job, area, loaded.now_ms) if area else 0
+            if again_ms > loaded.now_ms:
+                await log.snooze(timer, again_ms)
+                return
         if job.state == "offered" and await self._may_not_have_been_seen(job, loaded):
             await log.snooze(timer, loaded.now_ms + int(GRACE_S * 1000))
             return

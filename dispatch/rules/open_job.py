@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from dispatch.area import Area
 from dispatch.commands import OpenJob, Refusal, not_one_of
 from dispatch.decision import Decision, State
+from dispatch.policy import least_lead_s
 from dispatch.pricing import Fare, parcel_fare, ride_fare, surged
 from dispatch.rules.release import gives_up_ms
 from dispatch.surge import STEPS
@@ -53,9 +54,10 @@ def decide(state: State, command: OpenJob) -> Decision:
     lead_ms = int(policy.schedule_lead_s * 1000)
     if command.scheduled_ms > now_ms + SCHEDULE_MAX_MS:
         raise Refusal("bad_request", "scheduledAt is too far ahead.")
-    later = command.scheduled_ms > now_ms + lead_ms
-    # what is to begin later has the tariff's fare: nobody knows the demand of then
-    fare = surged(price(area, command, distance_m, duration_s), STEPS if later else command.surge_tenths)
+    later = command.scheduled_ms > now_ms + int(least_lead_s(policy) * 1000)
+    # what cannot begin yet has the tariff's fare: nobody knows the demand of then
+    unknown = command.scheduled_ms > now_ms + lead_ms
+    fare = surged(price(area, command, distance_m, duration_s), STEPS if unknown else command.surge_tenths)
     job = Job(
         id=command.job_id,
         kind=command.kind,
@@ -79,7 +81,8 @@ def decide(state: State, command: OpenJob) -> Decision:
         scheduled_ms=command.scheduled_ms,
         searching_ms=now_ms,
     )
-    job = replace(job, wake_ms=command.scheduled_ms - lead_ms if later else gives_up_ms(job, now_ms, area))
+    wake_ms = max(now_ms, command.scheduled_ms - lead_ms) if later else gives_up_ms(job, now_ms, area)
+    job = replace(job, wake_ms=wake_ms)
     answer = {**receipt(job), "fare": {"amount": job.fare_minor, "currency": job.currency}, "areaId": area.id}
     return Decision(
         answer=answer, put=(job,), facts=(status_fact(job, now_ms, command.user, join=(command.user,)),)

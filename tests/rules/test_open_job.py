@@ -102,8 +102,9 @@ def test_an_id_is_used_once_whatever_became_of_it(kind: str, state: str) -> None
     ("ahead_s", "state", "wake_s"),
     [
         (0, "searching", 180),
-        (600, "searching", 600 + 180),
-        (900, "searching", 900 + 180),
+        (120, "searching", 120 + 180),
+        (121, "scheduled", 0),
+        (900, "scheduled", 0),
         (901, "scheduled", 1),
         (7_200, "scheduled", 7_200 - 900),
     ],

@@ -1,0 +1,54 @@
+"""When a booked job begins to search: so long before its hour that a driver can be there, and no longer.
+
+Between the area's `schedule_lead_s` and `schedule_least_s` before its hour a booking is looked at again and again: it
+begins when the slower of the nearest few would, in four of five cases, just be there in time after each of them had let
+his offer run out. Drivers who come nearer let it wait, drivers who go away let it begin; each look halves what is left
+until then, so that a booking costs few looks.
+
+| when | then |
+|---|---|
+| nobody of its class is in reach | it begins at once: whoever comes into reach is asked |
+| those nearby are taken or gone while it waits | the next look sees it; there are more of them the nearer its hour is |
+| they are nearer than they need to be | it begins `schedule_least_s` before its hour, not later |
+| the node dies after a look | nothing was written but when to look again; any node looks then |
+| two nodes look at once | both see the same; its begin is one commit, the second finds nothing to do |
+| Redis is gone while it looks | its timer stands |
+| its hour has come, or an admin let it go on late | it begins without a look |
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from dispatch.area import Area
+from dispatch.desk import Desk
+from dispatch.match import nearest
+from dispatch.matching import Ranked
+from dispatch.policy import least_lead_s
+from dispatch.travel import pickup_late_s
+from storage.records import Job
+
+BEST: Final = 3  # whose offers may all run out
+
+
+def lead_s(best: Sequence[Ranked], area: Area) -> float:
+    """How long before its hour a job begins to search, where these would be asked first."""
+    policy = area.policy
+    if not best:
+        return policy.schedule_lead_s
+    there_s = max(pickup_late_s(area, each.distance_m, each.eta_s) for each in best)
+    return min(policy.schedule_lead_s, max(least_lead_s(policy), there_s + len(best) * policy.offer_s))
+
+
+async def look_again_ms(desk: Desk, job: Job, area: Area, now_ms: int) -> int:
+    """When to look at a booking again that could begin by now; `now_ms` or before: it is to begin. Raises Unavailable
+    or Conflict."""
+    policy = area.policy
+    if now_ms >= job.scheduled_ms - int(least_lead_s(policy) * 1000):
+        return now_ms
+    found = await nearest(
+        desk, job.vehicle_class, job.pickup, area, now_ms=now_ms, want=BEST, skip={job.requester_id}
+    )
+    begins_ms = job.scheduled_ms - int(lead_s(found, area) * 1000)
+    if begins_ms <= now_ms:
+        return now_ms
+    return min(begins_ms, now_ms + max(int(policy.search_retry_s * 1000), (begins_ms - now_ms) // 2))
