@@ -88,12 +88,14 @@ class Clock:
                 else:
                     await self._desk.run(work)
             except Refusal:
-                # it cannot be served now (its area is gone, say): it must not keep others from their turn
+                # it cannot be served now (its area is gone, say): it must not keep others from their turn, nor one
+                # that fails
                 await self._postpone(work)
             except (Unavailable, Conflict):
                 continue  # a timer stands; a revival is asked for again by the next fix
             except Exception as error:
                 logger.error("a timer failed: %s", fault(error))
+                await self._postpone(work)
 
     async def _postpone(self, work: str | Command) -> None:
         if isinstance(work, str) and not work.startswith("match:"):

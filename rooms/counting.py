@@ -8,7 +8,7 @@ one transaction.
 | it dies before its commit | nothing was kept; whoever looks next counts the same quarter again |
 | it dies after it | both stand; whoever looks next reads the documents |
 | two count at once (a leader who woke late) | the shard's lock lets one; the other finds it done and reads anew |
-| the commit's answer is lost | what is in memory is dropped, and read again from what was kept |
+| the commit's answer is lost | what is in memory counts until it is compared with what was kept, and read again |
 | the drain is behind, or stands | nothing is counted until it has come to the quarter's end |
 | PostgreSQL is away | nothing is counted; looks go on with what was learned |
 | a document cannot be read | that area learns anew from here on, and the log says so |
@@ -65,12 +65,8 @@ class Counting:
         """Counts the quarters that are over and drained; how many. Raises DatabaseUnavailable."""
         if now_s < self._next_s + SETTLES_S:
             return 0
-        try:
-            async with self._database.transaction() as conn:
-                return await self._learn(conn, sorted(area_ids), now_s)
-        except BaseException:
-            self._demand, self._next_s = {}, 0.0
-            raise
+        async with self._database.transaction() as conn:
+            return await self._learn(conn, sorted(area_ids), now_s)
 
     async def _learn(self, conn: Any, area_ids: list[str], now_s: float) -> int:
         if not await kept.lead(conn, self._shard):

@@ -7,7 +7,7 @@
 | it wakes after that and writes once more | readers take the newer look of each area; the next beat sets it right |
 | nobody looks for FRESH_S (Redis away, no node) | surge is 1 and nothing is known, on every node; then it begins calm |
 | Redis lost everything | likewise, until the next beat |
-| PostgreSQL is away | the forecast stays as it was learned (counting.py); looks go on |
+| PostgreSQL is away, or takes longer than LEARN_S | the forecast stays as it was learned (counting.py); looks go on |
 | a look in Redis cannot be read (another version) | it is passed over; the next beat writes it anew |
 | more wait than WAITING_MAX | the longest waiting are counted |
 | an area is gone | so is its look |
@@ -37,6 +37,7 @@ from storage.shard import Unavailable
 logger = logging.getLogger(__name__)
 
 LEASE_S = 15.0
+LEARN_S = 10.0  # of the lease: the rest is for the look
 WAITING_MAX = 500
 _READ = 100
 
@@ -94,8 +95,9 @@ class Seer:
         now_s = await self._desk.log.now_ms() / 1000
         outcome = "looked"
         try:
-            await self._counting.learn([area.id for area in areas], now_s)
-        except DatabaseUnavailable:
+            async with asyncio.timeout(LEARN_S):
+                await self._counting.learn([area.id for area in areas], now_s)
+        except (DatabaseUnavailable, TimeoutError):
             outcome = "unlearned"
         supply, waiting = await self._free(areas), await self._waiting()
         self._counting.saw(supply, now_s)

@@ -24,6 +24,7 @@ LIVE_TTL_MS = (
 OVER_TTL_MS = 15 * 60_000  # a finished job's record and room, for late readers and repeated commands
 ANSWERS_KEPT = 128
 _NEVER_STALE_MS = 2**53
+GIVEN_BACK = 1_000  # timers at a time
 FIRST_LOOK_MS = 400  # a searching job is looked at again so soon, should the process that opened it die
 
 _encode = msgspec.json.Encoder().encode
@@ -256,12 +257,19 @@ class Log:
         return [member.decode() for member in reply]
 
     async def give_back_time(self, late_ms: int) -> None:
-        """Drivers' timers that have stood for so long after they ran out run out anew, BACK_MS from now."""
+        """Drivers' timers that have stood for so long after they ran out run out anew, BACK_MS from now; so many at a
+        time that Redis and this process have others to serve between."""
         client, key = self._shard.client, keys.due(self._shard.name)
         now_ms = await self._shard.now_ms()
-        late = await self._shard.ask(client.zrangebyscore(key, "-inf", now_ms - late_ms))
-        if drivers := {timer: now_ms + BACK_MS for timer in late if timer.startswith(b"driver:")}:
-            await self._shard.ask(client.zadd(key, drivers, xx=True, gt=True))
+        from_ms, late = float("-inf"), list[tuple[bytes, float]]()
+        while True:
+            page = client.zrangebyscore(key, from_ms, now_ms - late_ms, 0, GIVEN_BACK, withscores=True)
+            before, late = late, await self._shard.ask(page)
+            if drivers := {timer: now_ms + BACK_MS for timer, _ in late if timer.startswith(b"driver:")}:
+                await self._shard.ask(client.zadd(key, drivers, xx=True, gt=True))
+            if len(late) < GIVEN_BACK or late == before:
+                return
+            from_ms = late[-1][1]  # once more: others may have run out in the same millisecond
 
     async def snooze(self, timer: str, until_ms: int) -> None:
         """Looks again at `until_ms`, if the timer still stands."""

@@ -42,6 +42,19 @@ async def test_silence_that_no_node_was_there_to_hear_proves_nothing(redis: Redi
         await wait_until(lambda: is_stale(two, driver.user_id))
 
 
+async def test_timers_that_fail_keep_nobody_from_his_turn(redis: Redis, redis_url: str) -> None:
+    """As many jobs as a sweep takes up cannot be read: who comes after them has his turn all the same."""
+    async with node(redis_url, stale_s=5) as n:
+        driver, _ = n.arrive("driver")
+        await online(n, driver)
+        now_ms = await n.log.now_ms()
+        for number in range(100):
+            await redis.hset(keys.job(S, f"unreadable{number}"), mapping={"v": 1, "r": "nonsense"})
+        await redis.zadd(keys.due(S), {f"job:unreadable{number}": now_ms - 60_000 for number in range(100)})
+        await redis.zadd(keys.due(S), {f"driver:{driver.user_id}": now_ms}, xx=True)
+        await wait_until(lambda: is_stale(n, driver.user_id))
+
+
 async def offer_to_one(n: Node) -> tuple[Session, str, str]:
     """A driver whose phone says when it shows an offer, and what he is offered: (driver, ride, offer)."""
     driver, wire = n.arrive("driver")

@@ -43,6 +43,20 @@ async def test_timers_that_ran_out(redis: "Redis", log: Log) -> None:
     )
 
 
+async def test_drivers_are_given_time_a_page_at_a_time(
+    redis: "Redis", log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where more of one millisecond than a page are behind jobs that keep their timers."""
+    monkeypatch.setattr("storage.log.GIVEN_BACK", 4)
+    now_ms = await log.now_ms()
+    jobs = {f"job:{n}": now_ms - 10_000 for n in range(3)}
+    drivers = {f"driver:{n}": now_ms - 10_000 + n // 9 for n in range(30)}
+    await redis.zadd(keys.due(S), {**jobs, **drivers, "driver:in time": now_ms - 1_000})
+    await log.give_back_time(3_000)
+    assert await log.due() == [*jobs, "driver:in time"]
+    assert await redis.zcount(keys.due(S), now_ms + BACK_MS, "+inf") == len(drivers)
+
+
 async def test_a_life_is_named_once_and_anew_after_a_restart_or_a_wipe(
     redis: "Redis", redis_url: str, shard: Shard
 ) -> None:

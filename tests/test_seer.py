@@ -22,7 +22,7 @@ from rooms.seer import Seer
 from storage import areas, keys
 from storage import demand as kept
 from storage.heat import HeatStore
-from storage.postgis import Database
+from storage.postgis import Database, DatabaseUnavailable
 from storage.records import Place
 from storage.shard import Shard
 from tests.historykit import Town
@@ -144,6 +144,17 @@ async def test_a_counter_that_dies_before_its_commit_has_counted_nothing(
     assert await counts(told) == {} and await learned(told) is None
     assert await one.learn(["a"], NOW_S) == 2, "and what was in memory is not taught twice"
     assert await learned(told) == demand_of(3, 1)
+
+
+async def test_an_outage_takes_nothing_of_what_was_learned(told: Database) -> None:
+    one = Counting(told, "main")
+    assert await one.learn(["a"], NOW_S) == 2
+    nowhere = await Database.open(AWAY, size=1, timeout_s=1.0)
+    one._database = nowhere
+    with pytest.raises(DatabaseUnavailable):
+        await one.learn(["a"], NOW_S + QUARTER_S)
+    assert one.of("a").dumps() == demand_of(3, 1)
+    await nowhere.close()
 
 
 async def test_while_one_counts_another_does_not(told: Database) -> None:
@@ -274,6 +285,15 @@ async def test_without_postgresql_it_looks_on(redis: Any, redis_url: str) -> Non
         assert await alone.beat() == "unavailable", "and without Redis it waits"
         await nowhere.close()
     await db.close()
+
+
+async def test_while_postgresql_is_slow_it_looks_on(
+    redis: Any, redis_url: str, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seer_module, "LEARN_S", 0.2)
+    async with two(redis_url, db) as t, db.transaction() as conn:
+        await conn.execute("lock table drain_cursors")
+        assert await t.seers[0].beat() == "unlearned" and (await t.heat(0)).cells == []
 
 
 async def test_a_quote_holds_its_surge_and_who_has_none_pays_that_of_now(redis: Any, redis_url: str) -> None:
