@@ -23,80 +23,123 @@ Radius = Annotated[float, Meta(ge=50.0, le=MAX_SEARCH_RADIUS_M)]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The rules of one area. The comment at each field is its documentation."""
+    """The rules of one area. What each says is printed as docs/policy.md."""
 
     # Offers
-    offer_s: Duration = 15.0  # How long a driver may think about an offer (Uber gives 10-15 s).
-    unseen_s: Annotated[float, Meta(ge=0.1, le=60.0)] = 1.5  # Not shown by then, an offer goes to the next.
-    offer_grace_s: Annotated[float, Meta(ge=0.0, le=30.0)] = 1.0  # A tap that was on its way still counts.
-    max_offers: Annotated[int, Meta(ge=1, le=1_000)] = 20  # After so many offers a job ends without supply.
+    offer_s: Duration = 15.0
+    """How long a driver may think about an offer (Uber gives 10-15 s)."""
+    unseen_s: Annotated[float, Meta(ge=0.1, le=60.0)] = 1.5
+    """An offer that was not shown by then goes to the next driver."""
+    offer_grace_s: Annotated[float, Meta(ge=0.0, le=30.0)] = 1.0
+    """A tap that was on its way still counts for so long after the deadline."""
+    max_offers: Annotated[int, Meta(ge=1, le=1_000)] = 20
+    """After so many offers a job ends without supply."""
 
     # Search
-    patience_s: Duration = 180.0  # A search without a taker is given up after this.
-    search_retry_s: Duration = 2.0  # When nobody was free, the next look comes after this.
-    search_radius_m: Radius = 6_000.0  # Nobody farther away (straight line) is asked.
-    candidates: Annotated[int, Meta(ge=1, le=100)] = 8  # So many nearest are ranked per look.
-    schedule_lead_s: Duration = 900.0  # A scheduled job starts to search at most so long before its time ...
-    schedule_least_s: Duration = 120.0  # ... and at least so long: in time for who is near (booking.py).
+    patience_s: Duration = 180.0
+    """A search without a taker is given up after this."""
+    search_retry_s: Duration = 2.0
+    """When nobody was free, the next look comes after this."""
+    search_radius_m: Radius = 6_000.0
+    """Nobody farther away (straight line) is asked."""
+    candidates: Annotated[int, Meta(ge=1, le=100)] = 8
+    """So many nearest drivers are ranked in a look."""
+    schedule_lead_s: Duration = 900.0
+    """A scheduled job starts to search at most so long before its time."""
+    schedule_least_s: Duration = 120.0
+    """A scheduled job starts to search at least so long before its time, or in time for who is near."""
 
     # Eligibility (eligibility.py)
-    papers: tuple[Paper, ...] = ()  # What a driver must have; what he has must not be expired in any case.
-    usual_seats: Annotated[int, Meta(ge=1, le=50)] = 4  # For passengers, in a vehicle that nobody registered.
+    papers: tuple[Paper, ...] = ()
+    """What a driver must have registered; what he has registered must not be expired in any case."""
+    usual_seats: Annotated[int, Meta(ge=1, le=50)] = 4
+    """So many seats for passengers are assumed in a vehicle that nobody registered."""
 
-    # The batch (batch.py, rematch.py); the server does not use yet: short_share, end_weight, swap_accepted
-    plenty: Annotated[float, Meta(ge=0.0, le=1_000.0)] = (
-        3.0  # From so many idle drivers for a request on, no batch.
-    )
-    longest_pickup_s: Duration = 900.0  # Nobody is sent to a pickup that takes longer to reach.
-    short_share: Annotated[float, Meta(ge=0.001, le=1.0)] = 0.05  # So many requests lost: drivers are short.
-    age_weight: Weight = 0.2  # How much a second of a request's age counts against one of pickup ETA, ...
-    age_most_s: Delay = 300.0  # ... up to this age.
-    idle_weight: Weight = 0.05  # How much a second of a driver's idle time counts, ...
-    idle_most_s: Delay = 600.0  # ... up to this time.
-    end_weight: Weight = (
-        0.0  # How much a second counts that a driver waits longer for work where the job ends.
-    )
-    keep_offer_s: Delay = 10.0  # An open offer goes to another driver only when that saves so much.
-    swap_accepted: bool = False  # May an accepted job get another driver before its pickup (once)? ...
-    swap_saves_s: Delay = 60.0  # ... Only when that saves so much.
+    # The batch (batch.py, rematch.py)
+    plenty: Annotated[float, Meta(ge=0.0, le=1_000.0)] = 3.0
+    """From so many idle drivers for each waiting request on, the best is asked at once, without a batch."""
+    longest_pickup_s: Duration = 900.0
+    """Nobody is sent to a pickup that takes longer to reach."""
+    short_share: Annotated[float, Meta(ge=0.001, le=1.0)] = 0.05
+    """Drivers are short when such a share of the requests is lost; used by the simulator only."""
+    age_weight: Weight = 0.2
+    """How much a second of a request's age counts against one of pickup ETA."""
+    age_most_s: Delay = 300.0
+    """A request's age counts up to this."""
+    idle_weight: Weight = 0.05
+    """How much a second of a driver's idle time counts against one of pickup ETA."""
+    idle_most_s: Delay = 600.0
+    """A driver's idle time counts up to this."""
+    end_weight: Weight = 0.0
+    """How much a second counts that a driver waits longer for work where the job ends; the server knows of none yet."""
+    keep_offer_s: Delay = 10.0
+    """An open offer goes to another driver only when that saves so much."""
+    swap_accepted: bool = False
+    """May an accepted job get another driver before its pickup, once? Used by the simulator only."""
+    swap_saves_s: Delay = 60.0
+    """An accepted job gets another driver only when that saves so much; used by the simulator only."""
 
     # Positions
-    stale_s: Duration = 45.0  # A driver silent for longer is out of supply until his next fix.
-    stale_fix_s: Duration = 30.0  # A fix that was taken longer ago than this is refused.
-    top_speed_mps: Speed = 50.0  # Whoever seems faster has not moved: his GPS has (50 m/s = 180 km/h).
-    worst_accuracy_m: Annotated[float, Meta(ge=10.0, le=10_000.0)] = 200.0  # A vaguer fix is refused.
-    jitter_m: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0  # A smaller move is noise, not movement, and ...
-    jitter_s: Delay = 10.0  # ... is passed on only when nothing was passed on for this long.
+    stale_s: Duration = 45.0
+    """A driver silent for longer is out of supply until his next fix."""
+    stale_fix_s: Duration = 30.0
+    """A fix that was taken longer ago than this is refused."""
+    top_speed_mps: Speed = 50.0
+    """Whoever seems faster has not moved: his GPS has (50 m/s = 180 km/h)."""
+    worst_accuracy_m: Annotated[float, Meta(ge=10.0, le=10_000.0)] = 200.0
+    """A vaguer fix is refused."""
+    jitter_m: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0
+    """A smaller move is noise, not movement."""
+    jitter_s: Delay = 10.0
+    """Noise is passed on only when nothing was passed on for this long."""
 
     # Estimates without roads
-    cruise_speed_mps: Speed = 7.5  # Mean speed over the ground of a vehicle under way, stops included.
-    detour: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.31  # Road over straight line (New York median).
-    pickup_overhead_s: Delay = 30.0  # Every approach takes this on top: reading the offer, turning, parking.
-    stop_dwell_s: Delay = 60.0  # Every stop on the way takes this on top of the driving.
+    cruise_speed_mps: Speed = 7.5
+    """Mean speed over the ground of a vehicle under way, stops included."""
+    detour: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.31
+    """Road over straight line (New York median)."""
+    pickup_overhead_s: Delay = 30.0
+    """Every approach takes this on top: reading the offer, turning, parking."""
+    stop_dwell_s: Delay = 60.0
+    """Every stop on the way takes this on top of the driving."""
 
-    # Several parcels on a courier (carrying.py, insertion.py); the server does not use yet: relocations
-    promise_s: Duration = 3_600.0  # A parcel is promised so long after it is ready, beside its own trip.
-    late_weight: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0  # A second late costs so many of driving.
-    bundle_s: Delay = 600.0  # Parcels of one place go together when they are ready within this.
-    relocations: Annotated[int, Meta(ge=0, le=100)] = 6  # So many parcels may move when a new one comes.
+    # Several parcels on a courier (carrying.py, insertion.py)
+    promise_s: Duration = 3_600.0
+    """A parcel is promised so long after it is ready, beside its own trip."""
+    late_weight: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0
+    """A second late costs so many of driving."""
+    bundle_s: Delay = 600.0
+    """Parcels of one place go together when they are ready within this."""
+    relocations: Annotated[int, Meta(ge=0, le=100)] = 6
+    """So many parcels may move when a new one comes; used by the measurement only."""
 
     # Surge: a factor on fares where requests outnumber vehicles (surge.py)
-    surge_cap: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.0  # Never more than this; 1 means no surge at all.
-    surge_from: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0  # Requests for each vehicle where it begins.
-    surge_slope: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.5  # So much is added for one request more.
-    surge_band: Annotated[float, Meta(ge=0.0, le=10.0)] = (
-        0.2  # So far the pressure must fall short to lower it.
-    )
-    surge_rise_s: Delay = 60.0  # The pressure must have asked for more for so long, without a break.
-    surge_fall_s: Delay = 300.0  # The pressure must have asked for less for so long, without a break.
+    surge_cap: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.0
+    """Never more than this factor on a fare; 1 means no surge at all."""
+    surge_from: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0
+    """So many requests for each vehicle are where surge begins."""
+    surge_slope: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.5
+    """So much is added to the factor for one request more for each vehicle."""
+    surge_band: Annotated[float, Meta(ge=0.0, le=10.0)] = 0.2
+    """So far the pressure must fall short to lower the factor."""
+    surge_rise_s: Delay = 60.0
+    """The pressure must have asked for more for so long, without a break."""
+    surge_fall_s: Delay = 300.0
+    """The pressure must have asked for less for so long, without a break."""
 
     # The job
-    quote_s: Duration = 300.0  # A quoted fare is kept for this long.
-    no_show_wait_s: Duration = 300.0  # After so long at the pickup a driver may leave without the passenger.
-    max_trip_m: Annotated[float, Meta(ge=100.0, le=2_000_000.0)] = 100_000.0  # Longest trip, detour included.
-    max_weight_kg: Annotated[float, Meta(ge=0.1, le=10_000.0)] = 50.0  # Heaviest parcel (ARYV 4.4).
-    otp_required: bool = False  # A ride starts only with the code that the passenger was given.
-    proof_tries: Annotated[int, Meta(ge=1, le=100)] = 5  # Wrong codes before a proof is locked.
+    quote_s: Duration = 300.0
+    """A quoted fare is kept for this long."""
+    no_show_wait_s: Duration = 300.0
+    """After so long at the pickup a driver may leave without the passenger."""
+    max_trip_m: Annotated[float, Meta(ge=100.0, le=2_000_000.0)] = 100_000.0
+    """Longest trip, detour included."""
+    max_weight_kg: Annotated[float, Meta(ge=0.1, le=10_000.0)] = 50.0
+    """Heaviest parcel (ARYV 4.4)."""
+    otp_required: bool = False
+    """A ride starts only with the code that the passenger was given."""
+    proof_tries: Annotated[int, Meta(ge=1, le=100)] = 5
+    """So many wrong codes lock a proof."""
 
 
 def least_lead_s(policy: Policy) -> float:

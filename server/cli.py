@@ -126,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     add_policy_command(areas, command)
 
     command("settings", _settings, "print docs/settings.md: every setting")
+    command("policy", _policy, "print docs/policy.md: every rule of an area")
     command("protocol", _protocol, "print docs/protocol.md: every event")
     command("routes", _routes, "print docs/http.md: every HTTP route")
     return top
@@ -271,6 +272,12 @@ def _areas_list(_: argparse.Namespace, settings: Settings) -> None:
 
 def _settings(_: argparse.Namespace, settings: Settings) -> None:
     print(table(), end="")
+
+
+def _policy(_: argparse.Namespace, settings: Settings) -> None:
+    from server.policypage import page
+
+    print(page(), end="")
 
 
 def _protocol(_: argparse.Namespace, settings: Settings) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dispatch.policy import Policy
 from rooms import protocol
-from server import settings
+from server import policypage, settings
 from server.devstack.bench import benches
 from server.http import routes
 
@@ -20,6 +21,16 @@ def test_the_settings_page_is_what_the_settings_say() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == settings.table(), PRINT.format(
         "settings", "settings"
     )
+
+
+def test_the_policy_page_is_what_the_policy_says() -> None:
+    assert (ROOT / "docs" / "policy.md").read_text() == policypage.page(), PRINT.format("policy", "policy")
+
+
+def test_every_rule_has_its_sentence() -> None:
+    said = policypage.sentences()
+    assert set(said) == set(Policy.__struct_fields__)
+    assert all(each.endswith((".", "?")) and "\n" not in each for each in said.values())
 
 
 def test_the_protocol_page_is_what_the_classes_say() -> None:
