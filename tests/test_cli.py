@@ -321,7 +321,7 @@ async def test_a_wrong_area_is_refused_before_it_is_written(
     assert await rows(shell, "select * from areas") == []
 
 
-@pytest.mark.parametrize("page", ["settings", "protocol", "http"])
+@pytest.mark.parametrize("page", ["settings", "policy", "protocol", "http"])
 def test_the_printed_pages_are_those_in_docs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = {"http": "routes"}.get(page, page)
     assert run(command) == 0
