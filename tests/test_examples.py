@@ -205,6 +205,24 @@ async def test_the_parcel_gets_from_hand_to_hand(stack: RunningStack) -> None:
     assert "'state': 'delivered'" in heard.splitlines()[-1]
 
 
+async def test_a_parcel_whose_connection_is_lost_ends_its_example(stack: RunningStack) -> None:
+    """Before the offer came, which is told once: nobody waits for it without end."""
+    courier = f"courier-{secrets.token_hex(4)}@example.org"
+    sender = await register(stack.url, "passenger")
+    await stack.person("courier", email=courier, password_hash=hash_now(PASSWORD, 4))
+    proxy = Proxy("line", Address(port=int(stack.url.rpartition(":")[2])))
+    await proxy.start()
+    try:
+        url = f"http://127.0.0.1:{proxy.port}"
+        example = await Example.start("parcel.py", url, sender, PASSWORD, courier, PASSWORD)
+        assert "go_online" in await example.line()
+        await proxy.refuse()
+        said = await example.end(1)
+        assert said.splitlines()[-1].startswith("The connection was lost") and "Traceback" not in said, said
+    finally:
+        await proxy.close()
+
+
 @pytest.mark.parametrize("name", ["driver.py", "passenger.py", "parcel.py", "sync.py"])
 async def test_an_example_that_cannot_go_on_says_why(stack: RunningStack, name: str) -> None:
     assert "Arguments: URL" in await (await Example.start(name)).end(1)

@@ -1,6 +1,9 @@
 """A parcel from hand to hand. Sender and courier are one program here, because the code has to get from one to the
-other. Arguments: URL SENDER_EMAIL SENDER_PASSWORD COURIER_EMAIL COURIER_PASSWORD."""
+other. It ends where a connection is lost; outlive.py goes on. Arguments: URL SENDER_EMAIL SENDER_PASSWORD
+COURIER_EMAIL COURIER_PASSWORD."""
 import asyncio, sys, uuid, aiohttp, socketio
+
+WAIT_S = 10  # what is said while the connection is away comes by `sync` only: waiting for it here has an end
 
 async def connect(url, email, password, event, heard):
     async with aiohttp.ClientSession() as http:
@@ -14,7 +17,7 @@ async def connect(url, email, password, event, heard):
     return sio
 
 async def ask(sio, event, payload):
-    print(event, answer := await sio.call(event, payload))
+    print(event, answer := await sio.call(event, payload, timeout=WAIT_S))
     if not answer["ok"]:
         sys.exit(f"{event} was refused: {answer['error']['message']}")
 
@@ -28,11 +31,11 @@ async def main(url, *logins):
     try:
         await ask(courier, "go_online", {"classes": ["parcel"], **here})
         await ask(sender, "request_package", parcel)
-        await ask(courier, "accept_offer", {"offerId": (await offers.get())["offerId"]})
+        await ask(courier, "accept_offer", {"offerId": (await asyncio.wait_for(offers.get(), WAIT_S))["offerId"]})
         step = {"packageId": parcel["packageId"]}
         for status in ("arrived_pickup", "picked_up", "arrived_dropoff"):
             await ask(courier, "package_status_update", {**step, "status": status})
-        code = (await codes.get())["data"]["code"]  # the sender tells it to the recipient, who shows it at the door
+        code = (await asyncio.wait_for(codes.get(), WAIT_S))["data"]["code"]  # for the recipient, to show at the door
         await ask(courier, "package_status_update", {**step, "status": "delivered", "proof": {"code": code}})
     finally:
         await asyncio.gather(sender.disconnect(), courier.disconnect())
@@ -41,3 +44,5 @@ try:
     asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 6 else sys.exit(__doc__)
 except aiohttp.ClientError as error:
     sys.exit(f"No dispatch server answers at {sys.argv[1]}: {error}")
+except (TimeoutError, socketio.exceptions.SocketIOError):
+    sys.exit(f"The connection was lost, or nothing came for {WAIT_S} s.")
