@@ -1,4 +1,4 @@
-"""What areas learn from their finished rides: travel times, by whoever drains.
+"""What areas learn from their finished rides: travel times, of the trip and of the way to the pickup.
 
 Each round takes rides that have not taught yet, oldest first, lets them teach their areas' tables, and keeps tables
 and marks in one transaction. Nodes read the tables (areas.py) and never write them.
@@ -11,6 +11,7 @@ and marks in one transaction. Nodes read the tables (areas.py) and never write t
 | PostgreSQL is away, slow or full | the round is lost as a whole, and comes again after a pause |
 | a document is of another format | that area begins anew, and the log says so (areas.py) |
 | an area or its policy makes no sense (any more) | its rides are marked and teach nobody |
+| nobody knows where the driver was when he took it, or it was a booking | only its trip teaches |
 | a ride says nonsense (no start, stops, faster than anybody drives) | it is marked and teaches nothing |
 """
 
@@ -43,8 +44,10 @@ async def learn(conn: Any, shard: str) -> int:
         lessons = await models.lessons(conn, shard, LESSONS_MAX)
         if not lessons:
             return 0
-        for area_id, table in (await _tables(conn, shard, {each.area_id for each in lessons})).items():
-            learned = sum(_teach(table, each) for each in lessons if each.area_id == area_id)
+        tables = await _tables(conn, shard, {each.area_id for each in lessons})
+        for area_id, (table, overhead_s) in tables.items():
+            of_area = [each for each in lessons if each.area_id == area_id]
+            learned = sum(_teach_pickup(table, each, overhead_s) + _teach(table, each) for each in of_area)
             if learned:
                 document, learned_s = table.dumps(), table.learned.learned_s
                 await models.put_model(conn, models.Model(area_id, "eta", document, learned_s))
@@ -52,7 +55,8 @@ async def learn(conn: Any, shard: str) -> int:
     return len(lessons)
 
 
-async def _tables(conn: Any, shard: str, wanted: set[str]) -> dict[str, EtaTable]:
+async def _tables(conn: Any, shard: str, wanted: set[str]) -> dict[str, tuple[EtaTable, float]]:
+    """Each with what a pickup takes beside the driving."""
     tables = {}
     for row in await list_areas(conn, shard):
         if row.id in wanted:
@@ -61,7 +65,7 @@ async def _tables(conn: Any, shard: str, wanted: set[str]) -> dict[str, EtaTable
             except (msgspec.ValidationError, ValueError):
                 continue  # the nodes say so
             document = await models.model_of(conn, row.id, "eta")
-            tables[row.id] = table_of(row.id, policy, document)
+            tables[row.id] = table_of(row.id, policy, document), policy.pickup_overhead_s
     return tables
 
 
@@ -71,6 +75,17 @@ def _teach(table: EtaTable, ride: models.Lesson) -> bool:
     pickup = ride.pickup_lat_deg, ride.pickup_lng_deg
     dropoff = ride.dropoff_lat_deg, ride.dropoff_lng_deg
     return table.learn(pickup, dropoff, ride.started_s, ride.ended_s - ride.started_s)
+
+
+def _teach_pickup(table: EtaTable, ride: models.Lesson, overhead_s: float) -> bool:
+    """The way of its driver to the pickup, as whoever estimates it counts it: a pause first, then the drive."""
+    if ride.from_lat_deg is None or ride.from_lng_deg is None:
+        return False
+    if ride.assigned_s is None or ride.arrived_s is None:
+        return False
+    origin = ride.from_lat_deg, ride.from_lng_deg
+    left_s = ride.assigned_s + overhead_s
+    return table.learn(origin, (ride.pickup_lat_deg, ride.pickup_lng_deg), left_s, ride.arrived_s - left_s)
 
 
 async def keep_learning(settings: Settings, stop: asyncio.Event) -> None:

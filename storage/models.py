@@ -28,7 +28,8 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Lesson(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished ride: from where to where (degrees), when (Unix seconds; None: nobody said), by how many stops."""
+    """A finished ride: from where to where (degrees), when (Unix seconds; None: nobody said), by how many stops; and
+    where its driver was when he took it, with when that was and when he was at the pickup (None: not known)."""
 
     id: str
     area_id: str
@@ -39,6 +40,10 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     started_s: float | None
     ended_s: float
     stops: int
+    from_lat_deg: float | None
+    from_lng_deg: float | None
+    assigned_s: float | None
+    arrived_s: float | None
 
 
 async def lead(conn: Any, shard: str) -> bool:

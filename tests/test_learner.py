@@ -22,7 +22,7 @@ from storage import areas
 from storage.models import Model, model_of, put_model
 from storage.postgis import Database, connect
 from storage.records import Job, Place
-from tests.historykit import Town, ms
+from tests.historykit import START, Town, ms
 from tests.support import SQL_TIMEOUT_S, wait_until
 from tests.test_areas_store import square
 
@@ -75,6 +75,50 @@ async def test_what_rides_took_becomes_what_is_said_of_the_next(town: Town) -> N
     assert late_s(taught, HERE, THERE, said_s) >= said_s
     slow_s = pickups_s(taught, np.array([[HERE.latitude, HERE.longitude]]), THERE, noon_ms)
     assert slow_s == pytest.approx([said_s + 30.0])
+
+
+async def fixes(town: Town, *at: tuple[float, Place]) -> None:
+    """Bob's, so many seconds after START."""
+    await town.conn.execute("select ensure_location_partitions($1, $1)", START.date())
+    for seq, (after_s, place) in enumerate(at):
+        await town.conn.execute(
+            "insert into locations (driver_id, ts, seq, location) "
+            "values ($1, $2, $3, ST_SetSRID(ST_MakePoint($4, $5), 4326))",
+            town.bob, START + timedelta(seconds=after_s), seq, place.longitude, place.latitude,
+        )  # fmt: skip
+
+
+def pickups(town: Town, count: int, **fields: Any) -> list[Job]:
+    """Rides whose drivers, taken at 60 s, needed twice as long to HERE as the policy's speed says; their trips teach
+    nothing (they have a stop)."""
+    there_ms = ms(timedelta(seconds=60 + 30 + DOUBLE_S))
+    approach = {"arrived_ms": there_ms, "started_ms": there_ms, "stops": (THERE,)}
+    return [town.job("ride", pickup=HERE, dropoff=THERE, **(approach | fields)) for _ in range(count)]
+
+
+async def test_the_way_to_the_pickup_teaches_too(town: Town) -> None:
+    """From where the driver's last fix before was, and without the pause that every approach begins with."""
+    await fixes(town, (20.0, Place(37.70, -122.5)), (50.0, THERE), (61.0, HERE))
+    await town.keep(*pickups(town, 60))
+    assert await learn(town.conn, "main") == 60
+    assert (await table(town)).learned.trips == 60
+    atlas = await Atlas(town.db, "main").read()
+    taught = atlas.get("sf") if atlas else None
+    assert taught
+    there_s = pickups_s(taught, np.array([[THERE.latitude, THERE.longitude]]), HERE, ms())
+    assert there_s == pytest.approx([30.0 + DOUBLE_S], rel=0.1)
+
+
+async def test_a_way_of_which_the_begin_is_not_known_teaches_nothing(town: Town) -> None:
+    await fixes(town, (29.0, THERE), (60.5, THERE))
+    silent, booked = pickups(town, 1), pickups(town, 1, scheduled_ms=ms(timedelta(minutes=15)))
+    await town.keep(*silent)
+    assert await learn(town.conn, "main") == 1
+    await fixes(town, (59.0, THERE))
+    never_there = pickups(town, 1, arrived_ms=0)
+    await town.keep(*booked, *never_there)
+    assert await learn(town.conn, "main") == 2
+    assert await model_of(town.conn, "sf", "eta") is None and await untaught(town) == 0
 
 
 async def test_what_says_nothing_teaches_nothing_and_is_done_with(town: Town) -> None:
