@@ -14,7 +14,7 @@ so that a running maximum gives the times of thousands of orders without a loop.
 may still go to somebody else: `relocate` takes parcels that nobody has set out for, those next to the new one first,
 and puts each where it costs least. It never makes the whole dearer. Only `set_out` binds a stop to its courier.
 
-A plan is versioned: what was found out about version n becomes version n + 1, and replaces version n only (`follows`).
+A plan is versioned: what was found out about version n becomes version n + 1.
 """
 
 from collections.abc import Sequence
@@ -142,40 +142,6 @@ def insert(plans: Sequence[Plan], pickup: int, places: Stops, late_weight: float
     return (best, found.plan(plans, best)) if np.isfinite(found.added_s[best]) else None
 
 
-def together(
-    plans: Sequence[Plan], pickups: Sequence[int], places: Stops, late_weight: float
-) -> tuple[Floats, list[Plan]]:
-    """Several parcels with the same courier, one inserted after the other: what all add to each plan, and the plans.
-
-    A row of the batch's costs: each courier may take the whole of it or nothing (infinite where it does not fit).
-    """
-    added_s, taken = np.zeros(len(plans)), list(plans)
-    for pickup in pickups:
-        found = insertions(taken, pickup, places, late_weight)
-        added_s += found.added_s
-        taken = [found.plan(taken, at) if np.isfinite(added_s[at]) else plan for at, plan in enumerate(taken)]
-    versions = [plan.version + 1 for plan in plans]
-    return added_s, [plan._replace(version=version) for plan, version in zip(taken, versions, strict=True)]
-
-
-def bundles(pickups: Sequence[int], places: Stops, window_s: float, most_units: int) -> list[list[int]]:
-    """Waiting parcels by what one courier can fetch in one go: from one place, ready within `window_s` of the first,
-    `most_units` together. In the order in which they are ready; each parcel is in exactly one bundle."""
-    order = sorted(pickups, key=lambda pickup: (places.ready_s[pickup], pickup))
-    found: list[list[int]] = []
-    for pickup in order:
-        for bundle in found:
-            first = bundle[0]
-            units = places.units[pickup] + sum(places.units[other] for other in bundle)
-            near = places.legs_s[first, pickup] == 0.0 == places.legs_s[pickup, first]
-            if near and units <= most_units and places.ready_s[pickup] - places.ready_s[first] <= window_s:
-                bundle.append(pickup)
-                break
-        else:
-            found.append([pickup])
-    return found
-
-
 def relocate(plans: Sequence[Plan], new: int, places: Stops, late_weight: float, tries: int) -> list[Plan]:
     """After the parcel `new` came: at most `tries` parcels that nobody has set out for are taken out, the nearest to
     the new one first, and each put where it costs least. Plans that change get one version more."""
@@ -231,11 +197,6 @@ def set_out(plan: Plan, places: Stops, now_s: float) -> Plan:
         plan = Plan(plan.version + 1, stop, begins_s, load, plan.capacity, plan.stops[1:])
     # who stays on after his dwell can leave at once
     return plan._replace(free_s=max(plan.free_s, now_s - float(places.dwell_s[plan.start])))
-
-
-def follows(plan: Plan, current: Plan) -> bool:
-    """Whether a plan was made from this very version, and may replace it."""
-    return plan.version == current.version + 1
 
 
 @cache

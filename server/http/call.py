@@ -38,10 +38,6 @@ class Call:
         return self.caller
 
     @property
-    def is_admin(self) -> bool:
-        return self.who.role == "admin"
-
-    @property
     def address(self) -> str:
         """The peer of the transport, or whom a trusted proxy names. An IPv6 host has a whole /64 to itself."""
         forwarded = self.request.headers.getall("X-Forwarded-For", [])
