@@ -5,7 +5,8 @@ keep PostgreSQL, and everybody else, waiting. Who comes alone waits for nobody.
 
 | when | then |
 |---|---|
-| PostgreSQL is away, or its answer is lost | all asked about hear DatabaseUnavailable; the next are asked anew |
+| PostgreSQL is away, or its answer is lost | whose login it confirmed lately is known (rooms/acquaintances.py) |
+| | the others who were asked about hear DatabaseUnavailable; the next are asked anew |
 | it refuses the question | likewise, with its own error |
 | somebody goes while he is asked about | his answer is nobody's; the others have theirs |
 | the same login comes twice at once | one line of the question, two answers |
@@ -14,20 +15,22 @@ keep PostgreSQL, and everybody else, waiting. Who comes alone waits for nobody.
 """
 
 import asyncio
+from collections.abc import Iterable
 from itertools import islice
 
+from rooms.acquaintances import Acquaintances, Login
 from rooms.tasks import Tasks
 from storage.accounts import Accounts, Who
+from storage.postgis import DatabaseUnavailable
 
 AT_ONCE = 200
-Login = tuple[str, str]  # session id, user id
 
 
 class Introductions:
     """`waiting` is bounded by the sockets that are open."""
 
-    def __init__(self, accounts: Accounts, tasks: Tasks) -> None:
-        self._accounts, self._tasks = accounts, tasks
+    def __init__(self, accounts: Accounts, known: Acquaintances, tasks: Tasks) -> None:
+        self._accounts, self._known, self._tasks = accounts, known, tasks
         self._waiting: dict[Login, asyncio.Future[Who | None]] = {}
         self._asking = False
 
@@ -48,12 +51,23 @@ class Introductions:
                 asked = {login: self._waiting.pop(login) for login in [*islice(self._waiting, AT_ONCE)]}
                 try:
                     found = await self._accounts.whos(asked)
+                except DatabaseUnavailable as error:
+                    found = await self._known.recall(asked)
+                    for login, who in found.items():
+                        asked.pop(login).set_result(who)
+                    _fail(asked.values(), error)
                 except Exception as error:
-                    for answer in asked.values():
-                        answer.set_exception(error)
-                        answer.exception()  # all who asked may have gone
+                    _fail(asked.values(), error)
                 else:
+                    self._known.heard()
                     for login, answer in asked.items():
                         answer.set_result(found.get(login))
+                    await self._known.confirm(found.values())
         finally:
             self._asking = False
+
+
+def _fail(answers: Iterable[asyncio.Future[Who | None]], error: Exception) -> None:
+    for answer in answers:
+        answer.set_exception(error)
+        answer.exception()  # all who asked may have gone

@@ -58,5 +58,6 @@ ROUND_BLOCKED_S = Histogram(
 )
 LOOKS = Tallies("dispatch_demand_looks", "Beats of the look at demand, by what they were.", ["outcome"])
 ROUTER = Tallies("dispatch_router", "Questions to the router, by how they went.", ["outcome"])
+RECALLED = Counter("dispatch_logins_recalled", "Logins let in while PostgreSQL could not be asked.")
 UNRELAYED = Counter("dispatch_unrelayed", "Volatile events for members on other nodes that were dropped.")
 SHED = Counter("dispatch_fixes_shed", "Kept fixes that were merged away because Redis did not take them.")

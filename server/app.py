@@ -28,6 +28,7 @@ from dispatch.roads import Roads
 from dispatch.rounds import Rounds
 from dispatch.wording import user_room
 from rooms import metrics
+from rooms.acquaintances import Acquaintances
 from rooms.city import City
 from rooms.clock import WORKERS, Clock
 from rooms.counting import Counting
@@ -59,6 +60,7 @@ from server.rehydrate import is_lost
 from server.settings import Settings
 from server.tether import Tether
 from storage.accounts import Accounts
+from storage.confirmed import Confirmed
 from storage.fleet import Fleet
 from storage.heat import HeatStore
 from storage.history import History
@@ -137,16 +139,19 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         await _warn_if_lost(database, house.desk.log, settings.shard)
         gate = Gate(house, HANDLERS, settings.commands_in_flight)
         resume = {"events": settings.room_facts, "window_s": OVER_TTL_MS // 1000}
-        door = Door(house, keyring, resume, Introductions(house.accounts, tasks))
+        known = Acquaintances(Confirmed(shard), house.fixes.now_ms)
+        door = Door(house, keyring, resume, Introductions(house.accounts, known, tasks))
         await _start(tasks, house, settings, database, shard)
         tasks.start(atlas.keep(house.desk, house.fixes), "areas")
-        tasks.start(Logins(house.accounts, house.registry, gate).watch(), "logins", essential=True)
+        tasks.start(Logins(house.accounts, house.registry, gate, known).watch(), "logins", essential=True)
         app = web.Application(client_max_size=settings.payload_kib * 1024)
         sockets = sockets_of(settings, gate, door, node_name(settings))
         sockets.attach(app)
         if settings.demo:
             logger.warning("DISPATCH_DEMO is on: whoever reaches this server may become anybody but an admin")
-        context = _context(settings, gate, shard, database=database, passwords=passwords, keyring=keyring)
+        context = _context(
+            settings, gate, shard, database=database, passwords=passwords, keyring=keyring, known=known
+        )
         tasks.start(Pulse(context.pulses, house, gate, VERSION).beat(), "pulse")
         build_http(app, context)
         runner = web.AppRunner(
@@ -262,12 +267,14 @@ def _context(
     database: Database,
     passwords: Passwords,
     keyring: KeyRing,
+    known: Acquaintances,
 ) -> Context:
     """What HTTP may use."""
     return Context(
         settings=settings,
         database=database,
         accounts=gate.house.accounts,
+        known=known,
         history=History(database),
         tables=Tables(database),
         pulses=Pulses(shard, gate.house.node),

@@ -84,6 +84,12 @@ def at(s: str, room: str) -> str:  # ZSET "node user" -> Redis ms until which th
     return f"{{{s}}}:at:{room}"
 
 
+def confirmed(
+    s: str, session: str
+) -> str:  # STRING who a login is, and when PostgreSQL last said so, msgpack
+    return f"{{{s}}}:confirmed:{session}"
+
+
 def mail(s: str, node: str) -> str:  # STREAM of volatile events for members on that node
     return f"{{{s}}}:mail:{node}"
 

@@ -11,15 +11,17 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from rooms.acquaintances import Acquaintances
 from rooms.identity import KeyRing, Ring
 from server.http.context import Context
 from server.http.endpoint import build_http
 from server.settings import Settings
 from storage.accounts import Accounts, NewUser, Who
+from storage.confirmed import Confirmed
 from storage.history import History
 from storage.passwords import Passwords
 from storage.postgis import Database
-from storage.shard import Unavailable
+from storage.shard import Shard, Unavailable
 from storage.tables import Tables
 
 PASSWORD = "Correct-Horse-7@"
@@ -126,6 +128,7 @@ async def http_server(
         settings=settings,
         database=database,
         accounts=Accounts(database),
+        known=Acquaintances(Confirmed(Shard("nobody", "unix:///nowhere/redis.sock")), lambda: 0),
         history=History(database),
         tables=Tables(database),
         pulses=NoPulses(),  # type: ignore[arg-type]

@@ -12,15 +12,19 @@ import pytest
 
 from loadtest.light import Refused, connect
 from rooms import introductions, sockets
+from rooms.acquaintances import Acquaintances
 from rooms.introductions import Introductions
 from rooms.tasks import Tasks
 from rooms.transport import engine
 from storage.accounts import Accounts, Who
+from storage.confirmed import Confirmed
 from storage.postgis import DatabaseUnavailable
+from storage.shard import Shard
 from tests.line import line_to
 from tests.stack import HOST, RunningStack, a_node
 from tests.support import CHECKOUT, wait_until
 
+NOBODY_KNOWN = Acquaintances(Confirmed(Shard("nobody", "unix:///nowhere/redis.sock")), lambda: 0)
 STRANGER = "018f0000-0000-7000-8000-000000000000"
 
 
@@ -48,7 +52,7 @@ async def test_all_who_come_meanwhile_are_asked_about_together(
     monkeypatch.setattr(introductions, "AT_ONCE", 20)
     people = await stack.people("driver", 50)
     accounts, tasks = Asked(Accounts(stack.database)), Tasks()
-    door = Introductions(accounts, tasks)
+    door = Introductions(accounts, NOBODY_KNOWN, tasks)
     accounts.open.clear()
     asking = [asyncio.ensure_future(door.who(each.session_id, each.id)) for each in people]
     again = asyncio.ensure_future(door.who(people[-1].session_id, people[-1].id))
@@ -74,7 +78,7 @@ async def test_all_who_come_meanwhile_are_asked_about_together(
 async def test_an_outage_is_everybodys_and_the_next_ask_anew(stack: RunningStack) -> None:
     people = await stack.people("passenger", 3)
     accounts, tasks = Asked(Accounts(stack.database)), Tasks()
-    door = Introductions(accounts, tasks)
+    door = Introductions(accounts, NOBODY_KNOWN, tasks)
     for fault in (DatabaseUnavailable("away"), ValueError("refused")):
         accounts.fault = fault
         asking = [door.who(each.session_id, each.id) for each in people]

@@ -45,7 +45,7 @@ def known() -> re.Pattern[str]:
         keys.nodes(S),
     ]
     of = [keys.tick, keys.pos, keys.driver, keys.job, keys.offer, keys.mine, keys.head, keys.log]
-    of += [keys.at, keys.mail, keys.pulse, keys.want, keys.looked]
+    of += [keys.at, keys.mail, keys.pulse, keys.want, keys.looked, keys.confirmed]
     made = [*one, *(function(S, "*") for function in of), keys.index(S, "*", "*"), keys.batch(S, "*", "*")]
     return re.compile("|".join(re.escape(key).replace(r"\*", ".+") for key in made))
 

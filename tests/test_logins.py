@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from rooms.logins import ASK_EVERY_S, ENDED
+from storage import keys
 from tests.line import line_to
 from tests.phones import Phone, online, phone, raw
 from tests.stack import HOST, Person, RunningStack
@@ -169,6 +171,23 @@ async def test_who_does_not_read(stack: RunningStack) -> None:
         await wait_until(lambda: not other.registry.sessions, WITHIN_S + 1.0)
 
 
+async def test_who_has_left_is_asked_about(stack: RunningStack) -> None:
+    """His login ends when he is gone: nobody lets him in by what was known of it."""
+    person = await stack.person("passenger")
+    async with Redis.from_url(stack.redis_url) as redis:
+        known = keys.confirmed("main", person.session_id)
+        async with a_node(stack) as node:
+            async with phone(stack.at(node.port), person):
+                await wait_until(lambda: redis.exists(known), WITHIN_S)
+                await a_question_later()
+            await set_user(stack, person, status="suspended")
+            await wait_until(lambda: _is_gone(redis, known), WITHIN_S)
+
+
+async def _is_gone(redis: Redis, key: str) -> bool:
+    return not await redis.exists(key)
+
+
 @pytest.mark.parametrize("how", ["hold", "cut"])
 async def test_database_paused(stack: RunningStack, how: str) -> None:
     """Nobody is closed because PostgreSQL cannot be asked; what happened meanwhile is caught up."""
@@ -181,10 +200,11 @@ async def test_database_paused(stack: RunningStack, how: str) -> None:
             phone(stack.at(node.port), other) as stays,
         ):
             getattr(line, how)()
-            await revoke(stack, person)
             await wait_until(lambda: line.stopped, WITHIN_S)
-            await a_question_later()
-            assert goes.sio.connected and stays.sio.connected
-            line.mend()
-            await closed(goes)
+            async with phone(stack.at(node.port), person) as back:  # he is known
+                await revoke(stack, person)
+                await a_question_later()
+                assert goes.sio.connected and stays.sio.connected
+                line.mend()
+                await asyncio.gather(closed(goes), closed(back))
             assert stays.sio.connected

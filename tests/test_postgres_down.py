@@ -86,9 +86,24 @@ async def a_fresh_name(passenger: Phone, asked: dict[str, Any]) -> None:
     await passenger.call("cancel_ride", {"rideId": named_by_us["rideId"]})
 
 
+async def who_comes_meanwhile(stack: RunningStack, known: Phone, *others: str) -> None:
+    """Who was there when PostgreSQL went comes back; of anybody else nobody can say who he is. None is refused for
+    good: their clients try again. A logout that cannot be written did not happen."""
+    assert (await stack.http("POST", "/api/auth/logout", known.person.token))[0] == 503
+    async with raw(stack.url, known.person.token):
+        pass
+    for token in others:
+        async with raw(stack.url) as late:
+            await late.ws.send_str("40" + json.dumps({"token": token}))
+            assert await late.frame() is None
+
+
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how: str) -> None:
     spot, within_s = stack.spot(), AT_ONCE_S if how == "killed" else BOUND_S
+    stranger, gone = await stack.people("passenger", 2)
+    async with raw(stack.url, gone.token):
+        assert (await stack.http("POST", "/api/auth/logout", gone.token))[0] == 200
     async with phone(stack, "driver") as driver, phone(stack, "passenger") as passenger:
         ride = await assigned_ride(passenger, driver, spot)
         assert await login(stack) == 401
@@ -104,10 +119,7 @@ async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how
             assert await passenger.refused("request_ride", asked) == "unavailable"
             if how == "killed":
                 await a_fresh_name(passenger, asked)
-            # who comes anew is not refused for good: his client tries again
-            async with raw(stack.url) as late:
-                await late.ws.send_str("40" + json.dumps({"token": passenger.person.token}))
-                assert await late.frame() is None
+            await who_comes_meanwhile(stack, passenger, stranger.token, gone.token)
         finally:
             postgres.start() if how == "killed" else postgres.thaw()
         await wait_until(lambda: is_401(stack), 10.0)

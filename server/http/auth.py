@@ -141,6 +141,7 @@ async def change_profile(call: Call) -> Reply:
 
 async def logout(call: Call) -> Reply:
     await call.ctx.accounts.revoke(call.who.session_id)
+    await call.ctx.known.forget([call.who.session_id])
     return Reply(message="Logged out.")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dispatch.heat import Heats
+from rooms.acquaintances import Acquaintances
 from rooms.identity import KeyRing
 from server.http.limits import Limiter
 from server.settings import Settings
@@ -50,6 +51,7 @@ class Context:
     settings: Settings
     database: Database
     accounts: Accounts
+    known: Acquaintances
     history: History
     tables: Tables
     pulses: Pulses
