@@ -9,6 +9,7 @@ key again, after a lost reply or from another node, gets the first answer and ha
 | we die after it, or the reply is lost | it happened, and is spoken from the log; a repeat gets the first answer |
 | another node wrote first | the commit does nothing; load and decide again |
 | Redis is gone, hung or full | `unavailable`, never success; a repeat finds out what was true |
+| a job comes back to a driver after his step | the same step is one anew, unless a `commandId` says which it was |
 | the deadline passed while we decided | `offer_gone`, by Redis' clock |
 """
 
@@ -23,6 +24,7 @@ from dispatch.blocks import Blocks
 from dispatch.commands import Answer, Refusal
 from dispatch.decision import Decision, State
 from dispatch.heat import Heats
+from dispatch.lifecycle import TABLES
 from dispatch.roads import Roads
 from dispatch.rules import RULES, chat, follow, heed_newest_device
 from dispatch.rules.audit import audited
@@ -81,7 +83,9 @@ class Desk:
     async def _once(self, command: c.Command) -> Answer:
         field = _field(command)
         loaded = await self._load(command, field)
-        if loaded.answer is not None:
+        if loaded.answer is not None and _undone(command, loaded):
+            field = ""  # its first answer stands; a repeat of it now finds the step done
+        elif loaded.answer is not None:
             if (
                 isinstance(command, c.SendMessage)
                 and _is_line(command)
@@ -174,6 +178,16 @@ def _is_line(command: c.Command) -> bool:
 def _is_repeat(stored: bytes, command: c.Command) -> bool:
     """Is what was remembered this very command, of this user?"""
     return _remembered.decode(stored).content == _content(command)
+
+
+def _undone(command: c.Command, loaded: Loaded) -> bool:
+    """Is it a step of a job that was taken from its driver after this very step, and is his again? Named by nothing but
+    itself it would get its first answer, and the job could never go on."""
+    job = loaded.records.get((Job, command.job_id)) if isinstance(command, c.MoveJob) else None
+    if not isinstance(job, Job) or job.driver_id != command.user or not command.key.startswith("status:"):
+        return False
+    told = str(_remembered.decode(loaded.answer or b"").answer.get("state"))
+    return told != "searching" and "D" in TABLES[job.kind].get(job.state, {}).get(told, "")
 
 
 def _content(command: c.Command) -> str:

@@ -100,6 +100,26 @@ async def test_a_job_by_hand_and_its_lines(stack: RunningStack) -> None:
         assert moved["after"]["version"] == given["version"] and moved["reason"] == WHY["reason"]
 
 
+async def test_a_driver_who_gets_his_job_back_goes_every_step_again(stack: RunningStack) -> None:
+    """Old apps name a step by nothing but itself: the answer of the first time would leave the job where it is."""
+    async with (
+        phone(stack, "admin") as admin,
+        phone(stack, "passenger") as passenger,
+        phone(stack, "driver") as driver,
+    ):
+        ride = await assigned_ride(passenger, driver, stack.spot())
+        arrived = {"rideId": ride, "status": "arrived"}
+        first = await driver.call("ride_status_update", arrived)
+        assert await driver.call("ride_status_update", arrived) == first
+        await admin.call("unassign_job", {"rideId": ride, **WHY})
+        await admin.call("assign_job", {"rideId": ride, "driverId": driver.person.id, **WHY})
+        again = await driver.call("ride_status_update", arrived)
+        assert again["state"] == "arrived" and again["version"] > first["version"]
+        for status in ("in_progress", "completed"):
+            await driver.call("ride_status_update", {"rideId": ride, "status": status})
+        passenger.assert_gapless(f"ride:{ride}")
+
+
 async def test_a_paused_area_takes_nothing_new_and_lets_trips_end(stack: RunningStack) -> None:
     spot = stack.spot("halted")
     async with (
