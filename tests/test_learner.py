@@ -171,6 +171,22 @@ async def test_a_document_nobody_can_read_is_begun_anew(town: Town, caplog: pyte
     assert (await table(town)).learned.trips == 1
 
 
+async def test_an_area_is_looked_into_once_a_version(town: Town, caplog: pytest.LogCaptureFixture) -> None:
+    def left_out() -> list[str]:
+        return [each.message for each in caplog.records if "area bad is left out" in each.message]
+
+    atlas = Atlas(town.db, "main")
+    for times in (1, 2):
+        wrong = square(id="bad", shard="main", policy={"no_rule": 1})
+        await areas.put_area(town.db, areas.feature(wrong))
+        for _ in range(3):
+            await atlas.read()
+        assert len(left_out()) == times
+    await areas.put_area(town.db, areas.feature(square(id="bad", shard="main", policy={})))
+    mended = await atlas.read()
+    assert mended and mended.get("bad") and mended.get("sf")
+
+
 async def test_a_node_reads_anew_only_what_has_changed(town: Town) -> None:
     atlas = Atlas(town.db, "main")
     first = await atlas.read()
