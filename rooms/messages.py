@@ -208,6 +208,12 @@ class BlockUser(Reliable, frozen=True, kw_only=True):
     reason: Reason
 
 
+class KeepApart(BlockUser, frozen=True, kw_only=True):
+    """Two people whom the match shall not bring together, or may again."""
+
+    other_id: NewId
+
+
 class OfJob(Reliable, frozen=True, kw_only=True):
     """What an admin does to a job; names exactly one of the two ids."""
 

@@ -77,6 +77,7 @@ ACKS = (
     ),
     ("send_message", "id, timestamp"),
     ("block_user, unblock_user", "userId, status"),
+    ("keep_apart, let_meet", "userId, otherId, apart"),
     ("assign_job", "rideId or packageId, status, state, version, driverId"),
     ("unassign_job, lift_hold", "rideId or packageId, status, state, version"),
     ("pause_area, resume_area, edit_area", "areaId, version, paused"),

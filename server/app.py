@@ -279,6 +279,7 @@ def _context(
         tables=Tables(database),
         pulses=Pulses(shard, gate.house.node),
         heats=gate.house.desk.heats,
+        store_ms=gate.house.fixes.now_ms,
         passwords=passwords,
         keyring=keyring,
         gate=gate,

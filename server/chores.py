@@ -91,7 +91,13 @@ async def add_user(
 
 
 async def change_user(
-    settings: Settings, action: str, email: str, *, status: str | None = None, role: str | None = None
+    settings: Settings,
+    action: str,
+    email: str,
+    *,
+    status: str | None = None,
+    role: str | None = None,
+    reason: str = "",
 ) -> None:
     """Blocks, unblocks or gives another role; every node closes the user's sockets within seconds."""
     async with transaction(settings) as conn:
@@ -100,7 +106,7 @@ async def change_user(
             raise Stop(f"Nobody has the address {email}.")
         if role == "courier":
             await conn.execute(SQL["add_courier_profiles"], [user_id], ["bicycle"])
-        details = {"status": status} if status else {"role": role}
+        details = {"status": status, "reason": reason} if status else {"role": role}
         await conn.execute(SQL["audit"], action, "user", user_id, details)
 
 

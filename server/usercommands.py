@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from server.needs import Stop
 from server.settings import Settings
 
 ROLES = ("passenger", "driver", "courier", "admin")
 MAX_TOKENS = 100_000
+REASON = "why, for the audit log"
 PAPERS = ("licence", "insurance", "registration")
 
 
@@ -26,8 +28,10 @@ def add_user_commands(users: Any, command: Any) -> None:
     add.add_argument("--phone", help="+ and 2 to 15 digits")
     block = command("block", _users_block, "let somebody in no more; open sockets close in seconds", users)
     block.add_argument("--email", required=True)
+    block.add_argument("--reason", required=True, help=REASON)
     unblock = command("unblock", _users_unblock, "let somebody in again", users)
     unblock.add_argument("--email", required=True)
+    unblock.add_argument("--reason", required=True, help=REASON)
     role = command("role", _users_role, "give somebody another role; open sockets close and come back", users)
     role.add_argument("--email", required=True)
     role.add_argument("--role", required=True, choices=ROLES)
@@ -74,17 +78,26 @@ def _users_add(arguments: argparse.Namespace, settings: Settings) -> None:
     print(f"{arguments.email} is a new {arguments.role}. The password, shown only now: {password}")
 
 
+def _reason(arguments: argparse.Namespace) -> str:
+    reason: str = arguments.reason.strip()
+    if not reason:
+        raise Stop("A reason has words.")
+    return reason
+
+
 def _users_block(arguments: argparse.Namespace, settings: Settings) -> None:
     from server.chores import change_user
 
-    asyncio.run(change_user(settings, "users block", arguments.email, status="suspended"))
+    reason = _reason(arguments)
+    asyncio.run(change_user(settings, "users block", arguments.email, status="suspended", reason=reason))
     print(f"{arguments.email} is blocked.")
 
 
 def _users_unblock(arguments: argparse.Namespace, settings: Settings) -> None:
     from server.chores import change_user
 
-    asyncio.run(change_user(settings, "users unblock", arguments.email, status="active"))
+    reason = _reason(arguments)
+    asyncio.run(change_user(settings, "users unblock", arguments.email, status="active", reason=reason))
     print(f"{arguments.email} is active.")
 
 

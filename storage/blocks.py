@@ -61,11 +61,6 @@ async def blocked_by(db: Asks, blocker: str) -> list[dict[str, Any]]:
     return [dict(row) for row in await db.fetch(SQL["blocked"], blocker)]
 
 
-async def audit(db: Asks, actor: str, action: str, blocker: str, blocked: str) -> None:
-    """Notes what an administrator did."""
-    await db.fetch(SQL["audit"], actor, action, blocker, blocked)
-
-
 async def changes(db: Database, since: Place) -> tuple[list[Change], Place]:
     """A page of what changed, and where to go on; the same place again when that was all."""
     rows = await db.fetch(SQL["changes"], *since, PAGE)

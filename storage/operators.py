@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from storage import drainrows
+from storage import blocks, drainrows
 from storage.postgis import Database, queries
 from storage.records import UserId
 
@@ -87,6 +87,25 @@ class Operators:
             await conn.execute(SQL["set_status"], command.subject_id, status)
             answer = {"userId": command.subject_id, "status": status}
             return Done(answer=answer, before={"status": user["status"]}, after={"status": status})
+
+        return await self._run(command, change)
+
+    async def set_apart(self, command: Command, other: str, *, apart: bool) -> dict[str, Any]:
+        """Whether the match keeps two people apart, whatever they say of one another."""
+
+        async def change(conn: Any) -> Done:
+            was = bool(await conn.fetchval(SQL["apart"], command.subject_id, other))
+            if apart:
+                outcome = await blocks.block(conn, command.subject_id, other, by_admin=True)
+                if outcome == "not_met":
+                    raise Missing
+                if outcome == "too_many":
+                    raise Stands(f"At most {blocks.BLOCKS_MAX} people are kept apart from one.")
+            else:
+                await blocks.unblock(conn, command.subject_id, other, by_admin=True)
+            answer = {"userId": command.subject_id, "otherId": other, "apart": apart}
+            before, after = {"other": other, "apart": was}, {"other": other, "apart": apart}
+            return Done(answer=answer, before=before, after=after)
 
         return await self._run(command, change)
 

@@ -4,19 +4,23 @@ Every query knows who asks and is empty for whoever is no administrator. What it
 the drain's delay. There is no code, token or chat line in any of it.
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from storage.accounts import is_uuid
 from storage.drainrows import is_whole
 from storage.keyset import bounded, newest_first, pagination
 from storage.postgis import Database, queries
 from storage.shapes import iso
 
 SQL = queries("tables")
+_SEARCH = re.compile(r"/\* text \*/.*?/\* id: (.*?) \*/", re.DOTALL)
 PAGE_MAX = 200
 AREAS_MAX = 500
 FIGURES_MAX = 20_000
+LAST_JOBS = 10
 
 Item = dict[str, Any]
 
@@ -53,7 +57,7 @@ def _job(row: Any) -> Item:
         "areaId": row["area_id"],
         "pickup": row["pickup_address"],
         "dropoff": row["dropoff_address"],
-        "fare": {"amount": row["fare_minor"], "currency": row["currency"]},
+        "fare": _fare(row),
         "distanceM": round(row["distance_m"]),
         "needsPerson": row["needs_person"],
         **_times(
@@ -94,6 +98,10 @@ def _area(row: Any) -> Item:
     }
 
 
+def _fare(row: Any) -> Item:
+    return {"amount": row["fare_minor"], "currency": row["currency"]}
+
+
 def _plain(row: Any, *names: str) -> Item:
     return {name: row[name] for name in names}
 
@@ -113,6 +121,8 @@ TABLES = {
         Table("audit", ("action", "actor"), _line),
     )
 }
+#: The same queries where an id is looked for.
+BY_ID = {name: _SEARCH.sub(r"\1", SQL[name]) for name in TABLES}
 
 
 class Tables:
@@ -135,8 +145,9 @@ class Tables:
         found = TABLES[table]
         limit = bounded(limit, PAGE_MAX)
         wanted = [filters.get(name) for name in found.filters]
+        sql = BY_ID[table] if q and is_uuid(q) else SQL[table]
         rows = await self._db.fetch(
-            SQL[table], asker, *newest_first(cursor), q.lower() if q else None, *wanted, limit + 1
+            sql, asker, *newest_first(cursor), q.lower() if q else None, *wanted, limit + 1
         )
         items = [found.shape(row) for row in rows[:limit]]
         return {"data": items, "pagination": pagination(rows, limit, "order_at", "id")}
@@ -144,6 +155,24 @@ class Tables:
     async def areas(self, asker: str, q: str | None = None) -> list[Item]:
         rows = await self._db.fetch(SQL["areas"], asker, q.lower() if q else None, AREAS_MAX)
         return [_area(row) for row in rows]
+
+    async def driver(self, asker: str, driver_id: str, since: datetime) -> Item:
+        """His last finished jobs, and per currency what he has completed since then."""
+        jobs = await self._db.fetch(SQL["driver_jobs"], asker, driver_id, LAST_JOBS)
+        earned = await self._db.fetch(SQL["driver_earned"], asker, driver_id, since)
+        return {
+            "jobs": [
+                {
+                    **_plain(row, "kind", "id", "state"),
+                    "pickup": row["pickup_address"],
+                    "dropoff": row["dropoff_address"],
+                    "fare": _fare(row),
+                    **_times(row, createdAt="created_at", endedAt="ended_at"),
+                }
+                for row in jobs
+            ],
+            "earned": [{"jobs": row["jobs"], "fare": _fare(row)} for row in earned],
+        }
 
     async def figures(self, asker: str, since: datetime) -> list[Item]:
         """By hour and area: requests, served, unserved, waitS (until a driver was found), earnings in major units."""

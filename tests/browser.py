@@ -98,6 +98,7 @@ class Window(View):
         self.page = page
         self.url = url
         self.faults: list[str] = []
+        self.may_ask = (f"{url}/", "data:", "blob:")
         self.server_may_be_away = False
         self.may_be_refused = (
             False  # the browser writes it down when a request over HTTP is answered with 4xx
@@ -116,7 +117,7 @@ class Window(View):
         self.faults.append(f"console {message.type}: {message.text}")
 
     def _asked(self, request: Any) -> None:
-        if not request.url.startswith((f"{self.url}/", "data:", "blob:")):
+        if not request.url.startswith(self.may_ask):
             self.faults.append(f"asked outside: {request.url}")
 
     def inside(self, path: str) -> View:
@@ -131,6 +132,14 @@ class Window(View):
         """Into the folder that PICTURES names, for the README; else it is taken and forgotten."""
         folder = os.environ.get("PICTURES")
         await self.page.screenshot(path=Path(folder) / f"{name}.png" if folder else None)
+
+
+async def let_in(window: Window, user_id: str, name: str, token: str) -> None:
+    """The console's page with this administrator's login."""
+    login = {"token": token, "user": {"id": user_id, "firstName": name, "lastName": ""}}
+    keep = "login => sessionStorage.setItem('aryv.console', JSON.stringify(login))"
+    await window.frame.evaluate(keep, login)
+    await window.page.reload()
 
 
 class Chromium:

@@ -122,6 +122,14 @@ def _of_job(w: World, **more: Any) -> list[Payload]:
     return [{"rideId": w.ride, "reason": "me", **more}, {"packageId": w.package, "reason": "me", **more}]
 
 
+def _pair(w: World) -> Payload:
+    return {"userId": w.victims["passenger"].id, "otherId": w.victims["driver"].id, "reason": "me"}
+
+
+def _two(w: World) -> list[Payload]:
+    return [{"userId": new_id(), "otherId": w.victims["driver"].id, "reason": "me"}]
+
+
 def _area(w: World, **more: Any) -> list[Payload]:
     return [{"areaId": "nowhere", "reason": "me", **more}]
 
@@ -173,6 +181,8 @@ EVENTS: dict[str, Attack] = {
         lambda w: [{"userId": w.victims["driver"].id, "reason": "me"}],
     ),
     "unblock_user": attack(lambda w: [{"userId": new_id(), "reason": "me"}], "forbidden", "not_found"),
+    "keep_apart": attack(_two, "forbidden", "not_found", lambda w: [_pair(w)]),
+    "let_meet": attack(_two, "forbidden", "ok"),
     "assign_job": attack(
         lambda w: _of_job(w, driverId=w.victims["asked"].id),
         "forbidden",
@@ -287,16 +297,11 @@ ROUTES: dict[tuple[str, str], Tries] = {
     ],
     ("DELETE", "/api/users/{id}/block"): lambda w: [Try(f"{w.victims['driver'].id}/block", 401, 200, 200)],
     ("GET", "/api/users/blocked"): _get(200),
-    ("POST", "/api/admin/users/{id}/blocks/{other}"): lambda w: [
-        Try(f"{new_id()}/blocks/{w.victims['driver'].id}", 401, 403, 404)
-    ],
-    ("DELETE", "/api/admin/users/{id}/blocks/{other}"): lambda w: [
-        Try(f"{w.victims['passenger'].id}/blocks/{w.victims['driver'].id}", 401, 403, 200)
-    ],
     ("GET", "/api/drivers/me/decisions"): _get(200),
     ("GET", "/api/admin/jobs/{id}/decisions"): lambda w: [
         Try(f"{w.ride}/decisions?{_who(w)}", 401, 403, 200)
     ],
+    ("GET", "/api/admin/drivers/{id}"): lambda w: [Try(w.victims["driver"].id, 401, 403, 200)],
     ("GET", "/api/map"): _get(200),
     ("GET", "/api/map/base"): _get(404, admin=404),
     ("GET", "/"): _get(200, 200),

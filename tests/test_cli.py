@@ -212,8 +212,8 @@ async def test_a_user_is_blocked_unblocked_and_given_a_role(
 ) -> None:
     assert run("users", "add", "--role", "passenger", "--email", "ann@example.org") == 0
     for words, status, role in (
-        (["block"], "suspended", "passenger"),
-        (["unblock"], "active", "passenger"),
+        (["block", "--reason", "Shouts"], "suspended", "passenger"),
+        (["unblock", "--reason", "Sorry"], "active", "passenger"),
         (["role", "--role", "courier"], "active", "courier"),
         (["role", "--role", "courier"], "active", "courier"),
     ):
@@ -221,14 +221,17 @@ async def test_a_user_is_blocked_unblocked_and_given_a_role(
         (user,) = await rows(shell, "select * from users")
         assert (user["status"], user["role"]) == (status, role)
     assert len(await rows(shell, "select * from courier_profiles")) == 1
-    noted = await rows(shell, "select action from audit_log order by at")
+    noted = await rows(shell, "select action, details ->> 'reason' as reason from audit_log order by at")
+    assert [row["reason"] for row in noted[1:3]] == ["Shouts", "Sorry"]
     assert [row["action"] for row in noted][1:] == [
         "users block",
         "users unblock",
         "users role",
         "users role",
     ]
-    assert run("users", "block", "--email", "nobody@example.org") == 1
+    assert run("users", "block", "--email", "ann@example.org", "--reason", " ") == 1
+    assert "A reason has words." in capsys.readouterr().err
+    assert run("users", "block", "--email", "nobody@example.org", "--reason", "Who?") == 1
     assert "Nobody has the address" in capsys.readouterr().err
 
 

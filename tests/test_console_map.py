@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from server.seed import seed
@@ -54,6 +55,7 @@ async def city() -> AsyncIterator[City]:
         said = await seed(Settings(database_url=url, bcrypt_cost=4))
         password = next(line.split()[2] for line in said.splitlines() if line.split()[:1] == ["admin"])
         async with private_stack(database_url=url, DISPATCH_BASEMAP_FILE=str(BASEMAP)) as stack:
+            await stack.rows("delete from areas where id not like 'arynov%' returning 1")
             places = [
                 dict(zip(("latitude", "longitude"), at, strict=True)) for at in rng.choices(corners(), k=400)
             ]
@@ -81,7 +83,22 @@ async def city() -> AsyncIterator[City]:
 
 async def knows(window: Window, expression: str) -> Any:
     script = f"() => {{ const {{ city, layer, map }} = window.aryvCity; return ({expression}) ?? null; }}"
-    return await wait_until(lambda: window.frame.evaluate(script), 15.0)
+    try:
+        return await wait_until(lambda: window.frame.evaluate(script), 15.0)
+    except pytest.fail.Exception:
+        pytest.fail(f"The map does not come to know: {expression}")
+
+
+async def click_at(window: Window, place: str) -> None:
+    """With the mouse, on the canvas, where this place is drawn; the map is moved so that nothing lies upon it."""
+    at = await knows(
+        window,
+        f"(map.leaflet.setView({place}, 17, {{ animate: false }}), map.leaflet.panBy([0, 60], {{ animate: false }}),"
+        f" map.leaflet.latLngToContainerPoint({place}))",
+    )
+    box = await window.frame.locator(".ground").bounding_box()
+    assert box is not None
+    await window.page.mouse.click(box["x"] + at["x"], box["y"] + at["y"])
 
 
 async def test_a_ride_on_the_live_map(city: City, chromium: Chromium) -> None:
@@ -90,10 +107,11 @@ async def test_a_ride_on_the_live_map(city: City, chromium: Chromium) -> None:
         window = await logged_in(chromium, city, "map", width=1440, height=900)
         await window.reads(".panel .state", "Live")
         await knows(window, f"city.vehicles.size >= {DRIVERS - 5}")
-        await online(driver, HERE.at(60.0))
+        # of a class of their own: nobody else's ride is offered to him
+        await online(driver, HERE.at(60.0), ("comfort",))
         him = driver.person.id
         await knows(window, f"city.vehicles.get('{him}')?.state === 0 && city.vehicles.get('{him}').placed")
-        ride = await request(passenger, HERE)
+        ride = await request(passenger, HERE, **{"class": "comfort"})
         await knows(window, f"city.jobs.get('{ride}')?.offeredTo")
         await accepted(driver, ride)
         await window.fill("#q", ride)
@@ -105,9 +123,21 @@ async def test_a_ride_on_the_live_map(city: City, chromium: Chromium) -> None:
         await window.reads(".told .happened", "Driver assigned")
         await driver.call("location_update", {**HERE.at(45.0), "heading": 180})
         await window.reads(".told", "Arrives in")
+        await knows(window, "layer.trail.length > 1 || null")
+        for end in ("pickup", "dropoff"):
+            await click_at(window, f"city.jobs.get('{ride}').{end}")
+            await window.reads(".told h2", "Ride")
+        await click_at(window, f"[city.vehicles.get('{him}').lat, city.vehicles.get('{him}').lng]")
+        await window.reads(".told h2", driver.person.name)
+        await window.reads(".told", "Carries")
+        await window.click(".told dd .link")
+        await window.reads(".told h2", "Ride")
         await window.assert_accessible()
         await window.fill("#q", "")
         await wait_until(lambda: window.frame.locator(".found .line").count())
+        await window.frame.evaluate(
+            f"window.aryvCity.map.leaflet.setView([{HERE.latitude}, {HERE.longitude}], 14.5, {{ animate: false }})"
+        )
         await window.picture("console-map")
         # a frame that never came: the page asks for the city anew, and knows it again
         await window.frame.evaluate(
@@ -121,6 +151,55 @@ async def test_a_ride_on_the_live_map(city: City, chromium: Chromium) -> None:
         await window.click("text='On a job'")
         assert await knows(window, "!layer.states.has(2)")
         await window.assert_clean()
+
+
+async def test_areas_and_heat(city: City, chromium: Chromium) -> None:
+    stack, _ = city
+    admin = await stack.person("admin")
+    window = await logged_in(chromium, city, "map", width=1440, height=900)
+    await window.reads(".areas", "Arynov Station")
+    await window.click(".areaName >> text='Arynov Station'")
+    await window.reads(".told h2", "Arynov Station")
+    await window.reads(".told", "Economy")
+    await told(stack, admin, "pause_area", areaId="arynov-station", reason="A full map")
+    await window.reads(".told", "Paused")
+    await window.reads(".areas .pill", "Paused")
+    await wait_until(lambda: window.frame.locator(".areaName.paused").count())
+    # where nothing else is, a click is on the smallest area that is there
+    await click_at(window, "[50.0286, 36.2779]")
+    await window.reads(".told h2", "Arynov")
+    await window.reads(".told", "Open")
+
+    await window.press(".toggle:has-text('Heat')", "Enter")
+    await window.reads(".legend", "More asked for than drivers are free")
+    await window.reads(".legend [role=status]", "no surge")
+    await knows(window, "layer.heat.length > 0 || null")
+    await window.assert_accessible()
+    await window.frame.evaluate(
+        "(({ map }) => map.leaflet.fitBounds(window.L.geoJSON(map.areas[0]).getBounds(), { animate: false }))"
+        "(window.aryvCity)"
+    )
+    await window.picture("console-heat")
+    # what cannot be read is said, and nothing is left that would look like a calm city
+    window.server_may_be_away = True
+    await window.page.route("**/api/admin/heat*", lambda route: route.abort("connectionrefused"))
+    await window.click(".toggle:has-text('Heat')")
+    await window.click(".toggle:has-text('Heat')")
+    await window.reads(".legend .refused", "The heat cannot be read")
+    assert await window.frame.evaluate("window.aryvCity.layer.heat.length") == 0
+    await told(stack, admin, "resume_area", areaId="arynov-station", reason="A full map")
+    await window.assert_clean()
+
+
+async def test_who_may_watch_no_more_is_asked_to_log_in(city: City, chromium: Chromium) -> None:
+    stack, _ = city
+    window = await logged_in(chromium, city, "map")
+    await window.reads(".panel .state", "Live")
+    window.may_be_refused = window.server_may_be_away = True
+    await stack.rows("update sessions set revoked_at = now() where revoked_at is null returning 1")
+    await window.reads("#loginRefused", "Your login has ended")
+    assert await window.frame.locator("#shell").is_hidden()
+    await window.assert_clean()
 
 
 async def test_the_map_on_a_phone_in_the_dark(city: City, chromium: Chromium) -> None:

@@ -5,6 +5,7 @@ told in the audit log. No page writes an error, asks another host, or breaks its
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import time
@@ -16,7 +17,7 @@ import pytest_asyncio
 from server.seed import seed
 from server.settings import Settings
 from tests.browser import Chromium, View, Window, browser
-from tests.phones import Phone, accepted, online, phone, request
+from tests.phones import Phone, accepted, assigned_ride, new_id, online, phone, request
 from tests.stack import RunningStack, Spot, private_stack
 from tests.support import fresh_database, wait_until
 
@@ -196,7 +197,8 @@ async def test_what_an_operator_does(city: tuple[RunningStack, str], chromium: C
         await window.assert_accessible()
         await window.picture("console-audit")
         await window.assert_clean()
-    lines = await stack.rows("select action from audit_log where actor_id is not null order by action")
+    about = [ride, driver.person.id, "arynov-station"]
+    lines = await stack.rows("select action from audit_log where subject_id = any($1) order by action", about)
     assert [line["action"] for line in lines] == [
         "areas edit",
         "jobs assign",
@@ -204,6 +206,119 @@ async def test_what_an_operator_does(city: tuple[RunningStack, str], chromium: C
         "jobs unassign",
         "users block",
     ]
+
+
+async def letter(stack: RunningStack, state: str) -> str:
+    """An offer in this state that PostgreSQL refused; its id."""
+    offer = {"id": f"{new_id()}.1", "shard": "main", "job_id": new_id(), "kind": "ride", "driver_id": new_id(),
+             "made_ms": 1000, "deadline_ms": 2000, "seen_ms": 0, "ended_ms": 3000, "distance_m": 1.0, "eta_s": 2.0,
+             "reason": "", "version": 1, "life": "l", "committed_ms": 4000, "state": state}  # fmt: skip
+    (row,) = await stack.rows(
+        "insert into dead_letters (shard, life, stream, entry_id, item, target, sqlstate, reason, content)"
+        " values ('main', 'l', 'facts', $1, 1, 'offers', '23514', 'a check', $2) returning id",
+        new_id(), json.dumps(offer).encode(),
+    )  # fmt: skip
+    return str(row["id"])
+
+
+async def act(window: Window, action: str, after: str, toast: str) -> None:
+    """On the only row: opened, done, told, and seen in the table."""
+    await window.click("tbody .opens")
+    await do(window, action)
+    await window.reads("#toast", toast)
+    await window.reads(".card:has(tbody)", after)
+
+
+async def see_a_held_ride_through(window: Window, stack: RunningStack, ride: str, driver: Phone) -> None:
+    await turn_to(window, "rides", "Rides")
+    await search(window, ride, "Held")
+    await act(window, "Let it go on", "Assigned", "The ride goes on.")
+    for status in ("arrived", "in_progress"):
+        await driver.call("ride_status_update", {"rideId": ride, "status": status})
+    await stack.drained("select 1 from rides where id = $1 and state = 'in_progress'", ride)
+    await window.click("#refresh")
+    await window.reads("tbody", "In progress")
+    await act(window, "Complete", "Completed", "The ride is completed.")
+    await by_area(window)
+    await turn_to(window, "drivers", "Drivers")
+    await search(window, driver.person.id, driver.person.name)
+    await by_area(window)
+    await window.click("tbody .opens")
+    await window.reads("#story .past", "with 1 job")
+    assert ride in str(await window.frame.get_attribute("#story .past li a", "href"))
+    await window.assert_accessible()
+    await window.click("#story [aria-label=Close]")
+
+
+async def by_area(window: Window) -> None:
+    await window.choose("[name=area]", "Arynov")
+    await window.reads(".note", "Nothing that fits")
+    await window.choose("[name=area]", "plain")
+    await wait_until(lambda: _lines(window, 1))
+
+
+async def test_all_else_an_operator_does(city: tuple[RunningStack, str], chromium: Chromium) -> None:
+    """Lift a hold, complete, unblock, keep apart, pause and price an area, and clear away dead letters."""
+    stack, _ = city
+    good, bad = await letter(stack, "lost"), await letter(stack, "flying")
+    async with phone(stack, "passenger") as passenger, phone(stack, "driver") as driver:
+        ride = await assigned_ride(passenger, driver, stack.spot())
+        await passenger.call("sync", {"jobs": [[ride, 99]]})  # he has seen more than we know
+        await stack.drained("select 1 from rides where id = $1 and needs_person <> ''", ride)
+        window = await logged_in(chromium, city, "health", width=1440, height=900)
+        await window.frame.focus(".figures a")
+        before = await window.frame.evaluate("document.querySelector('.plot .path').getAttribute('d')")
+        path = "document.querySelector('.plot .path').getAttribute('d')"
+        await wait_until(lambda: window.frame.evaluate(f"{path} !== {json.dumps(before)}"), 15.0)
+        assert (
+            await window.frame.evaluate("document.activeElement.href ?? ''") == f"{stack.url}/console/letters"
+        )
+        await see_a_held_ride_through(window, stack, ride, driver)
+        await passenger.status("completed")
+
+        await turn_to(window, "users", "People")
+        await search(window, passenger.person.id, passenger.person.name)
+        await act(window, "Block", "Blocked", "is blocked.")
+        await act(window, "Unblock", "Active", "is let in again.")
+        await window.click("tbody .opens")
+        await window.click("#story .actions >> text='Keep apart'")
+        await window.fill("#otherId", driver.person.id)
+        await window.fill("#reason", WHY)
+        await window.click("#ask button[type=submit]")
+        await window.reads("#toast", "They are kept apart.")
+
+        await turn_to(window, "areas", "Areas")
+        await search(window, "halted", "Open")
+        await act(window, "Pause", "Paused", "halted is paused.")
+        await act(window, "Resume", "Open", "halted is open.")
+        await window.click("tbody .opens")
+        await window.click("text='Edit prices'")
+        await window.fill("#prices", '{"parcel_per_km_minor": 77}')
+        await window.fill("#reason", WHY)
+        await window.click("#ask button[type=submit]")
+        await window.reads("#toast", "halted is at version")
+
+        await turn_to(window, "letters", "Dead letters")
+        await search(window, good, "Offers")
+        await act(window, "Try again", "Nothing that fits", "It is written.")
+        await search(window, bad, "Offers")
+        await act(window, "Try again", "offers_state", "It is refused still")
+        await act(window, "Discard", "Nothing that fits", "It is gone.")
+
+        await turn_to(window, "audit", "Audit log")
+        await search_all(window, passenger.person.id, "Users keep apart", "Users unblock", "Users block")
+        await search_all(
+            window, "halted", "Areas edit", "Areas resume", "Areas pause", "prices.parcel_per_km_minor"
+        )
+        await search_all(window, bad, "Letters discard", "Letters retry")
+        await search_all(window, ride, "Jobs move", "Jobs lift hold", WHY)
+        await window.assert_clean()
+
+
+async def search_all(window: Window, text: str, *said: str) -> None:
+    await window.fill("#q", text)
+    for each in said:
+        await window.reads("tbody", each)
 
 
 async def test_every_page_on_a_phone_in_the_dark(city: tuple[RunningStack, str], chromium: Chromium) -> None:

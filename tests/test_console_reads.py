@@ -15,12 +15,13 @@ from redis.asyncio import Redis
 
 from server.pulse import Beat, Buckets, quantile_ms, told
 from storage import keys, pulses
+from storage.keyset import newest_first
 from storage.postgis import Database
 from storage.presence import Leases
 from storage.pulses import Pulses
 from storage.records import Parcel
 from storage.shard import Shard, Unavailable
-from storage.tables import TABLES, Tables
+from storage.tables import BY_ID, TABLES, Tables
 from tests.historykit import START, Town, ms
 from tests.phones import assigned_ride, phone
 from tests.stack import Person, RunningStack
@@ -57,6 +58,42 @@ async def test_people_are_found_by_what_is_known_of_them(town: Town) -> None:
     assert names(await found(town, "users", role="driver")) == {"Cy Lee"}
     assert names(await found(town, "users", status="suspended")) == set()
     assert "password" not in str(await found(town, "users"))
+
+
+@pytest.mark.parametrize(
+    ("table", "indexes"),
+    [
+        ("users", {"users_pkey"}),
+        ("drivers", {"drivers_pkey"}),
+        ("rides", {"rides_pkey", "rides_passenger", "rides_driver"}),
+        ("packages", {"packages_pkey", "packages_sender", "packages_courier"}),
+        ("letters", {"dead_letters_pkey"}),
+        ("audit", {"audit_log_pkey", "audit_log_subject"}),
+    ],
+)
+async def test_an_id_typed_in_full_is_found_by_its_index(town: Town, table: str, indexes: set[str]) -> None:
+    async with town.conn.transaction():
+        await town.conn.execute("set local enable_seqscan = off")  # they are small here
+        filters = [None] * len(TABLES[table].filters)
+        wanted = (town.di, *newest_first(None), town.cy, *filters, 51)
+        plan = "\n".join(row[0] for row in await town.conn.fetch(f"explain {BY_ID[table]}", *wanted))
+    assert [name for name in indexes if f"{name} " not in plan] == [], plan
+    name = {"letters": "dead_letters", "audit": "audit_log"}.get(table, table)
+    assert f"Seq Scan on {name} " not in plan and "strpos" not in plan, plan
+
+
+async def test_what_a_driver_has_done(town: Town) -> None:
+    late = timedelta(hours=1)
+    mine = town.job("ride", ended_ms=ms(late))
+    await town.keep(
+        mine, town.job("package", parcel=Parcel(size="small"), state="cancelled", ended_ms=ms(2 * late))
+    )
+    tables = Tables(town.db)
+    found = await tables.driver(town.di, str(mine.driver_id), START)
+    assert mine.id in [job["id"] for job in found["jobs"]]
+    assert found["earned"] == [{"jobs": 1, "fare": {"amount": 1250, "currency": "USD"}}]
+    assert (await tables.driver(town.di, str(mine.driver_id), START + 3 * late))["earned"] == []
+    assert await tables.driver(town.ann, str(mine.driver_id), START) == {"jobs": [], "earned": []}
 
 
 async def test_jobs_are_found_by_party_state_and_area(town: Town) -> None:

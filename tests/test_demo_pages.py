@@ -5,6 +5,7 @@ serious.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
@@ -21,7 +22,8 @@ from server.console.files import files, policy
 from server.seed import demo_areas
 from storage.areas import put_area
 from storage.postgis import Database
-from tests.browser import Chromium, View, Window, browser
+from tests.browser import Chromium, View, Window, browser, let_in
+from tests.phones import accepted, phone
 from tests.stack import RunningStack, kill_server, private_stack, start_server
 from tests.support import CHECKOUT, SQL_TIMEOUT_S, fresh_database, wait_until
 
@@ -103,10 +105,7 @@ async def watching(city: RunningStack, chromium: Chromium) -> Window:
     """The console's live map, as an administrator has it open."""
     admin = await city.person("admin")
     window = await chromium.window(city.url, "/console/map")
-    login = {"token": admin.token, "user": {"id": admin.id, "firstName": admin.name, "lastName": ""}}
-    keep = "login => sessionStorage.setItem('aryv.console', JSON.stringify(login))"
-    await window.frame.evaluate(keep, login)
-    await window.page.reload()
+    await let_in(window, admin.id, admin.name, admin.token)
     await window.reads(".panel .state", "Live")
     window.server_may_be_away = True
     return window
@@ -248,11 +247,31 @@ async def test_a_ride_by_keyboard_and_a_car_by_mouse(city: RunningStack, chromiu
     await driver.assert_clean()
 
 
+async def test_the_car_is_there_as_soon_as_it_is_on_the_way(city: RunningStack, chromium: Chromium) -> None:
+    """Though its driver says nothing after he has accepted."""
+    async with phone(city, "driver") as driver:
+        passenger = await chromium.window(city.url, "/demo/passenger")
+        await passenger.reads("#state", "Live")
+        await passenger.choose("#to", "Lantern Library")
+        await passenger.reads("#request", "Request")
+        await passenger.click("#request")
+        pickup = await passenger.knows("job.pickup")
+        place = {name: pickup[name] for name in ("latitude", "longitude")}
+        await driver.call("go_online", {"classes": ["economy"], **place})
+        await accepted(driver, await passenger.knows("job.id"))
+        await passenger.reads("#line", "is on the way")
+        await passenger.knows("job.position")
+        await wait_until(lambda: passenger.frame.locator(".vehicle.car").is_visible())
+        await passenger.click("#cancel")
+        await passenger.reads("#line", "Cancelled")
+        await passenger.assert_clean()
+
+
 async def test_the_first_page_leads_everywhere(city: RunningStack, chromium: Chromium) -> None:
     window = await chromium.window(city.url, "/demo")
     await window.assert_accessible()
     links = await window.frame.eval_on_selector_all("main a", "all => all.map((a) => a.getAttribute('href'))")
-    assert len(links) == 6
+    assert len(links) == 7 and "/console" in links
     for path in links:
         assert (await city.http("GET", path))[0] == 200, path
     await window.assert_clean()
@@ -316,10 +335,20 @@ async def test_the_people_of_the_demo_are_what_they_are_asked_to_be(city: Runnin
 def test_what_is_vendored_has_its_licence_and_is_what_was_published() -> None:
     vendor = BASEMAP.parents[1] / "vendor"
     table = (vendor / "README.md").read_text()
-    libraries = [path.name for path in vendor.iterdir() if path.suffix in (".js", ".css", ".woff2")]
-    assert len(libraries) == 5 and [name for name in libraries if f"`{name}`" not in table] == []
-    licences = {path.name for path in vendor.glob("*.LICENSE.txt")}
-    assert licences == set(re.findall(r"`(\S+LICENSE.txt)`", table))
+    own = {"README.md", "socket.io.esm.min.d.ts"}
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    files_of = {name: row for row in rows for name in re.findall(r"`(\S+)`", f"{row[0]} {row[2]}")}
+    assert set(files_of) == {path.name for path in vendor.iterdir()} - own
+    for name, row in files_of.items():
+        assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() in row[3], f"{name} was changed"
+    licences = {
+        "MIT": "Permission is hereby granted",
+        "BSD-2-Clause": "Redistribution and use",
+        "OFL-1.1": "SIL OPEN FONT LICENSE",
+    }
+    for _, _, licence, _ in rows:
+        kind, file = re.findall(r"([\w.-]+), `(\S+)`", licence)[0]
+        assert licences[kind] in (vendor / file).read_text(), licence
     published = CHECKOUT / "tests/js/node_modules/socket.io-client/dist/socket.io.esm.min.js"
     as_here = (vendor / "socket.io.esm.min.js").read_text()
     assert published.read_text().partition("//# sourceMappingURL")[0] == as_here

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import h3.api.basic_int as h3
+from msgspec.structs import replace
 
 from dispatch.demand import demand_cell
-from dispatch.heat import Heat
+from dispatch.heat import FRESH_S, Heat
 from server.http import admin
 from tests.support_http import http_server
+
+#: By the store's clock, which is not the node's.
+NOW_S = 1_000_000.0
 
 
 async def test_the_hottest_cells_come_first_and_the_rest_is_counted(
@@ -21,7 +24,7 @@ async def test_the_hottest_cells_come_first_and_the_rest_is_counted(
     assert count > admin.CELLS_MAX
     heat = Heat(
         area_id="a",
-        at_s=time.time(),
+        at_s=NOW_S,
         cells=cells,
         forecast=[0.0] * count,
         waiting=[0] * count,
@@ -33,7 +36,8 @@ async def test_the_hottest_cells_come_first_and_the_rest_is_counted(
     )
     async with http_server(database_url, tmp_path) as server:
         _, boss = await server.person("boss@example.com", "admin")
-        server.ctx.heats.put([heat])
+        server.ctx.heats.put([heat, replace(heat, area_id="old", at_s=NOW_S - FRESH_S - 1.0)])
+        object.__setattr__(server.ctx, "store_ms", lambda: int(NOW_S * 1000))
         answer = await server.get("/api/admin/heat?area=a", token=boss)
         data = answer.body["data"]
         assert len(data["cells"]) == admin.CELLS_MAX and data["left"] == count - admin.CELLS_MAX
@@ -45,5 +49,6 @@ async def test_the_hottest_cells_come_first_and_the_rest_is_counted(
         assert [cell["pressure"] for cell in data["cells"]] == sorted(
             (cell["pressure"] for cell in data["cells"]), reverse=True
         )
+        assert (await server.get("/api/admin/heat?area=old", token=boss)).status == 404
         for query, status in (("?area=" + "x" * 65, 400), ("?area=b", 404), ("?area=%00", 400)):
             assert (await server.get(f"/api/admin/heat{query}", token=boss)).status == status

@@ -57,6 +57,31 @@ async def test_who_is_blocked_is_out_and_comes_back_when_he_may(stack: RunningSt
         assert await admin.refused("block_user", {"userId": his}) == "bad_request", "without a reason"
 
 
+async def test_two_people_are_kept_apart_with_a_reason(stack: RunningStack) -> None:
+    admin, one, other = (
+        await stack.person("admin"),
+        await stack.person("passenger"),
+        await stack.person("driver"),
+    )
+    pair = {"userId": one.id, "otherId": other.id, "commandId": "apart-1", **WHY}
+    status, answer = await over_http(stack, admin, "keep_apart", pair)
+    assert (status, answer["data"]) == (200, {"userId": one.id, "otherId": other.id, "apart": True})
+    assert (await over_http(stack, admin, "keep_apart", pair))[0] == 200
+    assert (await over_http(stack, admin, "keep_apart", {**pair, "reason": "Another"}))[0] == 409
+    assert await stack.rows("select 1 from blocks where blocker_id = $1 and by_admin and stands", one.id)
+    for wrong, refused in (({"reason": ""}, 400), ({"otherId": new_id()}, 404), ({"otherId": one.id}, 404)):
+        assert (await over_http(stack, admin, "keep_apart", {**pair, "commandId": new_id(), **wrong}))[
+            0
+        ] == refused
+    assert (await over_http(stack, one, "keep_apart", pair))[0] == 403
+    assert (await over_http(stack, admin, "let_meet", {**pair, "commandId": "meet-1"}))[0] == 200
+    assert not await stack.rows("select 1 from blocks where blocker_id = $1 and stands", one.id)
+    apart, meet = await lines(stack, one.id)
+    assert (apart["action"], meet["action"]) == ("users keep apart", "users let meet")
+    assert apart["details"] == {"before": {"other": other.id, "apart": False},
+                                "after": {"other": other.id, "apart": True}, **WHY}  # fmt: skip
+
+
 async def test_a_job_by_hand_and_its_lines(stack: RunningStack) -> None:
     spot = stack.spot()
     async with (

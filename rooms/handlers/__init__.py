@@ -61,6 +61,8 @@ HANDLERS: dict[str, Handler] = {
     "get_online_users": Handler(m.JobRef, ANY, 2, 10, True, chat.get_online_users),
     "block_user": Handler(m.BlockUser, ADMINS, 2, 20, True, admin.block_user),
     "unblock_user": Handler(m.BlockUser, ADMINS, 2, 20, True, admin.unblock_user),
+    "keep_apart": Handler(m.KeepApart, ADMINS, 2, 20, True, admin.keep_apart),
+    "let_meet": Handler(m.KeepApart, ADMINS, 2, 20, True, admin.let_meet),
     "assign_job": Handler(m.AssignJob, ADMINS, 2, 20, True, admin.assign_job),
     "unassign_job": Handler(m.OfJob, ADMINS, 2, 20, True, admin.unassign_job),
     "lift_hold": Handler(m.OfJob, ADMINS, 2, 20, True, admin.lift_hold),

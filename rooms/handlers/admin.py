@@ -90,6 +90,16 @@ async def unblock_user(house: House, session: Session, message: m.BlockUser) -> 
     return await _kept(house.operators.set_status(command, "active"))
 
 
+async def keep_apart(house: House, session: Session, message: m.KeepApart) -> Answer:
+    command = _command(session, message, "users keep apart", "user", message.user_id.lower())
+    return await _kept(house.operators.set_apart(command, message.other_id.lower(), apart=True))
+
+
+async def let_meet(house: House, session: Session, message: m.KeepApart) -> Answer:
+    command = _command(session, message, "users let meet", "user", message.user_id.lower())
+    return await _kept(house.operators.set_apart(command, message.other_id.lower(), apart=False))
+
+
 async def pause_area(house: House, session: Session, message: m.PauseArea) -> Answer:
     command = _command(session, message, "areas pause", "area", message.area_id)
     return await _kept(house.operators.change_area(command, lambda was: _with(was, paused=True)))

@@ -168,9 +168,17 @@ def _tokens(app: App, folder: Path) -> Path:
     return tokens
 
 
+def _admin(logins: Path) -> str:
+    """How the demo's administrator logs in."""
+    lines = logins.read_text().splitlines() if logins.exists() else []
+    words = next((line.split() for line in lines if line.split()[:1] == ["admin"]), [])
+    return f" as {words[1]} with {words[2]}" if len(words) == 3 else ""
+
+
 def _banner(app: App, logins: Path, made: str, folder: Path, exports: Path) -> None:
     print(f"\nServer:  {app.url}")
     print(f"Try it:  {app.url}/demo")
+    print(f"Console: {app.url}/console{_admin(logins)}")
     print(
         f"Logins:  {shown(logins)}{', which only you can read; this first time also here:' if made else ''}"
     )

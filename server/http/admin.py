@@ -18,6 +18,7 @@ from dispatch.pricing import Prices
 from server.http.call import Call
 from server.http.envelope import Refusal, Reply
 from server.http.fields import Field
+from storage.accounts import is_uuid
 from storage.keyset import BadCursor
 from storage.postgis import DatabaseUnavailable
 from storage.shard import Unavailable
@@ -70,18 +71,32 @@ async def areas(call: Call) -> Reply:
     return Reply(rows, top={"defaults": defaults})
 
 
-async def figures(call: Call) -> Reply:
+async def driver(call: Call) -> Reply:
+    """What one driver has done of late; `earned` counts since the first of these hours began."""
+    driver_id, since = call.request.match_info["id"], _since(call)
+    if not is_uuid(driver_id):
+        raise Refusal(404, "There is no such driver.")
+    found = await call.ctx.tables.driver(call.who.user_id, driver_id, since)
+    return Reply({**found, "since": since.isoformat()})
+
+
+def _since(call: Call) -> datetime:
+    """When the first of the wanted hours began, this one being the last."""
     hours = call.number(HOURS, 24)
-    since = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
+
+
+async def figures(call: Call) -> Reply:
+    since = _since(call)
     return Reply(await call.ctx.tables.figures(call.who.user_id, since), top={"since": since.isoformat()})
 
 
 async def heat(call: Call) -> Reply:
     """Of one area the cells with the most going on first, `left` says how many more there are; else all areas."""
-    area_id = call.line(AREA)
+    area_id, now_s = call.line(AREA), call.ctx.store_ms() / 1000
     if area_id is None:
-        return Reply({"areas": [_of_area(each) for each in call.ctx.heats.all(time.time())]})
-    found = call.ctx.heats.get(area_id, time.time())
+        return Reply({"areas": [_of_area(each) for each in call.ctx.heats.all(now_s)]})
+    found = call.ctx.heats.get(area_id, now_s)
     if found is None:
         raise Refusal(404, "Nobody has looked at this area lately, or there is none.")
     rows = sorted(range(len(found.cells)), key=lambda row: (-_going_on(found, row), found.cells[row]))

@@ -62,6 +62,8 @@ class Context:
     ready: Mapping[str, Ready]
     version: str = ""
     heats: Heats = field(default_factory=Heats)
+    #: What Redis' clock says now, as far as this node knows.
+    store_ms: Callable[[], int] = lambda: int(time.time() * 1000)
     started_s: float = field(default_factory=time.monotonic)
     login_tries: Limiter = field(default_factory=lambda: Limiter(LOGIN_TRIES, LOGIN_WINDOW_S))
     address_tries: Limiter = field(default_factory=lambda: Limiter(ADDRESS_TRIES, LOGIN_WINDOW_S))

@@ -78,10 +78,6 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/users/{id}/block", blocks.block, "user", BLOCK),
     Route("DELETE", "/api/users/{id}/block", blocks.unblock, "user", "Meet him again."),
     Route("GET", "/api/users/blocked", blocks.blocked, "user", "Whom you block."),
-    Route(
-        "POST", "/api/admin/users/{id}/blocks/{other}", blocks.admin_block, "admin", "Keep two people apart."
-    ),
-    Route("DELETE", "/api/admin/users/{id}/blocks/{other}", blocks.admin_unblock, "admin", "No longer."),
     Route("GET", "/api/drivers/me/decisions", history.my_decisions, "user", MINE, history.PAGE),
     Route("GET", "/api/admin/jobs/{id}/decisions", history.job_decisions, "admin", WHY, history.PAGE),
     Route("GET", "/api/map", maps.areas, "user", "What a map stands on: areas as GeoJSON, tiles."),
@@ -99,6 +95,14 @@ ROUTES: tuple[Route, ...] = (
             ("letters", "Of rows that PostgreSQL refused."),
             ("audit", "Of what admins and commands of the shell did."),
         )
+    ),
+    Route(
+        "GET",
+        "/api/admin/drivers/{id}",
+        admin.driver,
+        "admin",
+        "A driver's last finished jobs, and what he earned in the last hours.",
+        admin.FIGURES,
     ),
     Route(
         "GET",

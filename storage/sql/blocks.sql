@@ -36,8 +36,3 @@ select b.changed_at, b.blocker_id, b.blocked_id,
                               and o.blocked_id = b.blocker_id and o.stands) as stands
   from blocks b where (b.changed_at, b.blocker_id, b.blocked_id) > ($1, $2, $3)
  order by b.changed_at, b.blocker_id, b.blocked_id limit $4
-
--- name: audit
--- What an administrator ($1) did: $2 of $3 towards $4.
-insert into audit_log (actor_id, action, subject_type, subject_id, details)
-values ($1, $2, 'user', $3, jsonb_build_object('other', $4::text))

@@ -21,6 +21,10 @@ select status, role from users where id = $1 for update
 -- Who is not active is let in no more; his open sockets are closed by the nodes.
 update users set status = $2 where id = $1
 
+-- name: apart
+-- Whether an administrator has said that $1 shall not meet $2, until the transaction is over.
+select by_admin and stands from blocks where blocker_id = $1 and blocked_id = $2 for update
+
 -- name: area
 -- An area, until the transaction is over.
 select policy, prices, paused, version from areas where id = $1 for update

@@ -211,7 +211,7 @@ table audit_log
   CREATE INDEX audit_log_actor ON public.audit_log USING btree (actor_id, at, id)
   CREATE UNIQUE INDEX audit_log_command ON public.audit_log USING btree (actor_id, command_id) WHERE (command_id IS NOT NULL)
   CREATE INDEX audit_log_order ON public.audit_log USING btree (at, id)
-  CREATE INDEX audit_log_subject ON public.audit_log USING btree (subject_type, subject_id, at)
+  CREATE INDEX audit_log_subject ON public.audit_log USING btree (subject_id, at, id)
 table blocks
   blocker_id uuid not null
   blocked_id uuid not null

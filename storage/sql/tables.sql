@@ -1,17 +1,21 @@
 -- The console's tables, for administrators only: $1 who asks, ($2, $3) where the page begins, newest first, $4 what is
--- searched for, then the table's filters, each null where it is not wanted, and last how many rows. An id is found by
--- its index; other text is looked for in what is read anyway, newest first.
+-- searched for, then the table's filters, each null where it is not wanted, and last how many rows. Text is looked for
+-- in what is read anyway, newest first. For an id that is typed in full storage/tables.py puts the condition of the
+-- comment in the place of what stands between `/* text */` and it, so that the indexes find it.
 
 -- name: users
 -- Accounts; filters: role, status.
 select u.id, u.first_name || ' ' || u.last_name as name, u.email, u.phone, u.role, u.status, u.created_at,
-       u.last_active_at, u.created_at as order_at,
+       greatest(u.last_active_at, (select changed_at from drivers d where d.id = u.id),
+         (select max(s.created_at) from sessions s where s.user_id = u.id and s.revoked_at is null)) as last_active_at,
+       u.created_at as order_at,
        (select count(*) from sessions s
          where s.user_id = u.id and s.revoked_at is null and s.expires_at > now()) as sessions
   from users u
  where is_admin($1) and (u.created_at, u.id) < ($2, $3)
-   and ($4::text is null or u.id::text = $4
+   and /* text */ ($4::text is null
         or strpos(lower(u.email || ' ' || u.first_name || ' ' || u.last_name || ' ' || coalesce(u.phone, '')), $4) > 0)
+       /* id: u.id = $4::uuid */
    and ($5::text is null or u.role = $5) and ($6::text is null or u.status = $6)
  order by u.created_at desc, u.id desc limit $7
 
@@ -21,7 +25,7 @@ select d.id, d.name, d.state, d.area_id, d.classes, d.capacity, d.vehicle, d.job
        d.committed_at as order_at, u.email, u.phone, u.status as account
   from drivers d left join users u on u.id = d.id
  where is_admin($1) and (d.committed_at, d.id) < ($2, $3)
-   and ($4::text is null or d.id::text = $4 or strpos(lower(d.name || ' ' || d.vehicle), $4) > 0)
+   and /* text */ ($4::text is null or strpos(lower(d.name || ' ' || d.vehicle), $4) > 0) /* id: d.id = $4::uuid */
    and ($5::text is null or d.state = $5) and ($6::text is null or d.area_id = $6)
  order by d.committed_at desc, d.id desc limit $7
 
@@ -34,9 +38,10 @@ select j.id, j.state, j.status, j.passenger_id as requester_id, j.passenger_name
        j.needs_person, j.created_at as order_at
   from rides j
  where is_admin($1) and (j.created_at, j.id) < ($2, $3)
-   and ($4::text is null or $4 in (j.id::text, j.passenger_id::text, j.driver_id::text)
+   and /* text */ ($4::text is null
         or (j.created_at > now() - interval '31 days' and strpos(lower(j.passenger_name || ' ' || j.driver_name || ' '
             || j.pickup_address || ' ' || j.dropoff_address), $4) > 0))
+       /* id: (j.id = $4::uuid or j.passenger_id = $4::uuid or j.driver_id = $4::uuid) */
    and ($5::text is null or $5 in (j.status, j.state, case when j.ended_at is not null then 'ended' end))
    and ($6::text is null or j.area_id = $6) and ($7::text is null or j.needs_person <> '')
  order by j.created_at desc, j.id desc limit $8
@@ -49,9 +54,10 @@ select j.id, j.state, j.status, j.sender_id as requester_id, j.sender_name as re
        j.needs_person, j.created_at as order_at
   from packages j
  where is_admin($1) and (j.created_at, j.id) < ($2, $3)
-   and ($4::text is null or $4 in (j.id::text, j.sender_id::text, j.courier_id::text)
+   and /* text */ ($4::text is null
         or (j.created_at > now() - interval '31 days' and strpos(lower(j.sender_name || ' ' || j.courier_name || ' '
             || j.pickup_address || ' ' || j.dropoff_address), $4) > 0))
+       /* id: (j.id = $4::uuid or j.sender_id = $4::uuid or j.courier_id = $4::uuid) */
    and ($5::text is null or $5 in (j.status, j.state, case when j.ended_at is not null then 'ended' end))
    and ($6::text is null or j.area_id = $6) and ($7::text is null or j.needs_person <> '')
  order by j.created_at desc, j.id desc limit $8
@@ -62,7 +68,7 @@ select l.id, l.at, l.at as order_at, l.stream, l.entry_id, l.item, l.target, l.s
        encode(substr(l.content, 1, 4000), 'escape') as content
   from dead_letters l
  where is_admin($1) and (l.at, l.id) < ($2, $3)
-   and ($4::text is null or l.id::text = $4 or strpos(lower(l.reason || ' ' || l.entry_id), $4) > 0)
+   and /* text */ ($4::text is null or strpos(lower(l.reason || ' ' || l.entry_id), $4) > 0) /* id: l.id = $4::uuid */
    and ($5::text is null or l.target = $5) and ($6::text is null or l.stream = $6)
  order by l.at desc, l.id desc limit $7
 
@@ -72,9 +78,10 @@ select a.id, a.at, a.at as order_at, a.actor_id, a.action, a.subject_type, a.sub
        u.first_name || ' ' || u.last_name as actor_name
   from audit_log a left join users u on u.id = a.actor_id
  where is_admin($1) and (a.at, a.id) < ($2, $3)
-   and ($4::text is null or a.subject_id = $4 or a.id::text = $4
+   and /* text */ ($4::text is null
         or strpos(lower(coalesce(u.first_name || ' ' || u.last_name, '') || ' ' || a.action || ' ' || a.subject_id || ' '
            || coalesce(a.details ->> 'reason', '')), $4) > 0)
+       /* id: (a.id = $4::uuid or a.subject_id = $4::uuid::text) */
    and ($5::text is null or a.action = $5) and ($6::text is null or a.actor_id::text = $6)
  order by a.at desc, a.id desc limit $7
 
@@ -88,6 +95,21 @@ select a.id, a.name, a.shard, a.currency, a.paused, a.version, a.policy, a.price
   from areas a
  where is_admin($1) and ($2::text is null or strpos(lower(a.id || ' ' || a.name), $2) > 0)
  order by a.id limit $3
+
+-- name: driver_jobs
+-- The last jobs that $2 had and that are over.
+select kind, id, state, pickup_address, dropoff_address, fare_minor, currency, created_at, ended_at
+  from jobs
+ where is_admin($1) and driver_id = $2 and ended_at is not null
+ order by created_at desc, id desc limit $3
+
+-- name: driver_earned
+-- What $2 has completed since $3, and what it came to; a job takes a month at most.
+select currency, count(*) as jobs, sum(fare_minor)::bigint as fare_minor
+  from jobs
+ where is_admin($1) and driver_id = $2 and status = 'completed' and ended_at >= $3
+   and created_at >= $3 - interval '31 days'
+ group by currency order by currency
 
 -- name: figures
 -- By hour and area since $2: what was asked for and served, how long a driver took to be found, what it came to.

@@ -249,7 +249,9 @@ export class Connection {
     else {
       if (event === "driver_assigned" && fact.driverId === this.userId) this.#won(fact);
       job = this._jobs.hear(event, fact);
-      if (job && !job.pickup && !job.over) this.#rooms.want(fact.room); // `last` has its card
+      // `last` has the card of a job that is new here, and where a new driver is, who may say nothing for seconds
+      const unseen = event === "driver_assigned" && !missed && !job?.position && fact.driverId !== this.userId;
+      if (job && !job.over && (!job.pickup || unseen)) this.#rooms.want(fact.room);
     }
     this.#emit("fact", { event, payload: fact, missed });
     this._change();

@@ -6,6 +6,7 @@ import { http, login, newId } from "../client/http.mjs";
 import { Refused } from "../client/outbox.mjs";
 
 const KEY = "aryv.console";
+export const ENDED = "Your login has ended. Log in again.";
 
 /** @typedef {{token: string, user: {id: string, firstName: string, lastName: string}}} Login */
 
@@ -13,8 +14,8 @@ class Api {
   constructor() {
     /** @type {Login | null} */
     this.login = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
-    /** Called when the login is over. */
-    this.ended = () => {};
+    /** Called when the login is over; `why` in a sentence, "" where he left by himself. */
+    this.ended = (/** @type {string} */ _why) => {};
   }
 
   /** @param {string} email
@@ -26,10 +27,12 @@ class Api {
     sessionStorage.setItem(KEY, JSON.stringify(this.login));
   }
 
-  leave() {
+  /** @param {string} [why] */
+  leave(why = "") {
+    if (!this.login) return;
     this.login = null;
     sessionStorage.removeItem(KEY);
-    this.ended();
+    this.ended(why);
   }
 
   /** The whole envelope of a GET: lists have `pagination` beside `data`.
@@ -43,7 +46,7 @@ class Api {
     const answer = await fetch(wanted.length ? `${path}?${search}` : path, { headers }).catch(() => null);
     const said = await answer?.json().catch(() => null);
     if (!answer || !said) throw new Refused("no_answer", "The server does not answer.", true);
-    if (answer.status === 401 || answer.status === 403) this.leave();
+    if (answer.status === 401 || answer.status === 403) this.leave(ENDED);
     if (!said.success) throw new Refused(said.code, said.message, answer.headers.has("Retry-After"));
     return said;
   }
@@ -57,7 +60,7 @@ class Api {
     try {
       return await http("", `/api/commands/${event}`, { token: this.login?.token, body: whole });
     } catch (error) {
-      if (error.code === "UNAUTHORIZED") this.leave();
+      if (error.code === "UNAUTHORIZED") this.leave(ENDED);
       if (!error.retry) throw error;
       return http("", `/api/commands/${event}`, { token: this.login?.token, body: whole });
     }

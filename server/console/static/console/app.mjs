@@ -73,7 +73,8 @@ export function go(path) {
   open();
 }
 
-function enter() {
+/** @param {string} [why]   the login is asked for */
+function enter(why = "") {
   const inside = api.login !== null;
   show(byId("login"), !inside);
   show(byId("shell"), inside);
@@ -81,7 +82,10 @@ function enter() {
     close();
     close = () => {};
     byId("page").replaceChildren();
+    for (const dialog of document.querySelectorAll("dialog")) dialog.close();
     document.title = "ARYV console";
+    say(byId("loginRefused"), why);
+    show(byId("loginRefused"), why !== "");
     byId("email").focus();
     return;
   }

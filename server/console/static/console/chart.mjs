@@ -6,6 +6,7 @@
 import { el } from "../ui/dom.mjs";
 
 const SVG = "http://www.w3.org/2000/svg";
+const DOTS_MAX = 24;
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [640, 200, 58, 24, 12];
 
 /** @param {string} tag
@@ -72,9 +73,13 @@ function bars(one, across, y) {
  * @param {(value: number) => number} y */
 function points(one, across, y) {
   const known = one.values.flatMap((value, at) => (value === null ? [] : [{ x: LEFT + (at + 0.5) * across, y: y(value) }]));
+  if (known.length === 0) return [];
   const path = known.map((point, at) => `${at ? "L" : "M"}${point.x.toFixed(1)} ${point.y.toFixed(1)}`).join("");
-  const dots = known.map((point) => shape("circle", { cx: point.x, cy: point.y, r: 2.5, class: `dot ${one.class}` }));
-  return [shape("path", { d: path, class: `path ${one.class}` }), ...dots];
+  const [first, last] = [known[0], known[known.length - 1]];
+  const area = `${path}L${last.x.toFixed(1)} ${y(0)}L${first.x.toFixed(1)} ${y(0)}Z`;
+  // many points would be a string of beads: the last one is enough
+  const dots = (known.length > DOTS_MAX ? [last] : known).map((point) => shape("circle", { cx: point.x, cy: point.y, r: 3, class: `dot ${one.class}` }));
+  return [shape("path", { d: area, class: `area ${one.class}` }), shape("path", { d: path, class: `path ${one.class}` }), ...dots];
 }
 
 /** @param {number} hours */

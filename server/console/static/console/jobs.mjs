@@ -2,7 +2,7 @@
 
 import { el, kilometres, money } from "../ui/dom.mjs";
 import { api } from "./api.mjs";
-import { open as openTable } from "./table.mjs";
+import { areaFilter, open as openTable } from "./table.mjs";
 import { ago, id, moment, person, pill, plain } from "./words.mjs";
 
 const PARCEL = "parcel";
@@ -27,7 +27,7 @@ const ENDS = {
  * @param {string} title
  * @param {string[]} states
  */
-export const open = (root, kind, title, states) =>
+export const open = async (root, kind, title, states) =>
   openTable(root, {
     title,
     lead: "As the history knows them, a moment behind what is live; the newest first.",
@@ -36,6 +36,7 @@ export const open = (root, kind, title, states) =>
     filters: [
       { name: "status", title: "State", options: [["", "Any state"], ...states.map((state) => /** @type {[string, string]} */ ([state, plain(state)]))] },
       { name: "held", title: "Waiting for a person", options: [["", "Held or not"], ["yes", "Held for a person"]] },
+      await areaFilter(),
     ],
     columns: [
       { title: kind === "ride" ? "Passenger" : "Sender", cell: (row) => row.requester.name },

@@ -34,6 +34,13 @@ const LIMIT = 50;
  * @property {(query: Record<string, string>) => [string, Record<string, string>]} [asks]  path and query where `path` is not all
  */
 
+/** By area; where nobody says which there are, there is nothing to choose from.
+ * @returns {Promise<Filter>} */
+export async function areaFilter() {
+  const areas = await api.get("/api/admin/areas").then((said) => said.data, () => []);
+  return { name: "area", title: "Area", options: [["", "Any area"], ...areas.map((/** @type {any} */ area) => /** @type {[string, string]} */ ([area.id, area.name]))] };
+}
+
 /**
  * @param {HTMLElement} root
  * @param {Table} table

@@ -26,9 +26,9 @@ export const pointOf = ({ lat, lng }) => ({ latitude: Number(lat.toFixed(6)), lo
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--map-${name}`).trim();
 
 /** How lines and surfaces of the base map are drawn, by `kind`, the lowest first; `px` are the pixels of a metre.
- * @type {Record<string, (px: number) => object>} */
+ * @type {Record<string, (px: number, paused: boolean) => object>} */
 const STYLES = {
-  area: () => ({ fillColor: colour("area"), color: colour("edge"), weight: 1.5, fillOpacity: 1, dashArray: "6 5" }),
+  area: (_, paused) => ({ fillColor: colour(paused ? "paused" : "area"), color: colour(paused ? "halt" : "edge"), weight: paused ? 2.5 : 1.5, fillOpacity: 1, dashArray: "6 5" }),
   water: () => ({ fillColor: colour("water"), fillOpacity: 1, stroke: false }),
   park: () => ({ fillColor: colour("park"), fillOpacity: 1, stroke: false }),
   street: (/** @type {number} */ px) => ({ color: colour("street"), weight: Math.max(1, 11 * px) }),
@@ -47,6 +47,8 @@ export class CityMap {
   streets = new Streets(null);
   /** Named places of the base map. @type {{name: string, point: Point}[]} */
   places = [];
+  /** @type {any[]} */
+  areas = [];
   attribution = "";
 
   /** @param {HTMLElement} element */
@@ -57,10 +59,10 @@ export class CityMap {
     // on one canvas, above the tiles and below everything that moves
     this.leaflet.createPane("base").style.zIndex = "250";
     this.canvas = L.canvas({ padding: 0.4, pane: "base" });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#restyle());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.restyle());
     this.leaflet.on("zoomstart", () => element.querySelectorAll(".glides").forEach((each) => each.classList.remove("glides")));
     this.leaflet.on("zoomend", () => {
-      this.#restyle();
+      this.restyle();
       element.classList.toggle("far", this.leaflet.getZoom() < NAMES_FROM);
     });
     this.#resizes = new ResizeObserver(() => this.leaflet.invalidateSize({ pan: false }));
@@ -83,10 +85,10 @@ export class CityMap {
     const { areas, tiles, base } = await http("", "/api/map", { token });
     const headers = { Authorization: `Bearer ${token}` };
     const own = base ? await fetch("/api/map/base", { headers }).then((answer) => (answer.ok ? answer.json() : null)) : null;
-    const features = areas.features.map((/** @type {any} */ area) => ({ ...area, properties: { ...area.properties, kind: "area" } }));
+    this.areas = areas.features.map((/** @type {any} */ area) => ({ ...area, properties: { ...area.properties, kind: "area" } }));
     this.streets = new Streets(own);
     this.#tiles = Boolean(tiles);
-    this.#draw([...features, ...(own?.features ?? [])]);
+    this.#draw([...this.areas, ...(own?.features ?? [])]);
     if (tiles) L.tileLayer(tiles.url, { maxZoom: 19 }).addTo(this.leaflet);
     this.attribution = ["Leaflet", tiles?.attribution].filter(Boolean).join(" · ");
     const shown = own?.features.length ? L.geoJSON(own) : L.geoJSON(areas);
@@ -107,7 +109,7 @@ export class CityMap {
     const drawn = features.filter(({ properties }) => kinds.includes(properties.kind));
     drawn.sort((a, b) => kinds.indexOf(a.properties.kind) - kinds.indexOf(b.properties.kind));
     this.#base = drawn.map((feature) => {
-      const style = () => ({ ...STYLES[feature.properties.kind](this.#pixels()), ...(this.#tiles && { fillOpacity: 0 }) });
+      const style = () => ({ ...STYLES[feature.properties.kind](this.#pixels(), feature.properties.paused), ...(this.#tiles && { fillOpacity: 0 }) });
       const layer = L.geoJSON(feature, { style, interactive: false, renderer: this.canvas });
       return { layer: layer.addTo(this.leaflet), style };
     });
@@ -115,7 +117,7 @@ export class CityMap {
       if (properties.kind !== "place") continue;
       const [lng, lat] = geometry.coordinates;
       this.places.push({ name: properties.name, point: { latitude: lat, longitude: lng } });
-      this.#mark([lat, lng], el("span", { class: "place", text: properties.name }), { interactive: false, pane: "shadowPane" });
+      this.mark([lat, lng], el("span", { class: "place", text: properties.name }), { interactive: false, pane: "shadowPane" });
     }
   }
 
@@ -125,16 +127,17 @@ export class CityMap {
     return 2 ** this.leaflet.getZoom() / (156_543.034 * Math.cos((lat * Math.PI) / 180));
   }
 
-  #restyle() {
+  restyle() {
     for (const { layer, style } of this.#base) layer.setStyle(style());
   }
 
   /**
+   * An element at a place.
    * @param {LatLng} where
    * @param {Node} content
    * @param {Record<string, any>} options
    */
-  #mark(where, content, options) {
+  mark(where, content, options) {
     const icon = L.divIcon({ className: "mark", iconSize: [0, 0], html: content });
     return L.marker(where, { icon, keyboard: false, ...options }).addTo(this.leaflet);
   }
@@ -146,7 +149,7 @@ export class CityMap {
    * @param {"pickup" | "dropoff"} kind
    */
   pin(name, point, kind) {
-    this.#put(name, point, () => this.#mark([0, 0], pinPicture(kind), { interactive: false, zIndexOffset: 200 }));
+    this.#put(name, point, () => this.mark([0, 0], pinPicture(kind), { interactive: false, zIndexOffset: 200 }));
   }
 
   /**
@@ -159,7 +162,7 @@ export class CityMap {
   vehicle(name, point, { kind, heading, own = false, still = false, options = {} }) {
     const thing = this.#put(name, point, () => {
       const turn = vehiclePicture(kind, own);
-      return Object.assign(this.#mark([0, 0], turn, { interactive: false, zIndexOffset: 400, ...options }), { turn, heading: 0 });
+      return Object.assign(this.mark([0, 0], turn, { interactive: false, zIndexOffset: 400, ...options }), { turn, heading: 0 });
     });
     if (!thing) return undefined;
     const element = thing.getElement();

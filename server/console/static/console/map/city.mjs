@@ -7,6 +7,7 @@ import { io } from "../../vendor/socket.io.esm.min.js";
 
 export const STATES = ["idle", "offered", "busy", "stale"];
 const ASK_AGAIN_MS = 2_000;
+const ACK_MS = 5_000;
 
 /** @typedef {{id: string, name: string, classes: string[], area: string, lat: number, lng: number, x: number, y: number, heading: number, state: number, fixMs: number, placed: boolean}} Vehicle   `x`, `y`: on the globe's Mercator square, 0 to 1; `fixMs` of the server's clock */
 /** @typedef {{id: string, kind: string, state: string, class: string, pickup: [number, number], dropoff: [number, number], stops: [number, number][], driverId: string | null, offeredTo: string | null, sinceMs: number, needsPerson: boolean}} Job */
@@ -30,6 +31,8 @@ export class City {
   atMs = 0;
   /** When it came, by performance.now(). */
   heardMs = 0;
+  /** Why the server does not show the city; "" while it does. */
+  refused = "";
   /** Seconds until the joined job's driver is where he drives for it. @type {number | null} */
   etaS = null;
   /** @type {Job | null} */
@@ -38,10 +41,13 @@ export class City {
   #askedMs = -Infinity;
   /** @type {any} */
   #socket = null;
+  #again = 0;
 
-  /** @param {() => void} changed   something is to be drawn anew */
-  constructor(changed) {
+  /** @param {() => void} changed   something is to be drawn anew
+   * @param {() => void} ended   this login is good no more */
+  constructor(changed, ended) {
     this.changed = changed;
+    this.ended = ended;
   }
 
   /** Follows the city until `close`.
@@ -57,11 +63,32 @@ export class City {
       if ((told.rideId ?? told.packageId) === this.#joined?.id) this.etaS = told.etaSeconds;
     });
     socket.on("city", (/** @type {any} */ frame) => this.hear(frame, false));
+    socket.on("error", (/** @type {any} */ said) => said?.code === "unauthenticated" && this.#end());
+    socket.on("connect_error", (/** @type {any} */ error) => {
+      if (error.data?.code === "unauthenticated") this.#end();
+      else if (!socket.active) this.#later(() => socket.connect()); // a refused handshake is not tried again by itself
+    });
+    socket.on("disconnect", (/** @type {string} */ reason) => {
+      if (reason === "io server disconnect") this.#later(() => socket.connect());
+    });
   }
 
   close() {
+    clearTimeout(this.#again);
     this.#socket?.disconnect();
     this.#socket = null;
+  }
+
+  #end() {
+    if (!this.#socket) return;
+    this.close();
+    this.ended();
+  }
+
+  /** @param {() => void} act */
+  #later(act) {
+    clearTimeout(this.#again);
+    this.#again = setTimeout(() => this.#socket && act(), ASK_AGAIN_MS);
   }
 
   /** Hears of one job as its parties do, for its ETA; of none with null. @param {Job | null} job */
@@ -138,6 +165,14 @@ export class City {
     const at = performance.now();
     if (!now && at - this.#askedMs < ASK_AGAIN_MS) return;
     this.#askedMs = at;
-    this.#socket?.emit("watch_city", {});
+    const socket = this.#socket;
+    socket?.timeout(ACK_MS).emit("watch_city", {}, (/** @type {any} */ silent, /** @type {any} */ answer) => {
+      if (socket !== this.#socket) return;
+      const error = silent ? { code: "no_answer", message: "The server does not answer." } : answer.error;
+      if (error?.code === "unauthenticated" || error?.code === "forbidden") return this.#end();
+      this.refused = error?.message ?? "";
+      if (error && socket.connected) this.#later(() => this.#ask(true));
+      this.changed();
+    });
   }
 }

@@ -91,7 +91,7 @@ export class Layer {
       const away = Math.hypot(x * view.scale - view.left - point.x, y * view.scale - view.top - point.y);
       if (away < least) [least, best] = [away, it];
     };
-    if (this.showJobs) for (const job of this.city.jobs.values()) for (const end of [job.pickup, job.dropoff]) look(...mercator(...end), { job });
+    if (this.showJobs) for (const job of this.city.jobs.values()) for (const [place] of this.#ends(job)) look(...mercator(...place), { job });
     for (const vehicle of this.city.vehicles.values()) if (this.#shown(vehicle)) look(vehicle.x, vehicle.y, { vehicle });
     return best;
   }
@@ -252,7 +252,7 @@ export class Layer {
     const many = [];
     for (const job of this.city.jobs.values()) {
       const carrier = this.city.carrier(job);
-      const chosen = job.id === this.chosen || (carrier && carrier.id === this.chosen);
+      const chosen = this.#isChosen(job);
       if (chosen) {
         this.#lines([[job.pickup, ...job.stops, job.dropoff].map((place) => this.#at(view, place))], this.#colour("--ink"), 2, [1, 6]);
         this.#lines([this.trail.map((place) => this.#at(view, place))], this.#colour("--map-route"), 4, []);
@@ -272,28 +272,43 @@ export class Layer {
     context.globalAlpha = 1;
   }
 
+  /** Whether it, or who carries it, is looked at. @param {Job} job */
+  #isChosen(job) {
+    return this.chosen !== "" && (job.id === this.chosen || this.city.carrier(job)?.id === this.chosen);
+  }
+
+  /** What is drawn of a job: where its driver has to be, and of the chosen one the other end too. Whether it is the
+   * dropoff is told with the place. @param {Job} job
+   * @returns {[[number, number], boolean][]} */
+  #ends(job) {
+    const onBoard = job.driverId !== null && !BEFORE_PICKUP.includes(job.state);
+    const [next, other] = onBoard ? [job.dropoff, job.pickup] : [job.pickup, job.dropoff];
+    return this.#isChosen(job) ? [[other, !onBoard], [next, onBoard]] : [[next, onBoard]];
+  }
+
   /** Where jobs begin and end; who still waits is filled. @param {any} view */
   #drawEnds(view) {
     for (const job of this.city.jobs.values()) {
-      const onBoard = job.driverId !== null && !BEFORE_PICKUP.includes(job.state);
-      const [x, y] = this.#at(view, onBoard ? job.dropoff : job.pickup);
-      if (x < -20 || y < -20 || x > view.width + 20 || y > view.height + 20) continue;
-      if (job.id === this.chosen) this.#ring(x, y, 12);
       const waits = WAITING.includes(job.state) || job.offeredTo !== null;
       const look = job.needsPerson ? "held" : waits ? "waits" : "on";
-      this.#stamp(this.#sprite(`${look} ${onBoard}`, 8, (context) => this.#drawEnd(context, look, onBoard)), x, y);
+      for (const [place, dropoff] of this.#ends(job)) {
+        const [x, y] = this.#at(view, place);
+        if (x < -20 || y < -20 || x > view.width + 20 || y > view.height + 20) continue;
+        if (job.id === this.chosen) this.#ring(x, y, 12);
+        this.#stamp(this.#sprite(`${look} ${dropoff}`, 8, (context) => this.#drawEnd(context, look, dropoff)), x, y);
+      }
     }
   }
 
   /** @param {CanvasRenderingContext2D} context
    * @param {"held" | "waits" | "on"} look
-   * @param {boolean} onBoard */
-  #drawEnd(context, look, onBoard) {
+   * @param {boolean} dropoff */
+  #drawEnd(context, look, dropoff) {
     context.fillStyle = this.#colour({ held: "--bad", waits: "--city-offered", on: "--card" }[look]);
     context.strokeStyle = this.#colour(look === "on" ? "--city-busy" : "--card");
     context.lineWidth = 2;
     context.beginPath();
-    if (onBoard) context.rect(-4.5, -4.5, 9, 9);
+    if (dropoff) context.rect(-4.5, -4.5, 9, 9);
     else context.arc(0, 0, look === "waits" ? 6 : 5, 0, 2 * Math.PI);
     context.fill();
     context.stroke();

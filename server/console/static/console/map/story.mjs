@@ -2,7 +2,9 @@
 
 import { clock, el, icon, minutes, say } from "../../ui/dom.mjs";
 import { api } from "../api.mjs";
+import { past } from "../past.mjs";
 import { id, pill, plain, span } from "../words.mjs";
+import { ofArea } from "./areas.mjs";
 import { STATES } from "./city.mjs";
 
 const EVERY_MS = 5_000;
@@ -11,13 +13,13 @@ const EVERY_MS = 5_000;
  * Fills `root` and keeps it true until the returned function is called.
  * @param {HTMLElement} root
  * @param {import("./city.mjs").City} city
- * @param {{vehicle?: import("./city.mjs").Vehicle, job?: import("./city.mjs").Job}} thing
- * @param {{choose: (thing: any) => void, draw: (trail: [number, number][]) => void}} page
+ * @param {{vehicle?: import("./city.mjs").Vehicle, job?: import("./city.mjs").Job, area?: import("./areas.mjs").Area}} thing
+ * @param {{choose: (thing: any) => void, draw: (trail: [number, number][]) => void, areas: import("./areas.mjs").Areas, heat: import("./heat.mjs").Heat}} page
  */
-export function story(root, city, thing, { choose, draw }) {
+export function story(root, city, thing, { choose, draw, areas, heat }) {
   const facts = el("dl", {});
   const more = el("div", { class: "more" });
-  const head = thing.job ? `${thing.job.kind === "ride" ? "Ride" : "Parcel"}` : thing.vehicle?.name ?? "";
+  const head = thing.job ? `${thing.job.kind === "ride" ? "Ride" : "Parcel"}` : thing.vehicle?.name ?? thing.area?.name ?? "";
   root.replaceChildren(
     el("header", {}, el("h2", { text: head }), el("button", { class: "button bare", type: "button", "aria-label": "Close", onclick: () => choose(null) }, icon("cross"))),
     facts, more,
@@ -26,7 +28,7 @@ export function story(root, city, thing, { choose, draw }) {
 
   function live() {
     if (over) return;
-    const rows = thing.job ? ofJob(city, city.jobs.get(thing.job.id), thing.job, choose) : ofVehicle(city, city.vehicles.get(thing.vehicle?.id ?? ""), thing.vehicle, choose);
+    const rows = thing.area ? ofArea(areas, city, heat.areas, thing.area) : thing.job ? ofJob(city, city.jobs.get(thing.job.id), thing.job, choose) : ofVehicle(city, city.vehicles.get(thing.vehicle?.id ?? ""), thing.vehicle, choose);
     const text = rows.map(([, value]) => (typeof value === "string" ? value : value.textContent)).join("\n");
     if (facts.dataset.text === text) return;
     facts.dataset.text = text;
@@ -37,6 +39,7 @@ export function story(root, city, thing, { choose, draw }) {
   }
 
   async function history() {
+    if (thing.vehicle && more.children.length === 0) more.append(past(thing.vehicle.id));
     if (!thing.job) return;
     const { kind, id } = thing.job;
     try {

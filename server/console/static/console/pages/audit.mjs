@@ -5,7 +5,7 @@ import { open as openTable } from "../table.mjs";
 import { ago, id, json, moment, person, plain } from "../words.mjs";
 
 export const title = "Audit log";
-const ACTIONS = ["users block", "users unblock", "users add", "users role", "jobs assign", "jobs unassign", "jobs move", "jobs cancel", "jobs lift hold", "areas pause", "areas resume", "areas edit", "areas put", "letters retry", "letters discard"];
+const ACTIONS = ["users block", "users unblock", "users keep apart", "users let meet", "users add", "users role", "jobs assign", "jobs unassign", "jobs move", "jobs cancel", "jobs lift hold", "areas pause", "areas resume", "areas edit", "areas put", "letters retry", "letters discard"];
 const PAGES = /** @type {Record<string, string>} */ ({ user: "users", ride: "rides", package: "packages", area: "areas" });
 
 /** @param {any} row */

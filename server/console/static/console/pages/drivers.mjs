@@ -1,19 +1,20 @@
 /** Drivers and couriers as dispatch left them. */
 
-import { open as openTable } from "../table.mjs";
+import { past } from "../past.mjs";
+import { areaFilter, open as openTable } from "../table.mjs";
 import { ago, id, moment, pill, plain } from "../words.mjs";
 import { standing } from "./users.mjs";
 
 export const title = "Drivers";
 
 /** @param {HTMLElement} root */
-export const open = (root) =>
+export const open = async (root) =>
   openTable(root, {
     title,
     lead: "Drivers and couriers who have ever been online; who changed last comes first.",
     path: "/api/admin/drivers",
     searched: "Name, plate, vehicle or id",
-    filters: [{ name: "state", title: "State", options: [["", "Any state"], ...["idle", "offered", "busy", "stale", "offline"].map((word) => /** @type {[string, string]} */ ([word, plain(word)]))] }],
+    filters: [{ name: "state", title: "State", options: [["", "Any state"], ...["idle", "offered", "busy", "stale", "offline"].map((word) => /** @type {[string, string]} */ ([word, plain(word)]))] }, await areaFilter()],
     columns: [
       { title: "Name", cell: (row) => row.name },
       { title: "State", cell: (row) => pill(row.state) },
@@ -30,6 +31,7 @@ export const open = (root) =>
         ["Capacity", String(row.capacity)], ["Area", row.areaId], ["Email", row.email], ["Phone", row.phone], ["Changed", moment(row.changedAt)],
         ...row.jobIds.map((/** @type {string} */ job) => ["Carries", id(job)]),
       ],
+      more: past(row.id),
       actions: row.account ? [standing({ ...row, status: row.account })] : [],
     }),
   });

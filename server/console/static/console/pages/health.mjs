@@ -12,10 +12,15 @@ const LAG_WAIT_MS = 5_000, LAG_BAD_MS = 60_000;
 const REDIS_FULL = 0.8;
 const KEPT = 60; // readings: three minutes
 
-/** @param {string} name
- * @param {any} value
- * @param {string} [hint] */
-const figure = (name, value, hint = "") => el("div", { class: "figure" }, el("dt", { text: name }), el("dd", { class: "number" }, value), hint && el("dd", { class: "soft small", text: hint }));
+/** A number under its name, made once: what is told anew is its text, so that whoever stands on it stays there.
+ * @param {string} name
+ * @param {string} [href]   where it leads */
+function figure(name, href) {
+  const value = href ? el("a", { href }) : el("span", {});
+  const hint = el("dd", { class: "soft small" });
+  const element = el("div", { class: "figure" }, el("dt", { text: name }), el("dd", { class: "number" }, value), hint);
+  return { element, say: (/** @type {string} */ text, about = "") => (say(value, text), say(hint, about)) };
+}
 
 /** A filled line, for a share of something. @param {string} name
  * @param {number} share */
@@ -24,7 +29,11 @@ const meter = (name, share) => el("meter", { min: "0", max: "1", low: "0.6", hig
 /** @param {HTMLElement} root */
 export async function open(root) {
   const state = el("p", { class: "state", role: "status" });
-  const top = el("dl", { class: "figures" });
+  const figures = {
+    connections: figure("Connections"), fixes: figure("Fixes a second"), commands: figure("Command p95"),
+    searching: figure("Searching jobs"), drain: figure("Drain behind by"), letters: figure("Dead letters", "/console/letters"),
+  };
+  const top = el("dl", { class: "figures" }, ...Object.values(figures).map((each) => each.element));
   const nodes = el("tbody", {});
   const parts = el("div", { class: "parts" });
   const charts = el("div", { class: "charts" });
@@ -52,15 +61,14 @@ export async function open(root) {
       ...(lag > LAG_BAD_MS ? ["The drain is behind"] : []),
       ...streams.filter(([, stream]) => stream.silent_s > 10).map(([name]) => `No drain of ${name}`),
     ];
-    state.replaceChildren(faults.length ? pill("refused", faults.join(" · ")) : pill("active", "All is well"));
-    top.replaceChildren(
-      figure("Connections", count(sum((status) => status.connections)), `${count(sum((status) => status.users))} people`),
-      figure("Fixes a second", count(Math.round(sum((status) => status.rates.fixes)))),
-      figure("Command p95", milliseconds(worst("commandsP95Ms")), "the slowest node's"),
-      figure("Searching jobs", health.redis ? count(health.redis.waitingJobs) : "–", health.redis ? `${count(health.redis.indexedDrivers)} free drivers` : ""),
-      figure("Drain behind by", health.drain ? milliseconds(lag) : "–"),
-      figure("Dead letters", health.postgresql ? el("a", { href: "/console/letters", text: count(health.postgresql.letters) }) : "–"),
-    );
+    const mood = faults.length ? pill("refused", faults.join(" · ")) : pill("active", "All is well");
+    if (state.textContent !== mood.textContent) state.replaceChildren(mood); // said once by a screen reader
+    figures.connections.say(count(sum((status) => status.connections)), `${count(sum((status) => status.users))} people`);
+    figures.fixes.say(count(Math.round(sum((status) => status.rates.fixes))), `${count(Math.round(sum((status) => status.rates.events)))} events`);
+    figures.commands.say(milliseconds(worst("commandsP95Ms")), "the slowest node's");
+    figures.searching.say(health.redis ? count(health.redis.waitingJobs) : "–", health.redis ? `${count(health.redis.indexedDrivers)} free drivers` : "");
+    figures.drain.say(health.drain ? milliseconds(lag) : "–", "before history knows");
+    figures.letters.say(health.postgresql ? count(health.postgresql.letters) : "–", "rows refused");
     past.push({ at: new Date(), fixes: sum((status) => status.rates.fixes), events: sum((status) => status.rates.events), p95: worst("commandsP95Ms"), lag });
     if (past.length > KEPT) past.shift();
     charts.replaceChildren(...trends(past));
@@ -112,7 +120,7 @@ function line({ node, status }, nowMs) {
   const condition = status.draining ? pill("stale", "Going away") : status.logIsRead ? pill("active", "Alive") : pill("refused", "Deaf");
   const cells = [
     ["Connections", count(status.connections)], ["Events/s", rates.events.toFixed(1)], ["Fixes/s", rates.fixes.toFixed(1)], ["Frames/s", rates.frames.toFixed(1)],
-    ["Command p50 · p95", `${milliseconds(latencies.commandsP50Ms)} · ${milliseconds(latencies.commandsP95Ms)}`], ["Tick p95", milliseconds(latencies.ticksP95Ms)],
+    ["Command p50 · p95", latencies.commandsP95Ms === null ? "–" : `${milliseconds(latencies.commandsP50Ms)} · ${milliseconds(latencies.commandsP95Ms)}`], ["Tick p95", milliseconds(latencies.ticksP95Ms)],
     ["Core", `${Math.round(status.cpu * 100)} %`], ["Memory", bytes(status.memoryBytes)], ["Up", span((nowMs - status.startedAtMs) / 1000)],
   ];
   return el("tr", {}, name, el("td", { "data-title": "State" }, condition), el("td", { "data-title": "Version", class: "number", text: status.version }),

@@ -136,6 +136,7 @@ async function watch(root, job, kind) {
   map.load(api.login?.token ?? "").then(() => {
     if (over) return;
     loaded = true;
+    ground.append(el("p", { class: "credit small soft", text: map.attribution }));
     map.pin("pickup", film.ends[0], "pickup");
     map.pin("dropoff", film.ends[1], "dropoff");
     map.way("whole", way.length ? way : film.ends.map(({ latitude, longitude }) => [latitude, longitude]), way.length ? "route" : "plan");
