@@ -277,7 +277,7 @@ async def test_the_replay_on_a_phone_in_the_dark(told: Told, chromium: Chromium)
     # a parcel of the demo's past, from the list
     await window.click(".head >> text='Another job'")
     await window.frame.select_option("[aria-label=Kind]", "package")
-    await window.click("tbody .opens >> nth=0")
+    await window.click("tbody .opens[href*='kind=package'] >> nth=0")
     await window.reads(".head [role=status]", "Parcel of")
     await window.press("#moment", "End")
     await window.reads(".moment", "Courier")

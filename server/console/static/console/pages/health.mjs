@@ -64,7 +64,7 @@ export async function open(root) {
     const mood = faults.length ? pill("refused", faults.join(" · ")) : pill("active", "All is well");
     if (state.textContent !== mood.textContent) state.replaceChildren(mood); // said once by a screen reader
     figures.connections.say(count(sum((status) => status.connections)), `${count(sum((status) => status.users))} people`);
-    figures.fixes.say(count(Math.round(sum((status) => status.rates.fixes))), `${count(Math.round(sum((status) => status.rates.events)))} events`);
+    figures.fixes.say(count(Math.round(sum((status) => status.rates.fixes))), `events: ${count(Math.round(sum((status) => status.rates.events)))}`);
     figures.commands.say(milliseconds(worst("commandsP95Ms")), "the slowest node's");
     figures.searching.say(health.redis ? count(health.redis.waitingJobs) : "–", health.redis ? `${count(health.redis.indexedDrivers)} free drivers` : "");
     figures.drain.say(health.drain ? milliseconds(lag) : "–", "before history knows");
