@@ -5,7 +5,7 @@ carries on where the look before it stood: the surge needs to know since when th
 a break of more than FRESH_S that is not known, and surge begins at 1.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -15,6 +15,7 @@ from dispatch.area import Area
 from dispatch.demand import QUARTER_S, Demand, demand_cell
 from dispatch.eta import Floats
 from dispatch.surge import STEPS, Surge, calm, neighbourhood, next_surge, pressure
+from storage.records import Job
 
 FRESH_S: Final = 60.0  # an older look says nothing of now
 CELLS_MAX: Final = 2_000  # of an area: those with the most going on; 1,500 km²
@@ -132,9 +133,23 @@ class Heats:
 
     def wait_s(self, area_id: str, lat_deg: float, lng_deg: float, now_s: float) -> float:
         """How long one more driver there would wait for work: vehicles over requests of a quarter of an hour, in the
-        cell and its neighbours; LONGEST_WAIT_S at most, and where nothing is known. What `end_weight` weighs."""
+        cell and its neighbours; LONGEST_WAIT_S at most, and where nothing is known."""
         heat = self.get(area_id, now_s)
         row = None if heat is None else self._of[area_id][1].get(demand_cell(lat_deg, lng_deg))
         if heat is None or row is None or heat.pressure[row] <= 0.0:
             return LONGEST_WAIT_S
         return min(LONGEST_WAIT_S, QUARTER_S / heat.pressure[row])
+
+    def ends_s(self, jobs: Sequence[tuple[Job, Area]], now_s: float) -> Floats:
+        """How much longer than at the ends of the other jobs of its area a driver would wait for work where each ends:
+        (n,), what `end_weight` weighs. 0 in an area that does not weigh it, and where no look is fresh."""
+        longer_s, rows_of = np.zeros(len(jobs)), dict[str, list[int]]()
+        for row, (_, area) in enumerate(jobs):
+            if any(policy is not None and policy.end_weight for policy in (area.policy, area.shadow)):
+                rows_of.setdefault(area.id, []).append(row)
+        for area_id, rows in rows_of.items():
+            if self.get(area_id, now_s) is not None:
+                ends = [jobs[row][0].dropoff for row in rows]
+                waits_s = np.array([self.wait_s(area_id, at.latitude, at.longitude, now_s) for at in ends])
+                longer_s[rows] = waits_s - waits_s.mean()
+        return longer_s

@@ -71,7 +71,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_most_s: Delay = 600.0
     """A driver's idle time counts up to this."""
     end_weight: Weight = 0.0
-    """How much a second counts that a driver waits longer for work where the job ends; the server knows of none yet."""
+    """How much a second counts that a driver would wait longer for work where the job ends than where others do."""
     keep_offer_s: Delay = 10.0
     """An open offer goes to another driver only when that saves so much."""
     swap_accepted: bool = False

@@ -50,7 +50,7 @@ class Offered(NamedTuple):
 class Proposal:
     """Use: `candidates()` once; then `judge(records, blocks)`, which says between its steps that others may run; then
     `best()`. `found` are the drivers of each class, as the index showed them at `now_ms`; `asked`
-    the open offers of those jobs that do not wait but are thought about."""
+    the open offers of those jobs that do not wait but are thought about; `ends_s` as `Requests.end_s`."""
 
     def __init__(
         self,
@@ -58,9 +58,11 @@ class Proposal:
         found: dict[str, dict[str, Position]],
         now_ms: int,
         asked: dict[JobId, Offer],
+        ends_s: Floats,
     ) -> None:
         self._jobs = jobs
         self._asked_s = np.array([asked[j.id].eta_s if j.id in asked else np.nan for j, _ in jobs])
+        self._ends_s = ends_s
         self._now_ms = now_ms
         seen = {id_: each for of_class in found.values() for id_, each in of_class.items()}
         age_s = np.array([(now_ms - each.ts_ms) / 1000 for each in seen.values()])
@@ -250,7 +252,7 @@ class Proposal:
     def _requests(self) -> Requests:
         age_s = np.array([(self._now_ms - job.searching_ms) / 1000 for job, _ in self._jobs])
         left_s = np.array([area.policy.longest_pickup_s for _, area in self._jobs])
-        return Requests(np.maximum(age_s, 0.0), left_s, np.zeros(len(self._jobs)))
+        return Requests(np.maximum(age_s, 0.0), left_s, self._ends_s)
 
     def _drivers(self, records: dict[str, Driver]) -> Drivers:
         def idle_s(id_: str) -> float:

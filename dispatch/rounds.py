@@ -19,6 +19,7 @@ match at once, are harmless: of two commits for one job or driver, the second is
 | an offer is answered or runs out while another driver is nearer | the commit that was to move it is refused |
 | more offers are open than ASKED_MAX | those with the most time left are looked at again |
 | a parcel may go on top of another of its place | it is left to a later round while that is asked (`bundled`) |
+| nobody looked at the demand lately | where a job ends is worth nothing: as with `end_weight` 0 |
 | more drivers are in reach than DRIVERS_MAX | the nearest are read, no farther ones (`drivers`) |
 """
 
@@ -100,7 +101,13 @@ class Rounds:
             of_class = [each for each in jobs if each[0].vehicle_class == vehicle_class]
             found[vehicle_class] = await self._free(vehicle_class, of_class, now_ms, done)
         proposal = done.timed(
-            lambda: Proposal(jobs, found, now_ms, {job.id: offer for job, _, offer in asked})
+            lambda: Proposal(
+                jobs,
+                found,
+                now_ms,
+                {job.id: offer for job, _, offer in asked},
+                self._desk.heats.ends_s(jobs, now_ms / 1000),
+            )
         )
         wanted = done.timed(proposal.candidates)
         records = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -28,7 +29,7 @@ def ride(id_: str, north_m: float, **more: object) -> Job:
 def batch(jobs: list[Job], drivers: dict[str, float], area: Area = AREA, **of: Driver) -> dict[str, Choice]:
     """Decisions by job, of drivers so many metres to the north."""
     found = {id_: Position(id_, 49.99 + m * M_DEG, 36.23, NOW, None) for id_, m in drivers.items()}
-    proposal = Proposal([(job, area) for job in jobs], {"economy": found}, NOW, {})
+    proposal = Proposal([(job, area) for job in jobs], {"economy": found}, NOW, {}, np.zeros(len(jobs)))
     wanted = proposal.candidates()
     records = {id_: of.get(id_) or a_driver(UserId(id_), changed_ms=NOW) for id_ in wanted}
     for _ in proposal.judge(records, Blocks()):

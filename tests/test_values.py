@@ -5,8 +5,8 @@ import argparse
 import numpy as np
 import pytest
 
-from dispatch.values import Moves, gains, learn
 from server.matchbench import kdd18
+from server.matchbench.values import Moves, gains, learn
 
 GAMMA = 0.9
 

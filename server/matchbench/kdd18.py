@@ -1,4 +1,4 @@
-"""Part (b): the toy city of Xu et al. (KDD 2018, section 6.1), by distance and with values learned by the engine.
+"""Part (b): the toy city of Xu et al. (KDD 2018, section 6.1), by distance and with values learned from its days.
 
 A grid of 9 x 9, 20 steps, 100 orders a day in time and space from a mixture of two Gaussians, drivers and destinations
 uniform, orders for drivers within a Manhattan distance of 2 only, and gone after a truncated normal patience. A trip
@@ -16,9 +16,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from dispatch.assignment import Floats, Ints, Pairs, solve
-from dispatch.values import Moves, gains, learn
 from server.matchbench.paired import difference, estimate
 from server.matchbench.part import Part, Teller
+from server.matchbench.values import Moves, gains, learn
 
 SIDE, STEPS, ORDERS, REACH, DISCOUNT = 9, 20, 100, 2, 0.9
 CELLS: Final = SIDE * SIDE
