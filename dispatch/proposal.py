@@ -14,7 +14,7 @@ from dispatch.area import Area
 from dispatch.assignment import Bools, Floats, Ints, Pairs, solve
 from dispatch.batch import Drivers, Requests, by_freshness, priced
 from dispatch.blocks import Blocks
-from dispatch.candidates import Near, near, plane_m
+from dispatch.candidates import Near, globe_m, near
 from dispatch.carrying import NO_WAY, latest_pickup_s, ways
 from dispatch.commands import Look
 from dispatch.eligibility import why_not
@@ -72,13 +72,11 @@ class Proposal:
         self._fix_age_s = age_s[order]
         self._row = {id_: row for row, id_ in enumerate(self._ids)}
         self._found = found
-        origin = jobs[0][0].pickup
-        self._origin = origin.latitude, origin.longitude
         self._places_deg = np.array([(j.pickup.latitude, j.pickup.longitude) for j, _ in jobs])
         self._drivers_deg = np.array([(seen[id_].lat_deg, seen[id_].lng_deg) for id_ in self._ids]).reshape(
             -1, 2
         )
-        self._places_m, self._drivers_m = self._plane(self._places_deg), self._plane(self._drivers_deg)
+        self._places_m, self._drivers_m = globe_m(*self._places_deg.T), globe_m(*self._drivers_deg.T)
         self._near: list[tuple[Area, Near]] = []
         self._pairs = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         self._distance_m: dict[tuple[int, int], float] = {}
@@ -262,6 +260,3 @@ class Proposal:
         idle = np.maximum([idle_s(id_) for id_ in self._ids], 0.0)
         none = np.zeros(len(self._ids))
         return Drivers(idle, self._fix_age_s, none, np.full(len(self._ids), np.inf))
-
-    def _plane(self, deg: Floats) -> Floats:
-        return plane_m(deg[:, 0], deg[:, 1], *self._origin)

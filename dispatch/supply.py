@@ -13,8 +13,7 @@ import h3.api.basic_int as h3
 import numpy as np
 from scipy.spatial import KDTree
 
-from dispatch.assignment import Floats
-from dispatch.candidates import EACH, plane_m
+from dispatch.candidates import EACH, globe_m
 from dispatch.cells import RESOLUTION, face_angle, zone_covered_m
 from storage.fleet import Position
 
@@ -30,7 +29,7 @@ class SupplySearch:
         self._deg = list(zip(lat_deg, lng_deg, strict=True))
         self._angle = max(face_angle(*at) for at in self._deg)
         self._reach_m = reach_m
-        self._places_m = self._plane(lat_deg, lng_deg)
+        self._places_m = globe_m(np.asarray(lat_deg), np.asarray(lng_deg))
         self._among: KDTree = KDTree(self._places_m)
         far = next((k for k in range(1, _FAR_RINGS_MAX) if self._covered_m(7, k) >= reach_m), _FAR_RINGS_MAX)
         self._steps = [*_NEAR, (_FAR_RESOLUTION, far)]
@@ -64,13 +63,10 @@ class SupplySearch:
         if not self._known_m or not self.found:
             return list(range(len(self._deg)))
         seen = list(self.found.values())
-        drivers_m = self._plane([p.lat_deg for p in seen], [p.lng_deg for p in seen])
+        drivers_m = globe_m(np.array([p.lat_deg for p in seen]), np.array([p.lng_deg for p in seen]))
         near = KDTree(drivers_m).query_ball_point(self._places_m, self._known_m, return_length=True)
         others = self._among.query_ball_point(self._places_m, self._known_m, return_length=True) - 1
         return [int(at) for at in np.flatnonzero(near < EACH + 2 * others)]
 
     def _covered_m(self, resolution: int, rings: int) -> float:
         return zone_covered_m(self._angle, rings, resolution)
-
-    def _plane(self, lat_deg: Sequence[float], lng_deg: Sequence[float]) -> Floats:
-        return plane_m(np.asarray(lat_deg), np.asarray(lng_deg), *self._deg[0])

@@ -21,6 +21,7 @@ from tests.faultkit import (
     LATER,
     OTHER,
     RIDER,
+    SECOND,
     ZERO_S,
     connect,
     fact,
@@ -221,3 +222,15 @@ def test_a_heard_event_keeps_what_the_checkers_ask() -> None:
     }
     heard: Heard = heard_of(1.0, RIDER, 3, "joined_ride", shot)
     assert [(s.place, s.driver, s.state) for s in heard.stands] == [(("ride:x", "e", 4), DRIVER, "arrived")]
+
+
+def test_who_is_given_a_job_again_hears_on_from_there() -> None:
+    """While nobody had it, it went on without him; its owner was there throughout."""
+    history, held = sound()
+    link = connect(history, SECOND)
+    for seq, driver in ((2, SECOND), (3, None), (5, SECOND)):
+        event, state = ("driver_assigned", "assigned") if driver else ("ride_status_update", "searching")
+        hear(history, SECOND, link, fact(seq, event, OTHER, version=seq, state=state, driverId=driver))
+    assert judge(history, held).out_of_order == []
+    history.owners[OTHER] = SECOND
+    assert judge(history, held).out_of_order

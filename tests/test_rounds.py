@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
@@ -23,7 +24,7 @@ from storage import keys
 from storage import shard as shard_module
 from storage.fleet import Fleet, Position, Update, pack
 from storage.log import Conflict
-from storage.records import Driver, Job, JobId, Place, UserId
+from storage.records import Driver, Job, JobId, Offer, Place, UserId
 from storage.shard import Unavailable
 from storage.waiting import Waiting
 from tests.deskkit import CENTRE, TRAVELLED, Node, S, travelling_lua
@@ -60,9 +61,15 @@ class Town:
         self._ticks += 1
         await node.fleet.tick("n0", "boot", self._ticks, [entry], [])
 
-    async def ride(self, id_: str, east_m: float, vehicle_class: str = "economy") -> JobId:
-        lat, lng = moved(*CENTRE, 1.5708, east_m)
-        to = Place(*moved(*CENTRE, 0.0, 3_000.0))
+    async def ride(
+        self,
+        id_: str,
+        east_m: float,
+        vehicle_class: str = "economy",
+        middle: tuple[float, float] = CENTRE,
+    ) -> JobId:
+        lat, lng = moved(*middle, 1.5708, east_m)
+        to = Place(*moved(*middle, 0.0, 3_000.0))
         job = JobId(id_)
         what = {"job_id": job, "kind": "ride", "name": id_, "vehicle_class": vehicle_class}
         opened = c.OpenJob(
@@ -117,6 +124,21 @@ async def test_classes_areas_and_the_excluded(town: Town) -> None:
     await town.nodes[1].desk.run(no)
     done = await town.nodes[0].rounds.go(2.0)
     assert done.waiting == 1 and done.pairs == 0 and not done.asked  # he is never asked twice
+
+
+async def test_who_waits_in_another_city_bends_no_distance_in_this_one(town: Town) -> None:
+    here = town.nodes[0].desk.areas.find(*CENTRE)
+    assert here is not None
+    ring = [[-79, -1], [-78, -1], [-78, 1], [-79, 1], [-79, -1]]
+    equator = msgspec.structs.replace(here, id="quito", polygon={"type": "Polygon", "coordinates": [ring]})
+    town.nodes[0].desk.areas = Areas([here, equator])
+    await town.ride("far away", 0.0, middle=(0.0, -78.5))
+    await town.driver("d", 3_000.0)
+    await town.ride("r", 0.0)
+    assert (await town.nodes[0].rounds.go(2.0)).asked == {"ok": 1}
+    found = await town.nodes[0].log.load([(Offer, (await town.job("r")).offer_id or "")])
+    (offer,) = found.records.values()
+    assert isinstance(offer, Offer) and abs(offer.distance_m - 3_000.0) < 5.0
 
 
 async def test_an_area_that_is_gone_is_left_out(town: Town) -> None:

@@ -72,9 +72,10 @@ async def until_kept(log: Log, **what: Any) -> None:
 
     async def acked() -> bool:
         try:
-            await log.commit(await write(log, **what))
-        except Again:
-            await log.settled()
+            try:
+                await log.commit(await write(log, **what))
+            except Again:
+                await log.settled()
         except (Unavailable, Conflict):
             return False
         return True

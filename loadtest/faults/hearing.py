@@ -27,14 +27,15 @@ def out_of_order(history: History, held: Held, heard_events: Mapping[Place, Spok
     for each in history.heard:
         by_link[each.link].append(each)
     for link, heard in by_link.items():
-        yield from _gaps(link, heard)
+        yield from _gaps(link, heard, history.owners)
     yield from _resumes(history)
     yield from _stories(history, held, heard_events)
     yield from _unheard(history, held, by_link)
 
 
-def _gaps(link: int, heard: Sequence[Heard]) -> Iterator[str]:
-    """Numbers that one connection heard twice, backwards, or not at all."""
+def _gaps(link: int, heard: Sequence[Heard], owners: Mapping[str, str]) -> Iterator[str]:
+    """Numbers that one connection heard twice, backwards, or not at all. Whose job was taken from him is out of its
+    room; given it again, he hears on from there."""
     known: dict[str, tuple[str, int]] = {}
     for each in heard:
         for stand in each.stands:
@@ -52,6 +53,12 @@ def _gaps(link: int, heard: Sequence[Heard]) -> Iterator[str]:
         if seq != expected and not joins:
             yield f"link {link} of {each.user} heard {each.event} {each.place} where {expected} was next"
         known[room] = epoch, max(seq, expected - 1)
+        if (
+            each.said is not None
+            and each.said.state in UNASSIGNED_STATES
+            and owners.get(each.job) != each.user
+        ):
+            del known[room]
 
 
 def _resumes(history: History) -> Iterator[str]:
