@@ -13,6 +13,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,7 +137,8 @@ async def demo_city(stack: RunningStack, drivers: int) -> AsyncIterator[City]:
     people = [Account(each.id, each.role, each.token) for each in await stack.people("driver", drivers)]
     async with Pool(stack.url) as pool:
         city, ends = City(pool, people, 1), asyncio.Event()
-        city.town.temper = Temper(decline_share=0.0, silent_share=0.0)  # by chance the last would decline too
+        for carrier in city.carriers:  # by chance the last would decline, too
+            carrier.town = replace(carrier.town, temper=Temper(decline_share=0.0, silent_share=0.0))
         living = asyncio.ensure_future(city.live(ends, None, Screen(io.StringIO())))
         try:
             await wait_until(lambda: all(carrier.free for carrier in city.carriers), 15.0)
