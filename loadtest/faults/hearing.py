@@ -27,13 +27,15 @@ def out_of_order(history: History, held: Held, heard_events: Mapping[Place, Spok
     for each in history.heard:
         by_link[each.link].append(each)
     for link, heard in by_link.items():
-        yield from _gaps(link, heard, history.owners)
+        yield from _gaps(link, heard, history.owners, heard_events)
     yield from _resumes(history)
     yield from _stories(history, held, heard_events)
     yield from _unheard(history, held, by_link)
 
 
-def _gaps(link: int, heard: Sequence[Heard], owners: Mapping[str, str]) -> Iterator[str]:
+def _gaps(
+    link: int, heard: Sequence[Heard], owners: Mapping[str, str], told: Mapping[Place, Spoken]
+) -> Iterator[str]:
     """Numbers that one connection heard twice, backwards, or not at all. Whose job was taken from him is out of its
     room; given it again, he hears on from there."""
     known: dict[str, tuple[str, int]] = {}
@@ -51,7 +53,11 @@ def _gaps(link: int, heard: Sequence[Heard], owners: Mapping[str, str]) -> Itera
         expected = before[1] + 1 if before is not None and before[0] == epoch else 1
         joins = before is None and each.said is not None and each.said.driver == each.user
         if seq != expected and not joins:
-            yield f"link {link} of {each.user} heard {each.event} {each.place} where {expected} was next"
+            missed, role = told.get((room, epoch, expected)), owners.get(each.job) == each.user
+            yield (
+                f"link {link} of {each.user} heard {each.event} {each.place} where {expected} was next"
+                f" ({'his own job' if role else 'not his own'}; it was {missed}; this is {each.said})"
+            )
         known[room] = epoch, max(seq, expected - 1)
         if (
             each.said is not None
