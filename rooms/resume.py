@@ -106,7 +106,8 @@ async def _answer(house: House, session: Session, room: str, standing: Standing 
 
 
 def _joined_late(session: Session, standing: Standing) -> bool:
-    """Is there something that was said before he came? A driver is let in once, by a fact that he may hear."""
+    """Is there something that was said before he came? A driver is let in by a fact that he may hear,
+    and by hand more than once."""
     return any(session.user_id in fact.joined for fact in (standing.missed or [])[1:])
 
 

@@ -267,8 +267,9 @@ async def test_all_else_an_operator_does(city: tuple[RunningStack, str], chromiu
         await stack.drained("select 1 from rides where id = $1 and needs_person <> ''", ride)
         window = await logged_in(chromium, city, "health", width=1440, height=900)
         await window.frame.focus(".figures a")
-        before = await window.frame.evaluate("document.querySelector('.plot .path').getAttribute('d')")
-        path = "document.querySelector('.plot .path').getAttribute('d')"
+        path = "document.querySelector('.plot .path')?.getAttribute('d')"
+        await wait_until(lambda: window.frame.evaluate(f"!!{path}"), 15.0)
+        before = await window.frame.evaluate(path)
         await wait_until(lambda: window.frame.evaluate(f"{path} !== {json.dumps(before)}"), 15.0)
         assert (
             await window.frame.evaluate("document.activeElement.href ?? ''") == f"{stack.url}/console/letters"
