@@ -228,6 +228,7 @@ async def test_a_ride_by_keyboard_and_a_car_by_mouse(city: RunningStack, chromiu
     await driver.reads("#offer", "Glass Theatre")
     await driver.page.keyboard.press("Enter")  # the offer has the focus
     await passenger.reads("#line", "is on the way")
+    await driver.reads("#line", "Drive to")  # its map has turned to the pickup, and stands still from here on
 
     await driver.press("#map", "ArrowUp")
     before = await passenger.knows("job.position?.latitude")
