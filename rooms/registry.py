@@ -45,6 +45,31 @@ class Registry:
             self._rooms.setdefault(room, {})[session] = None
             session.rooms.add(room)
 
+    def attempt(self, room: str, session: Session) -> bool:
+        """Into a room, until it is known whether it may be there: what it hears meanwhile is held back. False where
+        it is there already."""
+        if room in session.rooms and room not in session.attempts:
+            return False
+        self.enter(room, session)
+        session.attempts[room] = session.attempts.get(room, 0) + 1
+        return True
+
+    def give_up(self, room: str, session: Session) -> None:
+        """The attempt failed, and with the last of them nothing was heard; but who was let in meanwhile stays."""
+        if room not in session.attempts:
+            return
+        session.attempts[room] -= 1
+        if not session.attempts[room]:
+            del session.attempts[room]
+            session.forget(room)
+            self.leave(room, session)
+
+    def let_in(self, room: str, session: Session) -> None:
+        """By a fact, which is the first that it may hear."""
+        if session.attempts.pop(room, 0):
+            session.forget(room)
+        self.enter(room, session)
+
     def leave(self, room: str, session: Session) -> None:
         if room not in session.rooms:
             return

@@ -9,8 +9,10 @@
 | we die before the answer | likewise: nothing was changed but who is a member here |
 | more was missed than is kept, or another epoch was seen | `recovered: false`, and `last` is where things stand |
 | the asker joined the job later than what he asks for | likewise: he may hear it from the fact that let him in |
-| he is no party any more when we have read | `not_found`, and what was held back of that room is dropped |
+| he is no party any more when we have read | `not_found`; what he heard as a party is told after it |
+| he is let in, or again, while we read that he is no party | likewise, from the fact that let him in |
 | the rooms together were too much | `unavailable` for those that did not fit: they are asked for again |
+| we fail after we have read, or a room did not fit | what was held back is told, as if nobody had asked |
 | Redis began another life, or does not answer | `unavailable` for all |
 | too many admins watch a job already | `not_found`, as `join_ride` refuses one more |
 | Redis lost the end of what it was told, and his phone knows more of a job | the job is held for a person, once |
@@ -45,9 +47,9 @@ async def sync(house: House, session: Session, rooms: tuple[Seen, ...]) -> list[
         raise Refusal("rate_limited", "Read the last answer first.")
     try:
         allowed = await _allowed(house, session, rooms)
-        standings = await snapshot.stand(house, session, list(allowed.values()))
-        found = dict(zip(allowed, standings, strict=True))
-        return [await _answer(house, session, seen[0], found.get(seen)) for seen in rooms]
+        async with snapshot.standing(house, session, list(allowed.values())) as standings:
+            found = dict(zip(allowed, standings, strict=True))
+            return [await _answer(house, session, seen[0], found.get(seen)) for seen in rooms]
     except (Unavailable, Conflict):
         raise Refusal("unavailable") from None
 

@@ -48,11 +48,12 @@ HELD_MAX = 1_000  # frames that wait for one snapshot; beyond it the client is c
 class Session:
     """`device` names the socket (or, over HTTP, the login); `wire` is None over HTTP; `carrier` is
     what a driver usually drives and may carry; `superseded`: a newer device drives since, until this one goes
-    online again; `drove` is the device, once it went online."""
+    online again; `drove` is the device, once it went online; `attempts` counts, of rooms, the readings at work that
+    shall tell whether it may be there."""
 
     __slots__ = (
-        "_covered", "_holds", "buckets", "carrier", "device", "drove", "hold", "login", "name", "role", "rooms",
-        "superseded", "user_id", "wire",
+        "_covered", "_holds", "attempts", "buckets", "carrier", "device", "drove", "hold", "login", "name", "role",
+        "rooms", "superseded", "user_id", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +67,7 @@ class Session:
         self.wire = wire
         self.carrier = Carrier()
         self.rooms: set[str] = set()
+        self.attempts: dict[str, int] = {}
         self.buckets: dict[str, Bucket] = {}
         self.hold: list[tuple[str, str, int, Frame]] | None = None
         self._holds = 0
@@ -106,11 +108,12 @@ class Session:
 
     def cover(self, room: str, epoch: str, seq: int) -> None:
         """The client is being told all of the room up to `seq` in another way."""
-        self._covered[room] = (epoch, seq)
+        covered = self._covered.get(room)
+        if covered is None or covered[0] != epoch or covered[1] < seq:
+            self._covered[room] = (epoch, seq)
 
     def forget(self, room: str) -> None:
-        """Not of this room after all: nothing of it that was held back may be told."""
-        self._covered.pop(room, None)
+        """Not of this room: nothing of it that was held back may be told."""
         if self.hold is not None:
             self.hold = [held for held in self.hold if held[0] != room]
 

@@ -4,6 +4,8 @@ The order is what makes them gapless: enter the rooms (facts are held back), rea
 the records. A fact committed in between is in the records or comes after them, never neither.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from dispatch.commands import SYSTEM, Refusal
@@ -19,46 +21,62 @@ JOBS_MAX = 50
 MEMBERS_MAX = 200  # sessions of a room on one node; only admins can be so many
 
 
-async def stand(house: House, session: Session, asked: list[Asked]) -> list[Standing | None]:
-    """Where rooms stand, in which the session holds back what it hears; None where it may not be after all.
-    The caller has just seen that it may: nobody becomes a party between the two readings who was none at the
-    first, so whoever is one at the second was it all the time. Raises Conflict or Unavailable."""
+@asynccontextmanager
+async def standing(
+    house: House, session: Session, asked: list[Asked]
+) -> AsyncIterator[list[Standing | None]]:
+    """Where rooms stand, in which the session holds back what it hears; None where it may not be after all. What is
+    made of that in the `async with` is the answer: where it fails, the session is where it was before, and nothing
+    of what it held back counts as told. Raises Conflict or Unavailable."""
     here = house.registry.has(session)  # not over HTTP, nor when it has gone meanwhile
-    for each in asked if here else ():
-        house.registry.enter(each.room, session)
-    standings = await house.roomlog.stand(asked)
-    for number, (each, standing) in enumerate(zip(asked, standings, strict=True)):
-        job = standing.job if standing else None
-        if standing is None or (each.job_id is not None and not (job and may_watch(session, job))):
-            house.registry.leave(each.room, session)
-            session.forget(each.room)
-            standings[number] = None
+    tried = [each.room for each in asked if here and house.registry.attempt(each.room, session)]
+    standings: list[Standing | None] = []
+    try:
+        standings = await house.roomlog.stand(asked)
+        for number, (each, found) in enumerate(zip(asked, standings, strict=True)):
+            if found is None or (each.job_id and not (found.job and may_watch(session, found.job))):
+                standings[number] = None
+            else:
+                house.registry.changed(each.room, found.at_ms)
+        yield standings
+    except BaseException:
+        for room in tried:
+            house.registry.give_up(room, session)
+        raise
+    for each, found in zip(asked, standings, strict=True):
+        if found is None or found.later:
+            if each.room in tried:
+                house.registry.give_up(each.room, session)
             continue
-        if here:
-            session.cover(each.room, standing.epoch, standing.seq)
-        house.registry.changed(each.room, standing.at_ms)
-        if job is not None and job.ended_ms:
+        session.attempts.pop(each.room, None)
+        session.cover(each.room, found.epoch, found.seq)
+        if found.job is not None and found.job.ended_ms:
             house.registry.leave(each.room, session)  # the fact that ended it has closed its room
-    return standings
 
 
 async def opening(house: House, session: Session) -> dict[str, Any]:
     """What `connected` says of the user's active jobs and open offers. The session is in its rooms, with its
     facts held back, when this returns. Raises Refusal unavailable."""
     user = session.user_id
+    mine = Asked(user_room(user))
     try:
         # the first reading is for which rooms there are; where there are others, the second is the snapshot
-        mine = Asked(user_room(user))
-        (own,) = await stand(house, session, [mine])
-        assert own is not None
-        jobs = await jobs_of(house, own, user)
-        others: list[Standing | None] = []
-        if jobs:
-            own, *others = await stand(house, session, [mine, *(Asked(job.room, job.id) for job in jobs)])
+        async with standing(house, session, [mine]) as (own,):
             assert own is not None
-        offers = await offers_of(house, own)
+            jobs = await jobs_of(house, own, user)
+            if not jobs:
+                return _opened(own, [], user, await offers_of(house, own))
+        rooms = [mine, *(Asked(job.room, job.id) for job in jobs)]
+        async with standing(house, session, rooms) as (own, *others):
+            assert own is not None
+            return _opened(own, others, user, await offers_of(house, own))
     except (Unavailable, Conflict):
         raise Refusal("unavailable") from None
+
+
+def _opened(
+    own: Standing, others: list[Standing | None], user: str, offers: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "room": user_room(user),
         "epoch": own.epoch,
@@ -126,21 +144,19 @@ async def joining(house: House, session: Session, kind: str, job_id: str) -> dic
         room = jobs[0].room
         if crowded(house, session, room):
             raise Refusal("rate_limited", "Too many watch this job.")
-        (standing,) = await stand(house, session, [Asked(room, JobId(job_id))])
-        if standing is None or standing.job is None:
-            raise Refusal("not_found")
-        position = await position_of(house, standing.job)
-        members = await house.presence.users(room)
+        async with standing(house, session, [Asked(room, JobId(job_id))]) as (found,):
+            if found is None or found.job is None:
+                raise Refusal("not_found")
+            return {
+                **_announced(found.job, found, session.user_id),
+                "success": True,
+                "job": job_card(found.job),
+                "position": await position_of(house, found.job),
+                "members": await house.presence.users(room),
+                "timestamp": iso(house.fixes.now_ms()),
+            }
     except (Unavailable, Conflict):
         raise Refusal("unavailable") from None
-    return {
-        **_announced(standing.job, standing, session.user_id),
-        "success": True,
-        "job": job_card(standing.job),
-        "position": position,
-        "members": members,
-        "timestamp": iso(house.fixes.now_ms()),
-    }
 
 
 async def position_of(house: House, job: Job) -> dict[str, Any] | None:

@@ -167,7 +167,7 @@ class Speaker:
         if moves is not None:
             for user in moves.join:
                 for session in self._registry.of_user(user):
-                    self._registry.enter(entry.room, session)
+                    self._registry.let_in(entry.room, session)
         try:
             self._tell(entry)
         finally:
@@ -192,6 +192,7 @@ class Speaker:
     def _part(self, room: str, moves: Moves) -> None:
         for user in moves.leave:
             for session in self._registry.of_user(user):
+                session.attempts.pop(room, None)  # who leaves was there: what was held back he may hear
                 self._registry.leave(room, session)
         if moves.close:
             self._registry.close_room(room)

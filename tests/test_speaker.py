@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
@@ -116,6 +117,37 @@ async def test_what_cannot_be_read_is_passed_over(
     assert ear.heard(7) and not task.done() and ear.gaps == 0
     assert all(f"fact {id_} cannot be told" in caplog.text for id_ in ids)
     assert "SECRET" not in caplog.text and "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("let_in", [True, False])
+async def test_what_is_heard_while_it_is_unknown_whether_one_may(
+    ear: Ear, refused: bool, let_in: bool
+) -> None:
+    """Of a room that he was not in: two readings at once, of which the first cannot tell."""
+    session, registry = ear.session, ear.registry
+    registry.leave(RIDE, session)
+    session.hold_back()
+    assert registry.attempt(RIDE, session) and registry.attempt(RIDE, session)
+    at = await ear.speaker._tail.newest()
+    await ear.say(1)
+    if let_in:
+        fact = msgspec.structs.replace(told(n=2), join=(UserId("u"),))
+        await ear.log.commit(await write(ear.log, facts=(fact,)))
+    await ear.say(3)
+    at = await ear.speaker._step(at)
+    registry.give_up(RIDE, session)
+    assert RIDE in session.rooms
+    if refused:
+        registry.give_up(RIDE, session)
+    session.release()
+    assert [n for n in (1, 2, 3) if ear.heard(n)] == {
+        (True, True): [2, 3],
+        (True, False): [2, 3],
+        (False, True): [],
+        (False, False): [1, 3],
+    }[let_in, refused]
+    assert (RIDE in session.rooms) == (let_in or not refused)
 
 
 async def test_who_cannot_be_told_still_leaves(redis: Redis, ear: Ear) -> None:
