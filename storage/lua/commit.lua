@@ -56,14 +56,14 @@ for _ = 1, arg() do
     seq = redis.call('HINCRBY', head, 'seq', 1)
     text = text .. ',"room":"' .. room .. '","epoch":"' .. epoch .. '","seq":' .. seq .. '}]'
     redis.call('XADD', log, 'MAXLEN', '~', cap, seq .. '-0', 'p', text, 'm', moves)
-    for _, room_key in ipairs({ head, log }) do redis.call('PEXPIRE', room_key, ttl) end
+    redis.call('PEXPIRE', head, ttl); redis.call('PEXPIRE', log, ttl)
   end
   redis.call('XADD', facts, '*', 'r', room, 'n', epoch, 's', seq, 'e', event, 'p', text, 'd', records, 'm', moves, 't', now, 'a', causer)
 end
 if field ~= '' then
   local slot = ring .. redis.call('HINCRBY', home, ring, 1) % ring_max
-  if ring == 'recent' then redis.call('HDEL', home, redis.call('HGET', home, slot) or ''); redis.call('HSET', home, slot, field) end
-  redis.call('HSET', home, field, answer)
+  if ring == 'recent' then redis.call('HDEL', home, redis.call('HGET', home, slot) or '') end
+  redis.call('HSET', home, field, answer, unpack(ring == 'recent' and { slot, field } or {}))
   if redis.call('PTTL', home) < 0 then redis.call('PEXPIRE', home, 604800000) end
 end
 return { 'ok', now }
