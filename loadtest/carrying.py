@@ -99,7 +99,7 @@ class Trip:
         self._code_came = asyncio.Event()
 
     def give_code(self, code: str) -> None:
-        """The sender's app has passed the delivery code on."""
+        """The passenger's or the sender's app has passed the code on."""
         self._code = code
         self._code_came.set()
 
@@ -123,6 +123,8 @@ class Trip:
 
     async def _report(self, after: str) -> None:
         payload: dict[str, Any] = {self.job.kind.id_field: self.job.id, "status": after}
+        if after == "in_progress" and self._code is not None:
+            payload["otp"] = self._code  # where the area asks for one it has come while he waited
         if after == "delivered":
             payload["proof"] = {"code": await self._delivery_code()}
         for _ in range(STEP_TRIES):

@@ -1,5 +1,4 @@
-"""A simulated passenger or sender: asks for a job, watches it to its end, chats, hands the delivery code
-over.
+"""A simulated passenger or sender: asks for a job, watches it to its end, chats, hands its code over.
 
 Guarantees: at most one job at a time; a watch ends, with the job or after `WATCH_MOST_S`; what was asked
 before a lost connection is found again afterwards.
@@ -16,6 +15,7 @@ from loadtest.geo import Point
 from loadtest.pace import wait_event
 from loadtest.person import Account, Person, Town
 from loadtest.words import (
+    BEFORE_PICKUP_STATES,
     CODE_PREFIX,
     PACKAGE,
     RIDE,
@@ -31,6 +31,8 @@ from loadtest.words import (
 
 WATCH_MOST_S = 3 * 3600.0
 SHORTEST_WATCH_WALL_S = 30.0
+CODES = frozenset({"ride_code", "delivery_code"})
+PROVED = frozenset({"arrived", "arrived_dropoff"})  # where a code is asked for next, if at all
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Customer(Person):
     async def call_off(self) -> None:
         """Leaves no request behind that nobody waits for."""
         job = self.job
-        if job is not None and job.state in UNASSIGNED_STATES | {"assigned"}:
+        if job is not None and job.state in BEFORE_PICKUP_STATES:
             await self._ask_once(job.kind.cancel, {job.kind.id_field: job.id, "reason": "going home"})
 
     async def _watch(self) -> str:
@@ -156,17 +158,14 @@ class Customer(Person):
 
     def _notified(self, payload: dict[str, Any]) -> None:
         data = payload.get("data") or {}
-        if (
-            payload.get("type") == "delivery_code"
-            and self.job is not None
-            and data.get("packageId") == self.job.id
-        ):
+        job = self.job
+        if payload.get("type") in CODES and job is not None and data.get(job.kind.id_field) == job.id:
             self._code = str(data.get("code"))
             self._pass_code_on()
 
     def _pass_code_on(self) -> None:
-        """The sender gives the code away only when the courier stands at the dropoff."""
-        if self.job is None or self.job.state != "arrived_dropoff" or self._code is None or self._code_sent:
+        """The code is given away only when the driver stands at the pickup, or the courier at the dropoff."""
+        if self.job is None or self.job.state not in PROVED or self._code is None or self._code_sent:
             return
         self._code_sent = True
         self._spawn(self._chat(CODE_PREFIX + self._code))

@@ -15,8 +15,9 @@ TERMINAL_STATES = frozenset(
     {"completed", "cancelled", "no_driver", "no_show", "delivered", "returned", "no_courier"}
 )
 UNASSIGNED_STATES = frozenset({"scheduled", "searching", "offered"})
+BEFORE_PICKUP_STATES = UNASSIGNED_STATES | {"assigned", "arrived", "arrived_pickup"}
 PARCEL = "parcel"  # The class that couriers go online with.
-CODE_PREFIX = "Code: "  # How a sender writes a delivery code into the chat.
+CODE_PREFIX = "Code: "  # How a passenger or a sender writes a code into the chat.
 RETRY_CODES = frozenset({"unavailable", "draining"})
 
 

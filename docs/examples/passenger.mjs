@@ -7,14 +7,13 @@ const pickup = { latitude: 49.994, longitude: 36.231 }, dropoff = { latitude: 50
 try {
   const { accessToken } = await login(url, email, password);
   const aryv = new Aryv({ io, url, token: () => accessToken }).connect();
+  const { id } = await aryv.request("ride", { pickup, dropoff, class: "economy" });
   let told = "";
   aryv.on("change", () => {
-    for (const job of aryv.jobs.values()) {
-      if (job.state !== told) console.log((told = job.state), job.driver?.name ?? "");
-      if (job.over) aryv.close();
-    }
+    const ride = aryv.jobs.get(id);
+    if (ride.state !== told) console.log((told = ride.state), ride.driver?.name ?? "");
+    if (ride.over) aryv.close();
   });
-  await aryv.request("ride", { pickup, dropoff, class: "economy" });
 } catch (refused) {
   console.error(refused.message);
   process.exit(1);
