@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from rooms.session import Session
+from rooms.session import Attempt, Session
 
 
 class Registry:
@@ -45,30 +45,37 @@ class Registry:
             self._rooms.setdefault(room, {})[session] = None
             session.rooms.add(room)
 
-    def attempt(self, room: str, session: Session) -> bool:
-        """Into a room, until it is known whether it may be there: what it hears meanwhile is held back. False where
+    def attempt(self, room: str, session: Session) -> Attempt | None:
+        """Into a room, until it is known whether it may be there: what it hears meanwhile is held back. None where
         it is there already."""
-        if room in session.rooms and room not in session.attempts:
-            return False
+        attempt = session.attempts.get(room)
+        if attempt is None:
+            if room in session.rooms:
+                return None
+            attempt = session.attempts[room] = Attempt(len(session.hold or ()))
+        attempt.readings += 1
         self.enter(room, session)
-        session.attempts[room] = session.attempts.get(room, 0) + 1
-        return True
+        return attempt
 
-    def give_up(self, room: str, session: Session) -> None:
-        """The attempt failed, and with the last of them nothing was heard; but who was let in meanwhile stays."""
-        if room not in session.attempts:
-            return
-        session.attempts[room] -= 1
-        if not session.attempts[room]:
+    def give_up(self, room: str, session: Session, attempt: Attempt) -> None:
+        """It may not, or nobody can tell. With the last reading nothing was heard, unless a fact has let it in or out
+        meanwhile, or another reading has: then that stands."""
+        attempt.readings -= 1
+        if session.attempts.get(room) is attempt and not attempt.readings:
             del session.attempts[room]
-            session.forget(room)
+            session.forget(room, attempt.first)
             self.leave(room, session)
 
     def let_in(self, room: str, session: Session) -> None:
         """By a fact, which is the first that it may hear."""
-        if session.attempts.pop(room, 0):
-            session.forget(room)
+        if (attempt := session.attempts.pop(room, None)) is not None:
+            session.forget(room, attempt.first)
         self.enter(room, session)
+
+    def let_out(self, room: str, session: Session) -> None:
+        """By a fact: it was there by right until now, and may hear what it held back."""
+        session.attempts.pop(room, None)
+        self.leave(room, session)
 
     def leave(self, room: str, session: Session) -> None:
         if room not in session.rooms:

@@ -45,11 +45,21 @@ def event_frame(event: str, payload: dict[str, Any]) -> Frame:
 HELD_MAX = 1_000  # frames that wait for one snapshot; beyond it the client is closed
 
 
+class Attempt:
+    """A session's stay in a room of which `readings` at work shall tell whether it may be there; what it holds back
+    of the room from `first` on is nobody's until then. It ends with the first that says yes, or a fact that does."""
+
+    __slots__ = ("first", "readings")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.readings = 0
+
+
 class Session:
     """`device` names the socket (or, over HTTP, the login); `wire` is None over HTTP; `carrier` is
     what a driver usually drives and may carry; `superseded`: a newer device drives since, until this one goes
-    online again; `drove` is the device, once it went online; `attempts` counts, of rooms, the readings at work that
-    shall tell whether it may be there."""
+    online again; `drove` is the device, once it went online; `attempts` are by room."""
 
     __slots__ = (
         "_covered", "_holds", "attempts", "buckets", "carrier", "device", "drove", "hold", "login", "name", "role",
@@ -67,9 +77,9 @@ class Session:
         self.wire = wire
         self.carrier = Carrier()
         self.rooms: set[str] = set()
-        self.attempts: dict[str, int] = {}
+        self.attempts: dict[str, Attempt] = {}
         self.buckets: dict[str, Bucket] = {}
-        self.hold: list[tuple[str, str, int, Frame]] | None = None
+        self.hold: list[tuple[str, str, int, Frame] | None] | None = None
         self._holds = 0
         self._covered: dict[str, tuple[str, int]] = {}
         self.superseded = False
@@ -112,10 +122,11 @@ class Session:
         if covered is None or covered[0] != epoch or covered[1] < seq:
             self._covered[room] = (epoch, seq)
 
-    def forget(self, room: str) -> None:
-        """Not of this room: nothing of it that was held back may be told."""
-        if self.hold is not None:
-            self.hold = [held for held in self.hold if held[0] != room]
+    def forget(self, room: str, first: int) -> None:
+        """Of what is held back from `first` on, nothing of this room may be told."""
+        for at, held in enumerate(self.hold or ()):
+            if self.hold is not None and at >= first and held is not None and held[0] == room:
+                self.hold[at] = None
 
     def release(self) -> None:
         """Tells what was held back and no snapshot covers, once the last of them was told."""
@@ -123,4 +134,5 @@ class Session:
         if self._holds == 0:
             held, self.hold = self.hold or [], None
             for frame in held:
-                self.tell(*frame)
+                if frame is not None:
+                    self.tell(*frame)

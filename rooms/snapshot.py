@@ -28,8 +28,9 @@ async def standing(
     """Where rooms stand, in which the session holds back what it hears; None where it may not be after all. What is
     made of that in the `async with` is the answer: where it fails, the session is where it was before, and nothing
     of what it held back counts as told. Raises Conflict or Unavailable."""
-    here = house.registry.has(session)  # not over HTTP, nor when it has gone meanwhile
-    tried = [each.room for each in asked if here and house.registry.attempt(each.room, session)]
+    registry = house.registry
+    here = registry.has(session)  # not over HTTP, nor when it has gone meanwhile
+    attempts = [registry.attempt(each.room, session) if here else None for each in asked]
     standings: list[Standing | None] = []
     try:
         standings = await house.roomlog.stand(asked)
@@ -37,21 +38,23 @@ async def standing(
             if found is None or (each.job_id and not (found.job and may_watch(session, found.job))):
                 standings[number] = None
             else:
-                house.registry.changed(each.room, found.at_ms)
+                registry.changed(each.room, found.at_ms)
         yield standings
     except BaseException:
-        for room in tried:
-            house.registry.give_up(room, session)
+        for each, attempt in zip(asked, attempts, strict=True):
+            if attempt is not None:
+                registry.give_up(each.room, session, attempt)
         raise
-    for each, found in zip(asked, standings, strict=True):
+    for each, attempt, found in zip(asked, attempts, standings, strict=True):
         if found is None or found.later:
-            if each.room in tried:
-                house.registry.give_up(each.room, session)
-            continue
-        session.attempts.pop(each.room, None)
-        session.cover(each.room, found.epoch, found.seq)
-        if found.job is not None and found.job.ended_ms:
-            house.registry.leave(each.room, session)  # the fact that ended it has closed its room
+            if attempt is not None:
+                registry.give_up(each.room, session, attempt)
+        elif here:
+            session.cover(each.room, found.epoch, found.seq)
+            if session.attempts.get(each.room) is attempt:
+                session.attempts.pop(each.room, None)
+            if found.job is not None and found.job.ended_ms:
+                registry.leave(each.room, session)  # the fact that ended it has closed its room
 
 
 async def opening(house: House, session: Session) -> dict[str, Any]:

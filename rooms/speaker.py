@@ -192,8 +192,7 @@ class Speaker:
     def _part(self, room: str, moves: Moves) -> None:
         for user in moves.leave:
             for session in self._registry.of_user(user):
-                session.attempts.pop(room, None)  # who leaves was there: what was held back he may hear
-                self._registry.leave(room, session)
+                self._registry.let_out(room, session)
         if moves.close:
             self._registry.close_room(room)
 
