@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import redis.asyncio as aioredis
+from asyncpg import PostgresError
 from redis.exceptions import RedisError
 
 from storage import migrate, postgis
@@ -140,7 +141,10 @@ class Drain:
                 self._stats.outages += 1
                 known = isinstance(error, RedisError | postgis.DatabaseUnavailable)
                 known = known or postgis.is_outage(error) or is_in_doubt(error)
-                log.warning("drain of %s pauses: %s", self._settings.shard, error, exc_info=not known)
+                known = known or isinstance(
+                    error, PostgresError
+                )  # whose text quotes the row, as a traceback does
+                log.warning("drain of %s pauses: %s", self._settings.shard, _said(error), exc_info=not known)
             if time.monotonic() - began_s > BACKOFF_MAX_S:
                 pause_s = BACKOFF_MIN_S  # it worked for a while
             await _pause(stop, pause_s * random.uniform(0.5, 1.0))
@@ -164,6 +168,9 @@ class Drain:
             except CursorMoved:
                 stream.use(conn)  # another drain is at it: read the cursor again
                 more = False
+            except Exception:
+                stream.smaller()
+                raise
             if not more:
                 await _pause(stop, self._settings.drain_idle_ms / 1000)
 
@@ -198,6 +205,13 @@ class Drain:
             if before != now:
                 before = now
                 log.info("drain of %s: facts %s; fixes %s; past %s", self._settings.shard, facts, fixes, past)
+
+
+def _said(error: Exception) -> str:
+    """An error without the rows that PostgreSQL quotes below its first line."""
+    if isinstance(error, PostgresError):
+        return f"{type(error).__name__} ({error.sqlstate}): {error.args[0]}"
+    return str(error)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

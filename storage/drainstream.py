@@ -22,6 +22,7 @@ LUA_TRIM = (Path(__file__).parent / "lua" / "trim.lua").read_text()
 START = "0-0"
 UNKNOWN = -1
 HEARTBEAT_S = 1.0
+LEAST_SHARE, GROWTH = 1 / 1024, 1.1  # of a batch; from the least to all of it in 73 batches
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -91,6 +92,7 @@ class Stream:
         self._tally = tally
         self._batch = batch
         self._count = batch
+        self._share = 1.0
         self._trim_script = redis.register_script(LUA_TRIM)
         self._heard_s = 0.0
         self._alone: dict[str, set[tuple[str, int]]] = {}
@@ -99,6 +101,10 @@ class Stream:
         self._conn = conn
         self._cursor: Cursor | None = None
         self._ahead: Batch | None = None
+
+    def smaller(self) -> None:
+        """A round failed: maybe it was too much for the time that it had, and so would be the same again."""
+        self._share = max(LEAST_SHARE, self._share / 2)
 
     async def round(self) -> bool:
         """One batch. Whether there is probably more."""
@@ -135,18 +141,19 @@ class Stream:
 
     async def _read(self, cursor: Cursor) -> Read:
         # no MULTI: a full Redis refuses even to queue a reading, and only the drain makes room again
+        count = max(1, int(self._count * self._share))
         pipe = self._redis.pipeline(transaction=False)
         pipe.hget(keys.life(self._shard), "token")
         pipe.time()
         pipe.get(keys.fixed(self._shard))
-        pipe.xread({self.key: cursor.last_id}, count=self._count)
+        pipe.xread({self.key: cursor.last_id}, count=count)
         pipe.hget(keys.life(self._shard), "token")
         token, (seconds, micros), fixed, streams, still = await pipe.execute()
         if token != still:
             raise CursorMoved
         entries: Entries = streams[0][1] if streams else []
         now_ms = seconds * 1000 + micros // 1000
-        return Read((token or b"").decode(), now_ms, int(fixed or 0), entries, len(entries) >= self._count)
+        return Read((token or b"").decode(), now_ms, int(fixed or 0), entries, len(entries) >= count)
 
     async def _carry(self, cursor: Cursor, batch: Batch) -> None:
         """Commits the batch; meanwhile the next one is taken, if there is one."""
@@ -161,6 +168,7 @@ class Stream:
         if isinstance(sink, BaseException):
             raise sink
         self._count_in(sink, read, thinned)
+        self._share = min(1.0, self._share * GROWTH)
         await self._trim(moved, read.now_ms)
         for next_one in taken:
             if isinstance(next_one, BaseException):

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import msgpack
 import pytest
 from redis.asyncio import Redis
@@ -17,7 +18,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import OutOfMemoryError
 
 from storage import keys, postgis
-from storage.drain import Drain
+from storage.drain import Drain, _said
 from storage.drainfacts import FactsStream
 from storage.drainfixes import FixesStream
 from storage.drainstream import Cursor, CursorMoved, Stream, Tally
@@ -71,6 +72,39 @@ async def test_killed_at_every_step(
 
 async def _length(redis: Redis, stream: str, length: int) -> bool:
     return bool(await redis.xlen(stream) == length)
+
+
+@pytest.mark.parametrize("step", ["_read", "_write"])
+async def test_a_batch_that_is_too_much_for_its_time(
+    database_url: str, redis_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Of a thin line or a slow disk: whatever holds more than twenty entries is never read or written in time."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    await feed(feeder, 30)
+    real, entries = getattr(FactsStream, step), list[int]()
+
+    async def slow(self: Stream, *args: Any) -> Any:
+        result = await real(self, *args)
+        read = result if step == "_read" else args[1].read
+        entries.append(len(read.entries))
+        if len(read.entries) > 20:
+            raise TimeoutError
+        return result
+
+    monkeypatch.setattr(FactsStream, step, slow)
+    settings = drain_settings(database_url, redis_url, drain_batch=64)
+    async with running(settings), looking(database_url) as kept:
+        await kept.exactly(feeder)
+    assert max(entries) > 20 >= entries[-1]
+
+
+async def test_a_log_line_quotes_no_row(caplog: pytest.LogCaptureFixture, database_url: str) -> None:
+    async with looking(database_url) as kept:
+        with pytest.raises(asyncpg.PostgresError) as failed:
+            await kept.conn.execute("insert into areas (id, name) values ('SECRET', null)")
+    assert "SECRET" in str(failed.value) and "SECRET" not in _said(failed.value)
+    assert "null value" in _said(failed.value) and "23502" in _said(failed.value)
 
 
 async def test_lost_reply_of_commit(
