@@ -85,8 +85,11 @@ class Scene:
         return self.readings[-1]
 
     async def settles(self) -> None:
-        for _ in range(4):
-            await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        for _ in range(4):  # turns of the loop: what was just begun or answered comes to its next await
+            turn = loop.create_future()
+            loop.call_soon(turn.set_result, None)
+            await turn
 
     def commits(self, kind: str) -> None:
         self.facts.append(kind)
