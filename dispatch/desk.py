@@ -9,7 +9,7 @@ key again, after a lost reply or from another node, gets the first answer and ha
 | we die after it, or the reply is lost | it happened, and is spoken from the log; a repeat gets the first answer |
 | another node wrote first | the commit does nothing; load and decide again |
 | Redis is gone, hung or full | `unavailable`, never success; a repeat finds out what was true |
-| a job comes back to a driver after his step | the same step is one anew, unless a `commandId` says which it was |
+| a job comes back to a driver after his step, or after he gave it back | the same step is one anew, unless a `commandId` says which it was |
 | the deadline passed while we decided | `offer_gone`, by Redis' clock |
 """
 
@@ -181,13 +181,16 @@ def _is_repeat(stored: bytes, command: c.Command) -> bool:
 
 
 def _undone(command: c.Command, loaded: Loaded) -> bool:
-    """Is it a step of a job that was taken from its driver after this very step, and is his again? Named by nothing but
-    itself it would get its first answer, and the job could never go on."""
-    job = loaded.records.get((Job, command.job_id)) if isinstance(command, c.MoveJob) else None
-    if not isinstance(job, Job) or job.driver_id != command.user or not command.key.startswith("status:"):
+    """Is it a step of a job that its driver lost after this very step, or with it, and that is his again? Named by
+    nothing but itself it would get its first answer, and the job could never go on."""
+    if not isinstance(command, c.MoveJob | c.CancelJob) or not command.key.startswith(("status:", "cancel:")):
+        return False
+    job = loaded.records.get((Job, command.job_id))
+    if not isinstance(job, Job) or job.driver_id != command.user:
         return False
     told = str(_remembered.decode(loaded.answer or b"").answer.get("state"))
-    return told != "searching" and "D" in TABLES[job.kind].get(job.state, {}).get(told, "")
+    gives_back = isinstance(command, c.CancelJob)
+    return (told == "searching") == gives_back and "D" in TABLES[job.kind].get(job.state, {}).get(told, "")
 
 
 def _content(command: c.Command) -> str:

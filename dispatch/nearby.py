@@ -25,9 +25,10 @@ _METRES_PER_DEGREE: Final = 111_195.0
 
 def cells_near(lat_deg: float, lng_deg: float) -> list[int]:
     """The cells to read, by ring outwards and then by number."""
-    middle = cell_of(lat_deg, lng_deg)
-    rings = ((h3.grid_distance(middle, cell), cell) for cell in h3.grid_disk(middle, _RINGS))
-    return [cell for _, cell in sorted(rings)]
+    middle, cells = cell_of(lat_deg, lng_deg), dict[int, None]()
+    for ring in range(_RINGS + 1):  # by disks, for no distance is known beyond a pentagon
+        cells |= dict.fromkeys(sorted(h3.grid_disk(middle, ring)))
+    return list(cells)
 
 
 def blurred(cells: Iterable[int], places_deg: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

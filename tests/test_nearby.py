@@ -65,6 +65,12 @@ def test_the_nearest_cells_come_first_and_vehicles_of_one_cell_stand_apart() -> 
     assert blurred(around, [(10.0, 10.0)]) == []
 
 
+def test_beside_a_pentagon_the_cells_come_by_ring_as_everywhere() -> None:
+    pentagon = h3.cell_to_latlng(h3.str_to_int("89080000003ffff"))
+    around = cells_near(*pentagon)
+    assert h3.is_pentagon(around[0]) and len(around) == len(set(around)) == 1 + 5 * 36
+
+
 @pytest.fixture
 def look() -> dict[str, Any]:
     return {**HERE, "class": "economy"}

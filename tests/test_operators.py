@@ -137,6 +137,11 @@ async def test_a_driver_who_gets_his_job_back_goes_every_step_again(stack: Runni
         first = await driver.call("ride_status_update", arrived)
         assert await driver.call("ride_status_update", arrived) == first
         await admin.call("unassign_job", {"rideId": ride, **WHY})
+        for _ in range(2):  # he gives it back both times, and is known to have done so both times
+            await admin.call("assign_job", {"rideId": ride, "driverId": driver.person.id, **WHY})
+            given_back = await driver.call("cancel_ride", {"rideId": ride})
+            assert (await driver.call("cancel_ride", {"rideId": ride}))["state"] == "searching"
+            assert (await passenger.call("join_ride", {"rideId": ride}))["version"] == given_back["version"]
         await admin.call("assign_job", {"rideId": ride, "driverId": driver.person.id, **WHY})
         again = await driver.call("ride_status_update", arrived)
         assert again["state"] == "arrived" and again["version"] > first["version"]
