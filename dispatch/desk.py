@@ -9,7 +9,7 @@ key again, after a lost reply or from another node, gets the first answer and ha
 | we die after it, or the reply is lost | it happened, and is spoken from the log; a repeat gets the first answer |
 | another node wrote first | the commit does nothing; load and decide again |
 | Redis is gone, hung or full | `unavailable`, never success; a repeat finds out what was true |
-| a job comes back to a driver after his step, or after he gave it back | the same step is one anew, unless a `commandId` says which it was |
+| a job comes back to a driver after his step, or after he gave it back | without a `commandId` either is one anew |
 | the deadline passed while we decided | `offer_gone`, by Redis' clock |
 """
 
