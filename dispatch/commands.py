@@ -161,7 +161,8 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class MakeOffer(Command, frozen=True, kw_only=True):
-    """`instead` of the open offer of that id, which `instead_of` holds."""
+    """`instead` of the open offer of that id, which `instead_of` holds; or `beside` the driver who has the job, and
+    keeps it until this one takes it over."""
 
     job_id: JobId
     driver_id: UserId
@@ -169,6 +170,7 @@ class MakeOffer(Command, frozen=True, kw_only=True):
     eta_s: float
     instead: OfferId | None = None
     instead_of: UserId | None = None
+    beside: UserId | None = None
     look: Look = Look("nearest")
 
 

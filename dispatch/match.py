@@ -176,7 +176,7 @@ class Match:
 
 
 def offer_to(job: Job, best: Ranked, look: Look) -> MakeOffer:
-    """Of a job that another thinks about: instead of his offer."""
+    """Of a job that another thinks about: instead of his offer; of one that another has: beside him."""
     return MakeOffer(
         user=SYSTEM,
         room=job.room,
@@ -186,5 +186,6 @@ def offer_to(job: Job, best: Ranked, look: Look) -> MakeOffer:
         eta_s=best.eta_s,
         instead=job.offer_id,
         instead_of=job.offered_to,
+        beside=job.driver_id,
         look=look,
     )

@@ -8,9 +8,14 @@ import functools
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from dispatch.lifecycle import WORDS
 from storage.facts import Fact
 from storage.records import Drained, Driver, Job, Message, Offer, Place, Read, Room, UserId
+
+#: Why a job has another driver now.
+NEARER = "another driver is nearer"
 
 
 def iso(ms: int) -> str:
@@ -117,8 +122,11 @@ def status_fact(
     )
 
 
-def assigned_fact(job: Job, driver: Driver, offer: Offer | None, now_ms: int) -> Fact:
-    """A driver took the job, or was given it without an offer; he joins its room with this fact."""
+def assigned_fact(
+    job: Job, driver: Driver, offer: Offer | None, now_ms: int, before: UserId | None = None
+) -> Fact:
+    """A driver took the job, or was given it without an offer; he joins its room with this fact, and the one who had it
+    `before`, from whom he took it over, leaves."""
     payload = {
         **receipt(job),
         "driverId": driver.id,
@@ -128,8 +136,35 @@ def assigned_fact(job: Job, driver: Driver, offer: Offer | None, now_ms: int) ->
         "distanceM": round(offer.distance_m) if offer else None,
         "timestamp": iso(now_ms),
     }
+    leave: tuple[UserId, ...] = ()
+    if before is not None:
+        payload |= {"previousDriverId": before, "reason": NEARER}
+        leave = (before,)
     records = (job, driver, *((offer,) if offer else ()))
-    return Fact(room=job.room, event="driver_assigned", payload=payload, records=records, join=(driver.id,))
+    return Fact(
+        room=job.room,
+        event="driver_assigned",
+        payload=payload,
+        records=records,
+        join=(driver.id,),
+        leave=leave,
+    )
+
+
+def taken_over_fact(job: Job, driver: Driver, now_ms: int) -> Fact:
+    """Another driver took the job over from this one, whose it is no longer."""
+    return Fact(
+        room=user_room(driver.id),
+        event="notification",
+        payload={
+            "type": "job_taken_over",
+            "title": "Another driver is nearer",
+            "message": f"He takes this {job.kind} over: you are free for the next one.",
+            "data": {id_field(job.kind): job.id, "reason": NEARER},
+            "timestamp": iso(now_ms),
+        },
+        records=(driver,),
+    )
 
 
 def offer_fact(job: Job, driver: Driver, offer: Offer, now_ms: int) -> Fact:
@@ -142,6 +177,8 @@ def offer_fact(job: Job, driver: Driver, offer: Offer, now_ms: int) -> Fact:
 
 
 def offer_card(job: Job, offer: Offer, now_ms: int) -> dict[str, Any]:
+    """As it was offered: whoever has it until he takes it over is none of his business."""
+    job = replace(job, state="offered", driver_id=None)
     return {
         "offerId": offer.id,
         "kind": job.kind,

@@ -132,7 +132,7 @@ class Clock:
             if again_ms > loaded.now_ms:
                 await log.snooze(timer, again_ms)
                 return
-        if job.state == "offered" and await self._may_not_have_been_seen(job, loaded):
+        if job.offer_id is not None and await self._may_not_have_been_seen(job, loaded):
             await log.snooze(timer, loaded.now_ms + int(GRACE_S * 1000))
             return
         await self._desk.run(WakeJob(user=SYSTEM, room=job.room, job_id=job_id))

@@ -6,7 +6,7 @@ driver, and only while his record has the version that node knows; any commit ma
 """
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgpack
@@ -160,3 +160,11 @@ class Fleet:
         """The last fix of a driver who is not in the index, from whatever node it came through."""
         packed = await self._shard.ask(self._shard.client.get(keys.pos(self._shard.name, driver_id)))
         return unpack(driver_id, cast(bytes, packed)) if packed else None
+
+    async def last_positions(self, driver_ids: Sequence[str]) -> list[Position]:
+        """The same of several, of those who have one."""
+        if not driver_ids:
+            return []
+        wanted = [keys.pos(self._shard.name, id_) for id_ in driver_ids]
+        found = cast("list[bytes | None]", await self._shard.ask(cast(Any, self._shard.client.mget(wanted))))
+        return [unpack(id_, packed) for id_, packed in zip(driver_ids, found, strict=True) if packed]

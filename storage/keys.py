@@ -1,6 +1,6 @@
 """Every Redis key of a shard, one line each; all share the shard's hash tag, so that one script may touch them.
 
-Permanent (never expire): life, due, wait, asked, want, facts, fixes, fixed, past, spot, nodes. All others carry a TTL.
+Permanent (never expire): life, due, wait, asked, coming, want, facts, fixes, fixed, past, spot, nodes. All others carry a TTL.
 """
 
 from functools import lru_cache
@@ -42,6 +42,10 @@ def wait(s: str) -> str:  # ZSET job -> ms since which it searches
 
 def asked(s: str) -> str:  # ZSET job -> Redis ms until which it is held for the driver who was offered it
     return f"{{{s}}}:asked"
+
+
+def coming(s: str, area_id: str) -> str:  # ZSET job of an area that may change its driver -> since he has it
+    return f"{{{s}}}:coming:{area_id}"
 
 
 def want(s: str, vehicle_class: str) -> str:  # GEO of the pickups of jobs of a class that search

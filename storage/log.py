@@ -207,6 +207,12 @@ class Log:
                     if asked
                     else ("ZREM", keys.asked(s), (record.id,))
                 )
+                coming = keys.coming(s, record.area_id)
+                changes.append(
+                    ("ZADD", coming, (record.assigned_ms, record.id))
+                    if record.may_change
+                    else ("ZREM", coming, (record.id,))
+                )
                 mine = keys.mine(s, record.requester_id)
                 changes.append(("SREM" if record.ended_ms else "SADD", mine, (record.id,)))
                 changes.append(("PEXPIRE", mine, (LIVE_TTL_MS,)))

@@ -21,6 +21,8 @@ LINES_MAX = 2_000
 #: A record that Redis lost goes on so far above the last version that was written down: what a phone saw of the
 #: versions between was lost.
 LEAP = 1_000
+#: So many other drivers are asked to take a job over from the one who has it; then he keeps it.
+TAKEOVERS_MAX = 2
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,7 +46,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     """A demand: a ride or a package. `units` is the capacity it takes; 0 means the whole vehicle. `needs_person` is
     why it waits for a person; `restored` the version that PostgreSQL had of it when Redis had lost it. `passed` are the
     drivers whose phones did not show them their offer, each with the Redis ms from which he may be asked again, and
-    `unseen` how many of the `offers` came to that."""
+    `unseen` how many of the `offers` came to that. An assigned job with an `offer_id` is its driver's until the one who
+    was asked takes it over; `takeovers` were asked so, and a `settled` one changes its driver for a nearer one no more:
+    it did once, or an admin chose him."""
 
     id: JobId
     kind: str
@@ -72,6 +76,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     offered_to: UserId | None = None
     offers: int = 0
     unseen: int = 0
+    takeovers: int = 0
+    settled: bool = False
     passed: dict[UserId, int] = {}
     excluded: tuple[UserId, ...] = ()
     created_ms: int = 0
@@ -93,6 +99,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     @property
     def room(self) -> Room:
         return Room(f"{self.kind}:{self.id}")
+
+    @property
+    def may_change(self) -> bool:
+        """Whether another driver may be asked to take it over, by what it knows of itself. What PostgreSQL gave back
+        may have changed its driver already: it says nothing of that."""
+        fixed = (
+            self.settled or bool(self.needs_person) or self.restored > 0 or self.takeovers >= TAKEOVERS_MAX
+        )
+        return self.state == "assigned" and self.offer_id is None and not fixed
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="offer"):

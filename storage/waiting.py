@@ -44,6 +44,13 @@ class Waiting:
         found = await self._ask(self._shard.client.zrevrange(keys.asked(self._shard.name), 0, at_most - 1))
         return [JobId(job.decode()) for job in found]
 
+    async def coming(self, area_id: str, at_most: int) -> list[JobId]:
+        """Jobs of an area whose driver is on his way and may be another yet; those whom he took last first."""
+        found = await self._ask(
+            self._shard.client.zrevrange(keys.coming(self._shard.name, area_id), 0, at_most - 1)
+        )
+        return [JobId(job.decode()) for job in found]
+
     async def lead(self, token: str, lease_ms: int) -> bool:
         """Takes or keeps the lead for so long; with 0 gives it up. Whether `token` leads now."""
         s = self._shard

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from storage.records import Driver, Job, Offer, Stored
+from storage.records import TAKEOVERS_MAX, Driver, Job, Offer, Stored
 
 #: PROTOCOL's states in which nobody carries a job, and those in which it is over.
 NOBODYS = {"scheduled", "searching", "offered"}
@@ -88,8 +88,10 @@ def _wrong_job(job: Job, drivers: dict[str, Driver], offers: dict[str, Offer]) -
             yield f"job {job.id} is {job.state} with driver {job.driver_id}, who does not carry it"
     if job.driver_id is not None and job.driver_id in job.excluded:
         yield f"job {job.id} is carried by {job.driver_id}, who is excluded"
-    if (job.state == "offered") != (job.offer_id is not None):
+    if job.state != "assigned" and (job.state == "offered") != (job.offer_id is not None):
         yield f"job {job.id} is {job.state} with offer {job.offer_id}"
+    if job.state == "assigned" and job.offer_id is not None:
+        yield from _wrong_takeover(job, drivers)
     if job.offer_id is not None:
         offer = offers.get(job.offer_id)
         if offer is None or offer.state != "open" or offer.driver_id != job.offered_to:
@@ -98,6 +100,15 @@ def _wrong_job(job: Job, drivers: dict[str, Driver], offers: dict[str, Offer]) -
         yield f"job {job.id} is {job.state} and ended at {job.ended_ms}"
     if len(set(job.excluded)) != len(job.excluded):
         yield f"job {job.id} excludes somebody twice: {job.excluded}"
+
+
+def _wrong_takeover(job: Job, drivers: dict[str, Driver]) -> Iterator[str]:
+    """Another driver is asked beside the one who has it: by the rules of such an offer, and until a timer ends it."""
+    asked = drivers.get(job.offered_to or "")
+    if job.offered_to == job.driver_id or asked is None or asked.load:
+        yield f"job {job.id} of {job.driver_id} is offered to {asked}"
+    if job.settled or job.needs_person or not 0 < job.takeovers <= TAKEOVERS_MAX or not job.wake_ms:
+        yield f"job {job.id} may not change its driver, and is offered: {job}"
 
 
 def _wrong_offer(offer: Offer, jobs: dict[str, Job], drivers: dict[str, Driver]) -> Iterator[str]:

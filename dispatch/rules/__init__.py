@@ -55,7 +55,7 @@ def _pair(command: c.MakeOffer) -> Wanted:
     wanted: Wanted = [(Job, command.job_id), (Driver, command.driver_id)]
     if command.instead and command.instead_of:
         wanted += [(Offer, command.instead), (Driver, command.instead_of)]
-    return wanted
+    return wanted + ([(Driver, command.beside)] if command.beside else [])
 
 
 def _lost(command: c.RestoreJob) -> Wanted:

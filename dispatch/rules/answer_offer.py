@@ -3,7 +3,8 @@
 An accept counts until the deadline plus the area's grace, by Redis' clock at the commit (without the grace where the
 phone itself says that he took longer than he may), and only while job,
 offer and driver still belong together; a second one of the same driver is told what he has, anybody else's is
-`offer_gone`. So a job never has two drivers, however late or often anybody taps.
+`offer_gone`. So a job never has two drivers, however late or often anybody taps. Who takes a job over from the one who
+is on his way gets it in the commit that lets that one go (takeover.py).
 """
 
 from msgspec.structs import replace
@@ -11,10 +12,11 @@ from msgspec.structs import replace
 from dispatch.commands import AcceptOffer, DeclineOffer, Refusal, SeeOffer
 from dispatch.decision import Decision, State
 from dispatch.lifecycle import step
-from dispatch.rules.release import offer_returned
+from dispatch.rules.release import offer_returned, without_job
 from dispatch.rules.taking import taken
-from dispatch.wording import assigned_fact, code_fact, receipt
-from storage.records import Driver, Job, Offer
+from dispatch.wording import assigned_fact, code_fact, receipt, taken_over_fact
+from storage.facts import Fact
+from storage.records import Driver, Job, Offer, UserId
 
 
 def _open_offer(state: State, offer_id: str, user: str) -> tuple[Offer, Job, Driver]:
@@ -25,7 +27,7 @@ def _open_offer(state: State, offer_id: str, user: str) -> tuple[Offer, Job, Dri
     job, driver = state.job(offer.job_id), state.driver(user)
     if offer.state != "open" or job is None or driver is None:
         raise Refusal("offer_gone")
-    if job.state != "offered" or job.offer_id != offer.id or driver.offer_id != offer.id:
+    if job.state not in ("offered", "assigned") or job.offer_id != offer.id or driver.offer_id != offer.id:
         raise Refusal("offer_gone")
     return offer, job, driver
 
@@ -76,15 +78,29 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     if driver.spare < units:
         # he came online with a smaller vehicle since he was asked
         raise Refusal("wrong_state", "Your vehicle has no room for this job.")
-    step(job.kind, job.state, "assigned", "D")
+    before = job.driver_id
+    if before is None:
+        step(job.kind, job.state, "assigned", "D")
+    else:
+        job = replace(job, settled=True, excluded=(*job.excluded, before))
     assigned, busy = taken(job, driver, state.now_ms, area, command.code)
     accepted = replace(offer, state="accepted", ended_ms=state.now_ms)
-    told = assigned_fact(assigned, busy, accepted, state.now_ms)
+    told = assigned_fact(assigned, busy, accepted, state.now_ms, before)
+    free, let_go = _let_go(state, assigned, before)
     # a ride's code is for the start; a parcel's is issued once the parcel is on board
     secret = (code_fact(assigned, state.now_ms),) if job.kind == "ride" and assigned.code else ()
     return Decision(
         answer={**receipt(assigned), "offerId": offer.id, "outcome": "accepted"},
-        put=(assigned, accepted, busy),
-        facts=(told, *secret),
+        put=(assigned, accepted, busy, *free),
+        facts=(*let_go, told, *secret),
         latest_ms=latest_ms,
     )
+
+
+def _let_go(state: State, job: Job, before: UserId | None) -> tuple[tuple[Driver, ...], tuple[Fact, ...]]:
+    """Whoever had the job until now, free of it. He hears so first: then nobody is shown any more where he is."""
+    driver = state.driver(before)
+    if driver is None:
+        return (), ()
+    free = without_job(driver, job.id, state.now_ms)
+    return (free,), (taken_over_fact(job, free, state.now_ms),)

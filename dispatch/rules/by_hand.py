@@ -10,6 +10,7 @@ had been offered to him, but for one thing: an admin may ask whom the match woul
 | assigned to one who is offline, silent, full, of another class or holds another offer | `no_supply`, with why |
 | assigned to the driver who has it | so it is already |
 | unassigned while it is on board, or nobody has it | `wrong_state` |
+| unassigned while another is asked to take it over | he is asked on, as if it had been offered to him at first |
 | lifted while it waits for nobody | `wrong_state` |
 | lifted while no driver's record speaks of it | `wrong_state`: it would be nobody's; unassign it, or end it |
 | two admins at once, or an admin and a phone | one commit holds, the other is decided anew on what it left |
@@ -52,7 +53,7 @@ def decide_assign(state: State, command: AssignJob) -> Decision:
     others, told, offer = _offer_over(state, job, his)
     without = () if his or job.offered_to is None else (job.offered_to,)
     asked = tuple(id_ for id_ in (*job.excluded, *without) if id_ != driver.id)
-    job = replace(job, excluded=asked, needs_person="")
+    job = replace(job, excluded=asked, needs_person="", settled=True)
     assigned, busy = taken(job, free, state.now_ms, area, command.code)
     facts = [assigned_fact(assigned, busy, offer, state.now_ms), *told]
     if job.kind == "ride" and assigned.code:

@@ -33,11 +33,11 @@ def decide(state: State, command: HoldJob) -> Decision:
 
 def hold(state: State, job: Job) -> Decision:
     records, facts = end_offer(state, job, "withdrawn", LATER_IS_KNOWN)
-    waiting = held(job, LATER_IS_KNOWN)
+    waiting = replace(held(job, LATER_IS_KNOWN), offer_id=None, offered_to=None)
     if job.state == "offered":
         to = step(job.kind, job.state, "searching", "S")
         excluded = (*job.excluded, *((job.offered_to,) if job.offered_to else ()))
-        waiting = replace(waiting, state=to, offer_id=None, offered_to=None, excluded=excluded)
+        waiting = replace(waiting, state=to, excluded=excluded)
     return Decision(
         answer={"outcome": "held"},
         put=(waiting, *records),

@@ -12,7 +12,7 @@ from dispatch.decision import Decision, State
 from dispatch.lifecycle import NEEDS, OVER, WHY, from_client, step
 from dispatch.policy import Policy
 from dispatch.rules import by_hand, cancel_job
-from dispatch.rules.release import ended, past_pickup, without_job
+from dispatch.rules.release import end_offer, ended, past_pickup, without_job
 from dispatch.wording import code_fact, receipt, status_fact
 from storage.records import Driver, Job
 
@@ -123,7 +123,10 @@ def _moved(state: State, job: Job, to: str, command: MoveJob, policy: Policy) ->
         others = (without_job(driver, job.id, now_ms),)
     elif driver is not None and moved.started_ms and not job.started_ms:
         others = (past_pickup(driver, job.id, now_ms),)
-    facts = [status_fact(moved, now_ms, command.user)]
+    # whoever was asked to take it over is too late
+    asked, gone = end_offer(state, job, "withdrawn", "its driver is there")
+    moved = replace(moved, offer_id=None, offered_to=None)
+    facts = [status_fact(moved, now_ms, command.user), *gone]
     if to == "picked_up":
         facts.append(code_fact(moved, now_ms))
-    return Decision(answer=receipt(moved), put=(moved, *others), facts=tuple(facts))
+    return Decision(answer=receipt(moved), put=(moved, *others, *asked), facts=tuple(facts))

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from dispatch.area import Area
 from dispatch.commands import SYSTEM
 from dispatch.decision import State
+from dispatch.lifecycle import step
 from dispatch.wording import status_fact, withdrawn_fact
 from storage.facts import Fact
 from storage.records import Driver, Job, Offer, UserId
@@ -42,20 +43,22 @@ def searching_again(
 ) -> Job:
     """The same job, never again for the driver `without`. `restart` begins its patience anew: a driver who
     had accepted and is gone again is not the requester's fault. Who waits for a person goes on waiting.
-    With `unseen` nobody said no: the driver may be asked again, once there was time to ask others."""
+    With `unseen` nobody said no: the driver may be asked again, once there was time to ask others. Another who was
+    asked to take it over from `without` is asked on: his offer is an ordinary one from now on."""
+    beside = job.driver_id is not None and job.offer_id is not None
     since_ms = now_ms if restart else job.searching_ms
     missed = job.unseen + unseen
     tired = job.offers - missed >= area.policy.max_offers
     later_ms = now_ms + int(area.policy.offer_s * 1000)
     again = replace(
         job,
-        state="searching",
+        state=step(job.kind, "searching", "offered", "S") if beside else "searching",
         driver_id=None,
         driver_name="",
         vehicle_id=None,
         vehicle="",
-        offer_id=None,
-        offered_to=None,
+        offer_id=job.offer_id if beside else None,
+        offered_to=job.offered_to if beside else None,
         excluded=job.excluded if unseen else (*job.excluded, without),
         unseen=missed,
         passed=job.passed | {without: later_ms} if unseen else job.passed,
@@ -63,9 +66,15 @@ def searching_again(
         assigned_ms=0,
         arrived_ms=0,
         # asked so often in vain: the timer that gives up runs out now
-        wake_ms=now_ms if tired else gives_up_ms(job, since_ms, area),
+        wake_ms=job.wake_ms if beside else now_ms if tired else gives_up_ms(job, since_ms, area),
     )
     return held(again, job.needs_person) if job.needs_person else again
+
+
+def stays(job: Job, without: UserId | None) -> Job:
+    """Its driver keeps it: `without` was asked to take it over, and is not again."""
+    excluded = (*job.excluded, without) if without else job.excluded
+    return replace(job, offer_id=None, offered_to=None, excluded=excluded, wake_ms=0)
 
 
 def held(job: Job, why: str) -> Job:
@@ -105,8 +114,11 @@ def end_offer(
 def offer_returned(
     state: State, job: Job, outcome: str, reason: str = ""
 ) -> tuple[tuple[Offer | Driver | Job, ...], tuple[Fact, ...]]:
-    """The open offer is over and its job searches on, without that driver (for a while, where he is `unseen`)."""
+    """The open offer is over and its job searches on, without that driver (for a while, where he is `unseen`); or stays
+    with the driver who has it, and nobody else hears of it."""
     records, facts = end_offer(state, job, outcome, reason)
+    if job.driver_id is not None:
+        return (stays(job, job.offered_to), *records), facts
     without = job.offered_to or UserId("")
     again = searching_again(
         job, state.area(job.area_id), state.now_ms, without=without, restart=False, unseen=outcome == "unseen"

@@ -7,6 +7,7 @@
 | scheduled | its timer stands again |
 | searching | it searches again, and its patience begins anew |
 | offered | the offer is lost, and it searches on without that driver |
+| assigned, and another was asked to take it over | that offer is lost; as any assigned one |
 | assigned or later, and its driver's records agree | he keeps it, and has BACK_WITHIN_MS to go online again |
 | assigned or later, and they do not | it keeps its state and is held for a person |
 
@@ -41,8 +42,15 @@ def decide(state: State, command: RestoreJob) -> Decision:
         return hold(state, live)
     area = state.area(was.area_id)
     offers, told = _offer_lost(state, command)
+    asked = command.offer.driver_id if command.offer else None
     lost = replace(
-        was, version=was.version + LEAP, restored=was.version, offer_id=None, offered_to=None, code_tries=0
+        was,
+        version=was.version + LEAP,
+        restored=was.version,
+        offer_id=None,
+        offered_to=None,
+        excluded=(*was.excluded, asked) if asked and asked not in was.excluded else was.excluded,
+        code_tries=0,
     )
     outcome, job, driver = _again(state, command, lost, area)
     put: tuple[Stored, ...] = (job, *offers, *((driver,) if driver else ()))
@@ -78,9 +86,7 @@ def _again(state: State, command: RestoreJob, job: Job, area: Area) -> tuple[str
 
 def _searching(job: Job, command: RestoreJob, area: Area, now_ms: int) -> tuple[str, Job, None]:
     if job.state == "offered":
-        without = command.offer.driver_id if command.offer else None
-        excluded = (*job.excluded, without) if without and without not in job.excluded else job.excluded
-        job = replace(job, state=step(job.kind, job.state, "searching", "S"), excluded=excluded)
+        job = replace(job, state=step(job.kind, job.state, "searching", "S"))
     if job.needs_person:
         return "held", held(job, job.needs_person), None
     wake_ms = gives_up_ms(job, now_ms, area)

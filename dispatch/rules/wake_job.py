@@ -17,7 +17,7 @@ def decide(state: State, command: WakeJob) -> Decision:
     job = state.job(command.job_id)
     if job is None or job.ended_ms or not job.wake_ms or state.now_ms < job.wake_ms:
         return NOTHING
-    if job.state == "offered":
+    if job.offer_id is not None:
         offer = state.offer(job.offer_id)
         unseen = offer is not None and offer.unseen_ms and not offer.seen_ms
         records, facts = offer_returned(state, job, "unseen" if unseen else "expired")
