@@ -87,7 +87,7 @@ class Looks:
             seen.append(self._considered(row, driver, why))
         more = end - first - len(kept) + int(self._more[row])
         shadow = int(self._shadow[row])
-        path = "rematch" if self._jobs[row][0].offer_id else "batch"
+        path = "batch" if self._jobs[row][0].state == "searching" else "rematch"
         return Look(path, tuple(seen), more, UserId(self._ids[shadow]) if shadow >= 0 else None)
 
     def _considered(self, row: int, driver: int, why: str, cost_s: float | None = None) -> Considered:

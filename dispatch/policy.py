@@ -55,7 +55,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     usual_seats: Annotated[int, Meta(ge=1, le=50)] = 4
     """So many seats for passengers are assumed in a vehicle that nobody registered."""
 
-    # The batch (batch.py, rematch.py)
+    # The batch (batch.py, rematch.py, takeover.py)
     plenty: Annotated[float, Meta(ge=0.0, le=1_000.0)] = 3.0
     """From so many idle drivers for each waiting request on, the best is asked at once, without a batch."""
     longest_pickup_s: Duration = 900.0
@@ -75,9 +75,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep_offer_s: Delay = 10.0
     """An open offer goes to another driver only when that saves so much."""
     swap_accepted: bool = False
-    """May an accepted job get another driver before its pickup, once? Used by the simulator only."""
+    """May an accepted job get another driver before its pickup, once?"""
     swap_saves_s: Delay = 60.0
-    """An accepted job gets another driver only when that saves so much; used by the simulator only."""
+    """An accepted job gets another driver only when that saves so much, over all that change with it."""
 
     # Positions
     stale_s: Duration = 45.0

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from dispatch.area import Area
 from dispatch.assignment import Bools, Floats, Ints, Pairs, solve
@@ -22,7 +23,8 @@ from dispatch.eta import reach_m
 from dispatch.etatable import Drives
 from dispatch.looks import Looks
 from dispatch.matching import Ranked
-from dispatch.rematch import OFFERED, PLANNED, Standing, rematch
+from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch
+from dispatch.takeover import Coming
 from dispatch.travel import as_if, pairs_s
 from storage.fleet import Position
 from storage.records import Driver, Job, JobId, Offer, Place
@@ -50,7 +52,8 @@ class Offered(NamedTuple):
 class Proposal:
     """Use: `candidates()` once; then `judge(records, blocks)`, which says between its steps that others may run; then
     `best()`. `found` are the drivers of each class, as the index showed them at `now_ms`; `asked`
-    the open offers of those jobs that do not wait but are thought about; `ends_s` as `Requests.end_s`."""
+    the open offers of those jobs that do not wait but are thought about; `ends_s` as `Requests.end_s`; `coming` those
+    of the jobs whose driver is on his way and may be another (takeover.py)."""
 
     def __init__(
         self,
@@ -59,19 +62,35 @@ class Proposal:
         now_ms: int,
         asked: dict[JobId, Offer],
         ends_s: Floats,
+        *,
+        coming: Sequence[Coming] = (),
     ) -> None:
         self._jobs = jobs
-        self._asked_s = np.array([asked[j.id].eta_s if j.id in asked else np.nan for j, _ in jobs])
+        coming_s = {each.job.id: each.arrives_s for each in coming}
+        standing_s = coming_s | {job_id: offer.eta_s for job_id, offer in asked.items()}
+        self._standing_s = np.array([standing_s.get(job.id, np.nan) for job, _ in jobs])
+        self._bound = np.array(
+            [OFFERED if j.id in asked else ACCEPTED if j.id in coming_s else PLANNED for j, _ in jobs]
+        )
         self._ends_s = ends_s
         self._now_ms = now_ms
         seen = {id_: each for of_class in found.values() for id_, each in of_class.items()}
+        # who is on his way may be another's next, once he is let go; a courier with room is asked as he is
+        self._let_go: dict[str, Driver] = {
+            each.driver.id: each.as_if_free for each in coming if each.driver.id not in seen
+        }
+        seen |= {each.driver.id: each.at for each in coming if each.driver.id in self._let_go}
         age_s = np.array([(now_ms - each.ts_ms) / 1000 for each in seen.values()])
         names = list(seen)
         order = by_freshness(age_s, names)
         self._ids = [names[at] for at in order]
         self._fix_age_s = age_s[order]
         self._row = {id_: row for row, id_ in enumerate(self._ids)}
-        self._found = found
+        self._free = np.array([id_ not in self._let_go for id_ in self._ids], dtype=np.bool_)
+        self._of_class = {vehicle_class: [*of_class] for vehicle_class, of_class in found.items()}
+        for id_, driver in self._let_go.items():
+            for vehicle_class in driver.classes:
+                self._of_class.setdefault(vehicle_class, []).append(id_)
         self._places_deg = np.array([(j.pickup.latitude, j.pickup.longitude) for j, _ in jobs])
         self._drivers_deg = np.array([(seen[id_].lat_deg, seen[id_].lng_deg) for id_ in self._ids]).reshape(
             -1, 2
@@ -95,17 +114,18 @@ class Proposal:
             area = self._jobs[rows[0]][1]
             policy = area.policy
             of_class = np.array(
-                [self._row[id_] for id_ in self._found.get(vehicle_class, ())], dtype=np.int64
+                [self._row[id_] for id_ in self._of_class.get(vehicle_class, ())], dtype=np.int64
             )
             fresh = np.sort(of_class[self._fix_age_s[of_class] <= policy.stale_s])
             local = near(self._places_m[rows], self._drivers_m[fresh], reach_m(policy))
             pairs = Near(np.asarray(rows)[local.request], fresh[local.driver], local.distance_m)
             self._near.append((area, pairs))
-            wanted.update(pairs.driver.tolist())
+            wanted.update(pairs.driver[self._free[pairs.driver]].tolist())
         return [self._ids[row] for row in sorted(wanted)]
 
     def judge(self, records: dict[str, Driver], blocks: Blocks) -> Iterator[None]:
         """Leaves out who may not be offered what, and prices the rest."""
+        records = {**records, **self._let_go}
         requests, drivers = self._requests(), self._drivers(records)
         some: list[Pairs] = []
         for area, pairs in self._near:
@@ -115,8 +135,10 @@ class Proposal:
             for at, (request, driver) in enumerate(rows):
                 job, record = self._jobs[request][0], records.get(self._ids[driver])
                 why = "offline" if record is None else why_not(job, record, policy, blocks, self._now_ms)
+                if record is not None and record.load and self._bound[request] == ACCEPTED:
+                    why = why or "full"  # only who is free takes a job over
                 may[at] = not why
-                if why:
+                if why and self._free[driver]:
                     self._looks.unfit(request, driver, why, float(pairs.distance_m[at]))
                 if at % _AT_ONCE == _AT_ONCE - 1:
                     yield
@@ -128,9 +150,11 @@ class Proposal:
             both = list(zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True))
             self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
             self._eta_s.update(zip(both, eta_s.tolist(), strict=True))
-            self._looks.priced(allowed, some[-1])
+            free = self._free[allowed.driver]
+            named = Near(allowed.request[free], allowed.driver[free], allowed.distance_m[free])
+            self._looks.priced(named, self._of_free(some[-1]))
             if self.tries:
-                self._tried.append(self._by_shadow(area, way, some[-1], requests, drivers))
+                self._tried.append(self._of_free(self._by_shadow(area, way, some[-1], requests, drivers)))
             yield
         self._pairs = Pairs(*(np.concatenate(parts) for parts in zip(*some, strict=True)))
 
@@ -189,7 +213,7 @@ class Proposal:
     def try_shadow(self) -> None:
         """The assignment of those who wait, as it would be with the tried policies: only for what decisions say."""
         tried = Pairs(*(np.concatenate(parts) for parts in zip(*self._tried, strict=True)))
-        waits = np.isnan(self._asked_s)
+        waits = self._bound == PLANNED
         planned = solve(len(waits), Pairs(*(part[waits[tried.request]] for part in tried)))
         self._looks.tried(tried, planned)
 
@@ -203,10 +227,10 @@ class Proposal:
         return len(self._pairs.request)
 
     def best(self) -> list[Offered]:
-        """The assignment, the cheapest pair first: of those who wait, and of an open offer where another driver is so
-        much nearer that it is worth asking him instead (rematch.py)."""
-        waits = np.isnan(self._asked_s)
-        pairs = self._pairs
+        """The assignment, the cheapest pair first: of those who wait, and of an open offer or an accepted job where
+        another driver is so much nearer that it is worth asking him instead (rematch.py)."""
+        waits = self._bound == PLANNED
+        pairs = self._of_free(self._pairs)
         planned = solve(len(waits), Pairs(*(part[waits[pairs.request]] for part in pairs)))
         chosen = planned if waits.all() else self._rematched(planned, waits)
         self._looks.chosen(pairs, np.where(chosen < len(self._ids), chosen, -1))
@@ -218,24 +242,40 @@ class Proposal:
         return sorted(offers, key=lambda each: (each.to.eta_s, each.job.id))
 
     def _rematched(self, planned: Ints, waits: Bools) -> Ints:
-        """The same with the open offers: each of their drivers has a row behind those of the free ones, so that nobody
-        else is given to him, nor he to another job: he is free only once this round is over."""
+        """The same with the open offers and the accepted jobs. Each driver who was asked has a row behind those of the
+        others, so that nobody else is given to him, nor he to another job: he is free only once this round is over.
+        One who is on his way may be chosen for another job, which then waits until he is let go."""
         held = np.arange(len(waits)) + len(self._ids)
+        for row in np.flatnonzero(self._bound == ACCEPTED).tolist():
+            driver_id = self._jobs[row][0].driver_id
+            held[row] = self._row[driver_id] if driver_id in self._let_go else held[row]
         pairs, of_pair = self._pairs, waits[self._pairs.request]
-        # who thinks about a job is compared by the way alone: how long he was idle is not known any more
+        # who has a job, or thinks about it, is compared by the way alone: how long he was idle is not known any more
         cost_s = pairs.cost_s.copy()
         for at in np.flatnonzero(~of_pair).tolist():
             row, driver = int(pairs.request[at]), int(pairs.driver[at])
             cost_s[at] = self._eta_s[row, driver]
         standing = Standing(
             np.where(waits, planned, held),
-            np.where(waits, self._cost_of(planned), self._asked_s),
-            np.where(waits, PLANNED, OFFERED),
+            np.where(waits, self._cost_of(planned), self._standing_s),
+            self._bound,
         )
         policies = [area.policy for _, area in self._jobs]
-        slowest = max(policies, key=lambda policy: policy.keep_offer_s)
+        accepted = [area.policy for row, (_, area) in enumerate(self._jobs) if self._bound[row] == ACCEPTED]
+        slowest = replace(
+            policies[0],
+            keep_offer_s=max(policy.keep_offer_s for policy in policies),
+            swap_saves_s=max((policy.swap_saves_s for policy in accepted), default=0.0),
+        )
         spared_s = max(policy.longest_pickup_s for policy in policies)
-        return rematch(Pairs(pairs.request, pairs.driver, cost_s), standing, slowest, spared_s)
+        chosen = rematch(Pairs(pairs.request, pairs.driver, cost_s), standing, slowest, spared_s)
+        idle = np.concatenate([self._free, np.zeros(len(waits), dtype=np.bool_)])
+        return np.where(now_possible(chosen, standing, idle), chosen, -1)
+
+    def _of_free(self, pairs: Pairs) -> Pairs:
+        """Those whose driver can be asked now."""
+        free = self._free[pairs.driver]
+        return Pairs(pairs.request[free], pairs.driver[free], pairs.cost_s[free])
 
     def _cost_of(self, planned: Ints) -> Floats:
         cost_s = np.zeros(len(planned))
@@ -255,7 +295,9 @@ class Proposal:
     def _drivers(self, records: dict[str, Driver]) -> Drivers:
         def idle_s(id_: str) -> float:
             driver = records.get(id_)
-            return 0.0 if driver is None or driver.load else (self._now_ms - driver.changed_ms) / 1000
+            if driver is None or driver.load or id_ in self._let_go:
+                return 0.0
+            return (self._now_ms - driver.changed_ms) / 1000
 
         idle = np.maximum([idle_s(id_) for id_ in self._ids], 0.0)
         none = np.zeros(len(self._ids))

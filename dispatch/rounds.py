@@ -1,7 +1,8 @@
 """One round of the batch match: all that wait in a shard and all who are free, matched at once, then offered.
 
 Open offers are matched again with them: one is withdrawn for another driver, in one commit, where that saves the
-area's `keep_offer_s` of the way. Every so often one node does a round (rooms/rounds.py says which). It reads hints,
+area's `keep_offer_s` of the way. So are accepted jobs, where their area allows it: another driver is asked beside the
+one who is on his way (takeover.py). Every so often one node does a round (rooms/rounds.py says which). It reads hints,
 solves on arrays, and commits each pair by the command that any match uses; so rounds of two nodes, or a round beside a
 match at once, are harmless: of two commits for one job or driver, the second is refused.
 
@@ -18,6 +19,7 @@ match at once, are harmless: of two commits for one job or driver, the second is
 | more wait than WAITING_MAX | a round takes so many, the next those after them (`waiting`) |
 | an offer is answered or runs out while another driver is nearer | the commit that was to move it is refused |
 | more offers are open than ASKED_MAX | those with the most time left are looked at again |
+| more are on their way than COMING_MAX | those who accepted last are looked at again, area by area |
 | a parcel may go on top of another of its place | it is left to a later round while that is asked (`bundled`) |
 | nobody looked at the demand lately | where a job ends is worth nothing: as with `end_weight` 0 |
 | more drivers are in reach than DRIVERS_MAX | the nearest are read, no farther ones (`drivers`) |
@@ -40,19 +42,23 @@ from dispatch.match import offer_to
 from dispatch.notes import Notes
 from dispatch.proposal import Offered, Proposal
 from dispatch.supply import SupplySearch
+from dispatch.takeover import Coming, may_change, worth_a_look
 from dispatch.why import choice
 from storage.fleet import Position
-from storage.records import Driver, Job, JobId, Offer, Stored
+from storage.records import Driver, Job, JobId, Offer, Stored, UserId
 
 WAITING_MAX = (
     500  # balanced with as many drivers they are solved in 7 ms, which the solver does not share (GIL)
 )
 DRIVERS_MAX = 4_000
 ASKED_MAX = 100  # open offers that are looked at again
+COMING_MAX = 100  # accepted jobs that are
 _READ = 100  # records at once
 _CELLS = 1_000  # cells at once: a millisecond of Redis
 _COMMITS = 8  # at once
 _NOTED = 25  # at once: half a millisecond
+
+_OUTCOMES = {"offered": "moved", "assigned": "beside"}  # by what the job was when it was asked for
 
 T = TypeVar("T")
 
@@ -93,7 +99,8 @@ class Rounds:
         done = Done()
         jobs, now_ms = await self._waiting(done)
         asked = await self._asked(now_ms)
-        jobs += [(job, area) for job, area, _ in asked]
+        coming = await self._coming(now_ms, done)
+        jobs += [(job, area) for job, area, _ in asked] + [(each.job, each.area) for each in coming]
         if not jobs:
             return done
         found: dict[str, dict[str, Position]] = {}
@@ -107,6 +114,7 @@ class Rounds:
                 now_ms,
                 {job.id: offer for job, _, offer in asked},
                 self._desk.heats.ends_s(jobs, now_ms / 1000),
+                coming=coming,
             )
         )
         wanted = done.timed(proposal.candidates)
@@ -126,7 +134,7 @@ class Rounds:
         chosen = [
             Going(each.job, records[each.to.driver_id], jobs[each.row][1], each.to.eta_s)
             for each in offers
-            if each.job.kind == "package" and not each.job.offer_id
+            if each.job.kind == "package" and each.job.state == "searching"
         ]
         held = set[JobId]()
         for _ in done.each(held_back(going, chosen, self._desk.blocks, now_ms, held)):
@@ -135,7 +143,8 @@ class Rounds:
             done.bounds["bundled"] += len(held)
         now = [each for each in offers if each.job.id not in held]
         await self._offer(proposal, now, until_s, done)
-        served = {each.row for each in offers} | {row for row, (job, _) in enumerate(jobs) if job.offer_id}
+        served = {each.row for each in offers}
+        served |= {row for row, (job, _) in enumerate(jobs) if job.state != "searching"}
         await self._note(proposal, jobs, served, now_ms)
         done.noted, self.notes.told = self.notes.told, Counter()
         return done
@@ -198,6 +207,30 @@ class Rounds:
             if isinstance(offer, Offer) and offer.state == "open"
         ]
 
+    async def _coming(self, now_ms: int, done: Done) -> list[Coming]:
+        """Accepted jobs that may get another driver, in areas that allow it, and are worth a look."""
+        areas = {area.id: area for area in self._desk.areas if area.policy.swap_accepted}
+        ids = list[JobId]()
+        for area_id in areas:
+            if left := COMING_MAX - len(ids):
+                ids += await self._desk.log.waiting.coming(area_id, left)
+        if not ids:
+            return []
+        found, now_ms = await self._load(Job, ids)
+        jobs = {
+            job.driver_id: job for job in found.values() if isinstance(job, Job) and job.driver_id is not None
+        }
+        drivers, _ = await self._load(Driver, list(jobs))
+        coming = [
+            Coming(job, area, driver, at)
+            for at in await self._desk.fleet.last_positions(list(jobs))
+            if (job := jobs[UserId(at.driver_id)]) and (area := areas.get(job.area_id))
+            if isinstance(driver := drivers[at.driver_id], Driver)
+            if now_ms - at.ts_ms <= area.policy.stale_s * 1000
+            if may_change(job, driver, area.policy, now_ms)
+        ]
+        return done.timed(lambda: worth_a_look(coming, now_ms))
+
     async def _going(self, asked: list[tuple[Job, Area, Offer]]) -> list[Going]:
         """The couriers who think about a parcel."""
         parcels = [(job, area, offer) for job, area, offer in asked if job.kind == "package"]
@@ -252,7 +285,7 @@ class Rounds:
                     continue
                 try:
                     await self._desk.run(offer_to(each.job, each.to, proposal.look(each.row)))
-                    done.asked["moved" if each.job.offer_id else "ok"] += 1
+                    done.asked[_OUTCOMES.get(each.job.state, "ok")] += 1
                 except Refusal as refusal:
                     done.asked[refusal.code] += 1
 

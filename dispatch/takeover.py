@@ -6,7 +6,7 @@ His word moves the job in one commit, which lets the first driver go: free for o
 
 | when | then |
 |---|---|
-| the other one declines, does not see it, is silent, goes offline or is lost | the first keeps the job; he is not asked for it again |
+| the other declines, does not see it, is silent or is lost | the first keeps it; the other is not asked again |
 | TAKEOVERS_MAX were asked in vain, or it changed once | it keeps its driver |
 | an admin chose its driver, or it waits for a person | it keeps him |
 | its driver is there, and says so while the other thinks | he keeps it; the offer is withdrawn in that commit |
@@ -29,7 +29,6 @@ import numpy as np
 from msgspec.structs import replace
 
 from dispatch.area import Area
-from dispatch.assignment import Floats
 from dispatch.etatable import Drives, distances_m
 from dispatch.policy import Policy
 from dispatch.travel import pairs_s
@@ -38,12 +37,13 @@ from storage.records import Driver, Job
 
 
 class Coming(NamedTuple):
-    """A job that may change its driver, who he is, and where."""
+    """A job that may change its driver, who he is, where, and how long he still needs to its pickup."""
 
     job: Job
     area: Area
     driver: Driver
     at: Position
+    arrives_s: float = 0.0
 
     @property
     def as_if_free(self) -> Driver:
@@ -59,17 +59,22 @@ def may_change(job: Job, driver: Driver, policy: Policy, now_ms: int) -> bool:
     return policy.swap_accepted and job.may_change and alone and left and job.scheduled_ms <= now_ms
 
 
-def arrives_s(coming: Sequence[Coming], now_ms: int) -> Floats:
-    """How long each driver still needs to his pickup: (n,). Of what every approach takes on top (reading, turning,
-    parking) as much is over as he has had the job."""
+def worth_a_look(coming: Sequence[Coming], now_ms: int) -> list[Coming]:
+    """Those whose driver needs so long that a change could save what it must. Of what every approach takes on top
+    (reading, turning, parking) as much is over as he has had the job."""
     drivers_deg = np.array([(each.at.lat_deg, each.at.lng_deg) for each in coming]).reshape(-1, 2)
     places_deg = np.array([(c.job.pickup.latitude, c.job.pickup.longitude) for c in coming]).reshape(-1, 2)
     straight_m = distances_m(drivers_deg, places_deg)
-    found_s = np.zeros(len(coming))
-    for area_id in {each.area.id for each in coming}:
+    found = list[Coming]()
+    for area_id in sorted({each.area.id for each in coming}):
         rows = np.array([row for row, each in enumerate(coming) if each.area.id == area_id])
         area = coming[rows[0]].area
-        since_s = np.array([(now_ms - coming[row].job.assigned_ms) / 1000 for row in rows])
+        had_s = np.array([(now_ms - coming[row].job.assigned_ms) / 1000 for row in rows])
         there_s = pairs_s(area, Drives(straight_m[rows], drivers_deg, rows, places_deg, rows), now_ms)
-        found_s[rows] = there_s - np.clip(since_s, 0.0, area.policy.pickup_overhead_s)
-    return found_s
+        left_s = there_s - np.clip(had_s, 0.0, area.policy.pickup_overhead_s)
+        found += [
+            coming[row]._replace(arrives_s=each_s)
+            for row, each_s in zip(rows.tolist(), left_s.tolist(), strict=True)
+            if each_s > area.policy.swap_saves_s
+        ]
+    return found

@@ -97,7 +97,12 @@ SAID = (
     ),
     ("offer", "offerId, kind, job, pickup, dropoff, distanceM, etaSeconds, fare, expiresInMs", "the driver"),
     ("offer_withdrawn", "offerId, reason: expired, unseen, withdrawn or lost", "the driver"),
-    ("driver_assigned", f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, …", "the room"),
+    (
+        "driver_assigned",
+        f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, …; with previousDriverId and reason where this "
+        "driver takes it over from one who was on his way, and leaves the room with it",
+        "the room",
+    ),
     (
         "ride_status_update",
         "rideId, status, state, version, driverId, updatedBy, reason?, needsPerson?",
@@ -116,6 +121,11 @@ SAID = (
     ("new_message", f"id, {JOB_ID}, senderId, senderName, message, type, timestamp", "the room"),
     ("message_read", f"{JOB_ID}, messageId, readerId, timestamp", "the room"),
     ("notification", f"type: delivery_code or ride_code, data {{{JOB_ID}, code}}", "the requester"),
+    (
+        "notification",
+        f"type: job_taken_over, data {{{JOB_ID}, reason}}: it is not his any more, and he is free",
+        "the driver who was on his way",
+    ),
     ("user_typing", f"{JOB_ID}, userId, userName, isTyping", "the others in the room; volatile"),
     (
         "user_joined_ride, user_left_ride, user_joined_package, user_left_package",

@@ -1,6 +1,7 @@
 """Every Redis key of a shard, one line each; all share the shard's hash tag, so that one script may touch them.
 
-Permanent (never expire): life, due, wait, asked, coming, want, facts, fixes, fixed, past, spot, nodes. All others carry a TTL.
+Permanent (never expire): life, due, wait, asked, coming, want, facts, fixes, fixed, past, spot, nodes. All others
+carry a TTL.
 """
 
 from functools import lru_cache

@@ -223,7 +223,27 @@ class Commands:
         near: dict[str, Any] = {"driver_id": driver, "distance_m": 500.0, "eta_s": 60.0}
         if r.random() < 0.5:
             near |= {"instead": job.offer_id, "instead_of": job.offered_to}
+        elif r.random() < 0.5:
+            near |= {"beside": job.driver_id}
         return c.MakeOffer(user=c.SYSTEM, room=job.room, job_id=job.id, **near)
+
+    def beside(self, job: Job, driver: Driver) -> c.MakeOffer:
+        near: dict[str, Any] = {"driver_id": driver.id, "distance_m": 500.0, "eta_s": 60.0}
+        return c.MakeOffer(user=c.SYSTEM, room=job.room, job_id=job.id, **near, beside=job.driver_id)
+
+    def about(self, job: Job, r: Random) -> c.Command:
+        """What may happen to an accepted job before its pickup."""
+        his, of = job.driver_id or UserId("x0"), {"job_id": job.id, "kind": job.kind}
+        what = r.choice(["there", "off", "back", "unassign", "silent", "timer"])
+        if what == "there":
+            return self._move(r, job, NEXT[job.kind]["assigned"], his, job.code)
+        if what in ("off", "back"):
+            return c.CancelJob(**self._keyed(his if what == "back" else job.requester_id, job.room), **of)
+        if what == "unassign":
+            return c.UnassignJob(**self._keyed("x0", job.room), audit=f"a{self._number}", reason="so", **of)
+        if what == "silent":
+            return c.WakeDriver(user=c.SYSTEM, room=user_room(his), driver_id=his)
+        return c.WakeJob(user=c.SYSTEM, room=job.room, job_id=job.id)
 
     def wake(self, r: Random) -> c.Command:
         """A timer of another node's sweep, which may be early or late."""

@@ -196,6 +196,11 @@ class Fold:
         assert pickups == wanted
         asked = {job.id for job in jobs if job.state == "offered"}
         assert {id_.decode() for id_ in await self._client.zrange(keys.asked(S), 0, -1)} == asked
+        coming = {(keys.coming(S, job.area_id), job.id) for job in jobs if job.may_change}
+        found_coming = set()
+        for key in await self._client.keys(keys.coming(S, "*")):
+            found_coming |= {(key.decode(), id_.decode()) for id_ in await self._client.zrange(key, 0, -1)}
+        assert found_coming == coming
         mine: dict[str, set[str]] = {}
         for job in jobs:
             if not job.ended_ms:

@@ -57,6 +57,7 @@ class Play:
             self._match: 7,
             self._round: 7,
             self._on_top: 6,
+            self._beside: 6,
             self._ticks: 6,
             self._everyone: 8,
             self._travel: 5,
@@ -196,6 +197,40 @@ class Play:
         if r.random() < 0.5:
             work.append(self._ask(r.choice(self._nodes), self._commands.any(r)))
         await asyncio.gather(*work)
+
+    async def _beside(self, r: Random) -> None:
+        """Another is asked to take a job over, on both nodes, and says yes, while its driver or anybody does
+        anything."""
+        jobs = [job for job in self.fold.all(Job) if job.may_change]
+        if not jobs:
+            return
+        job = r.choice(jobs)
+        free = [
+            each
+            for each in self.fold.all(Driver)
+            if each.state == "idle" and job.vehicle_class in each.classes and each.id not in job.excluded
+        ]
+        asked = [self._commands.beside(job, each) for each in free[:2]]
+        if r.random() < 0.5:
+            await self._everyone(r)
+            await asyncio.gather(*(self._lead(node) for node in self._nodes))
+        await asyncio.gather(*(self._ask(r.choice(self._nodes), command) for command in asked))
+        await self.fold.catch_up()
+        offers = [each for each in self.fold.all(Offer) if each.state == "open" and each.job_id == job.id]
+        work = [self._ask(r.choice(self._nodes), self._commands.accept(offer)) for offer in offers]
+        if r.random() < 0.6:
+            work.append(self._ask(r.choice(self._nodes), self._commands.about(job, r)))
+        if r.random() < 0.3:
+            work.append(self._ask(r.choice(self._nodes), self._commands.any(r)))
+        r.shuffle(work)
+        await asyncio.gather(*work)
+        await self.fold.catch_up()
+        after = self.fold.records[Job, job.id]
+        assert isinstance(after, Job)
+        if offers and after.driver_id == offers[0].driver_id:
+            self.happened.add("taken over")
+        elif offers:
+            self.happened.add(f"not taken over, {after.state}")
 
     async def _travel(self, r: Random) -> None:
         seconds = r.choice([1, 2, 3, 5, 8, 12, 25, 50])

@@ -24,7 +24,8 @@ def permanent() -> set[str]:
     said = re.search(r"Permanent \(never expire\): ([\w, ]+)\.", keys.__doc__ or "")
     assert said, "storage/keys.py has no permanent list"
     names = said[1].split(", ")
-    return {getattr(keys, n)(S) for n in names if n != "want"} | {keys.want(S, c) for c in CLASSES}
+    by_class = {keys.want(S, c) for c in CLASSES} | {keys.coming(S, "city")}
+    return {getattr(keys, n)(S) for n in names if n not in ("want", "coming")} | by_class
 
 
 def known() -> re.Pattern[str]:
@@ -45,7 +46,7 @@ def known() -> re.Pattern[str]:
         keys.nodes(S),
     ]
     of = [keys.tick, keys.pos, keys.driver, keys.job, keys.offer, keys.mine, keys.head, keys.log]
-    of += [keys.at, keys.mail, keys.pulse, keys.want, keys.looked, keys.confirmed]
+    of += [keys.at, keys.mail, keys.pulse, keys.want, keys.coming, keys.looked, keys.confirmed]
     made = [*one, *(function(S, "*") for function in of), keys.index(S, "*", "*"), keys.batch(S, "*", "*")]
     return re.compile("|".join(re.escape(key).replace(r"\*", ".+") for key in made))
 
