@@ -99,9 +99,8 @@ SAID = (
     ("offer_withdrawn", "offerId, reason: expired, unseen, withdrawn or lost", "the driver"),
     (
         "driver_assigned",
-        f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, …; with previousDriverId and reason where this "
-        "driver takes it over from one who was on his way, and leaves the room with it",
-        "the room",
+        f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, previousDriverId?, reason?, …",
+        "the room; previousDriverId was on his way, has it no more, and leaves with this",
     ),
     (
         "ride_status_update",

@@ -24,7 +24,7 @@ from storage import keys
 from storage import shard as shard_module
 from storage.fleet import Fleet, Position, Update, pack
 from storage.log import Conflict
-from storage.records import Driver, Job, JobId, Offer, Parcel, Place, UserId
+from storage.records import Driver, Job, JobId, Offer, Place, UserId
 from storage.shard import Unavailable
 from storage.waiting import Waiting
 from tests.deskkit import CENTRE, TRAVELLED, Node, S, travelling_lua
@@ -41,12 +41,10 @@ class Town:
         self.nodes, self.client = nodes, client
         self._ticks = 0
 
-    async def driver(
-        self, id_: str, east_m: float, classes: tuple[str, ...] = ("economy",), capacity: int = 1
-    ) -> None:
+    async def driver(self, id_: str, east_m: float, classes: tuple[str, ...] = ("economy",)) -> None:
         node, (lat, lng) = self.nodes[0], moved(*CENTRE, 1.5708, east_m)
         who = {"user": UserId(id_), "room": user_room(id_), "name": id_, "node": "n0", "device": "a"}
-        online = c.GoOnline(**who, classes=classes, capacity=capacity, latitude=lat, longitude=lng)
+        online = c.GoOnline(**who, classes=classes, capacity=1, latitude=lat, longitude=lng)
         answer = await node.desk.run(online)
         position = pack(lat, lng, await node.log.now_ms(), None)
         entry = Update(
@@ -79,19 +77,6 @@ class Town:
         )
         await self.nodes[0].desk.run(opened)
         return job
-
-    async def parcel(self, id_: str, east_m: float) -> None:
-        lat, lng = moved(*CENTRE, 1.5708, east_m)
-        what = {"job_id": JobId(id_), "kind": "package", "name": id_, "vehicle_class": "parcel"}
-        opened = c.OpenJob(
-            user=UserId(f"of {id_}"),
-            room=f"package:{id_}",
-            **what,
-            pickup=Place(lat, lng),
-            dropoff=Place(*moved(lat, lng, 0.0, 3_000.0)),
-            parcel=Parcel(size="small"),
-        )
-        await self.nodes[0].desk.run(opened)
 
     async def job(self, id_: str) -> Job:
         record = (await self.nodes[0].log.load([(Job, id_)])).records[Job, id_]

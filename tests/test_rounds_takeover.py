@@ -11,11 +11,14 @@ from msgspec.structs import replace
 
 from dispatch import commands as c
 from dispatch import rounds
+from dispatch.cells import cell_of
 from dispatch.wording import user_room
 from storage import keys
 from storage.facts import entry_of
-from storage.records import Choice, Driver, UserId
-from tests.deskkit import TRAVELLED, S, city
+from storage.fleet import Update, pack
+from storage.records import Choice, Driver, JobId, Parcel, Place, Room, UserId
+from tests.deskkit import CENTRE, TRAVELLED, S, city
+from tests.test_cells import moved
 from tests.test_rounds import POLICY, Town, town
 
 __all__ = ["town"]
@@ -51,6 +54,32 @@ async def on_the_way(town: Town, job: str, pickup_m: float, driver: str, from_m:
     assert (await town.nodes[0].rounds.go(2.0)).asked == {"ok": 1}
     assert await accept(town, job) == "ok"
     assert (await town.job(job)).driver_id == driver
+
+
+async def courier(town: Town, id_: str, east_m: float, tick: int) -> None:
+    """Stands in the index with room for three."""
+    node, (lat, lng) = town.nodes[0], moved(*CENTRE, 1.5708, east_m)
+    who = {"user": UserId(id_), "room": user_room(id_), "name": id_, "node": "n1", "device": "a"}
+    online = c.GoOnline(**who, classes=("parcel",), capacity=3, latitude=lat, longitude=lng)
+    answer = await node.desk.run(online)
+    position = pack(lat, lng, await node.log.now_ms(), None)
+    generation, version = answer["generation"], answer["version"]
+    entry = Update(id_, "e", generation, version, cell_of(lat, lng), "parcel", position, 0, carries=True)
+    await node.fleet.tick("n1", "boot", tick, [entry], [])
+
+
+async def parcel(town: Town, id_: str, east_m: float) -> None:
+    lat, lng = moved(*CENTRE, 1.5708, east_m)
+    what = {"job_id": JobId(id_), "kind": "package", "name": id_, "vehicle_class": "parcel"}
+    opened = c.OpenJob(
+        user=UserId(f"of {id_}"),
+        room=Room(f"package:{id_}"),
+        **what,
+        pickup=Place(lat, lng),
+        dropoff=Place(*moved(lat, lng, 0.0, 3_000.0)),
+        parcel=Parcel(size="small"),
+    )
+    await town.nodes[0].desk.run(opened)
 
 
 async def who(town: Town, job: str) -> tuple[str | None, str | None]:
@@ -218,11 +247,11 @@ async def test_more_are_on_their_way_than_a_round_looks_at(
 async def test_a_courier_with_room_is_asked_as_he_is(swaps: Town) -> None:
     """He stands in the index with the parcel he is on his way to, and is nobody's to be let go for another's sake."""
     node = swaps.nodes[0]
-    await swaps.driver("c", 4_000.0, ("parcel",), capacity=3)
-    await swaps.parcel("p", 0.0)
+    await courier(swaps, "c", 4_000.0, 1)
+    await parcel(swaps, "p", 0.0)
     assert (await node.rounds.go(2.0)).asked == {"ok": 1}
     assert await accept(swaps, "p") == "ok"
-    await swaps.driver("c", 4_000.0, ("parcel",), capacity=3)
+    await courier(swaps, "c", 4_000.0, 2)
     assert await swaps.client.hexists(keys.spot(S), "c")
     await swaps.driver("near", 100.0, ("parcel",))
     assert (await node.rounds.go(2.0)).asked == {"beside": 1}
