@@ -59,6 +59,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "patient": {"offer_s": 3600, "stale_s": 3600},
     "halted": {},
     "wild": {"offer_s": 0.3, "patience_s": 5, "search_retry_s": 0.2},
+    "nearer": {"swap_accepted": True, "search_retry_s": 0.2},
 }
 ERROR = re.compile(r"Traceback \(most recent|^\S+ \S+ (ERROR|CRITICAL) |Exception", re.MULTILINE)
 

@@ -194,6 +194,19 @@ test("a job that is given to somebody else is not its driver's business any more
   }
 });
 
+test("a job that another driver takes over is his, and where the first one was is forgotten", () => {
+  for (const [me, stays] of [["d", false], ["p", true]]) {
+    const jobs = new Jobs();
+    jobs.me = me;
+    const job = jobs.put(card());
+    jobs.hear("driver_location", { rideId: "1", latitude: 1, longitude: 1, timestamp: "t1" });
+    const taken = { rideId: "1", state: "assigned", status: "confirmed", version: 4, driverId: "e", driverName: "E", vehicle: "V", etaSeconds: 60 };
+    jobs.hear("driver_assigned", { ...taken, previousDriverId: "d", reason: "another driver is nearer" });
+    assert.equal(jobs.all.has("1"), stays);
+    assert.deepEqual([job.driver?.id, job.position, job.etaSeconds], ["e", null, 60]);
+  }
+});
+
 test("a line that waits stands behind those that are said, and takes its place when it is", () => {
   const jobs = new Jobs();
   const job = jobs.put(card());

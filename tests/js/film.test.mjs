@@ -45,6 +45,14 @@ test("what happened is told once, in order, with what came of each offer", () =>
   assert.equal(it.standing(START + 50_000).driverId, "d");
 });
 
+test("a job that another driver took over was his from then on", () => {
+  const given = (s, driverId, more) => ({ event: "driver_assigned", timestamp: at(s), payload: { state: "assigned", driverId, ...more } });
+  const decisions = [decision(5, "d", { state: "accepted", endedAt: at(10) }), decision(20, "e", { state: "accepted", endedAt: at(30) })];
+  const it = film({ facts: [given(10, "d"), given(30, "e", { previousDriverId: "d" })], decisions, row: { endedAt: null } });
+  assert.deepEqual(it.marks.map(({ title }) => title), ["Asked for", "Offered to Dan", "Assigned to Dan", "Offered to Eve", "Taken over by Eve"]);
+  assert.deepEqual([15, 25, 35].map((s) => it.standing(START + s * 1000).driverId), ["d", "d", "e"]);
+});
+
 test("of a job whose room is forgotten its own moments are left", () => {
   const it = film({ job: { assignedAt: at(20), arrivedAt: null, startedAt: at(90), endedAt: at(600) } });
   assert.deepEqual(it.standings.map(({ state }) => state), ["searching", "assigned", "in_progress", "completed"]);

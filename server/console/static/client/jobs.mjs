@@ -134,7 +134,7 @@ export class Jobs {
   #moved(id, said) {
     const job = this.all.get(id) ?? this.#blank(id, said.rideId ? "ride" : "package");
     if (said.version <= job.version) return job;
-    const mine = job.driver?.id === this.me;
+    const before = job.driver?.id;
     const { state, status, version, timestamp, reason = "", etaSeconds = job.etaSeconds } = said;
     Object.assign(job, { state, status, version, reason, etaSeconds, over: ENDS.has(status) });
     job.needsPerson = said.needsPerson === true;
@@ -142,7 +142,8 @@ export class Jobs {
     if (said.driverName) job.driver = { id: said.driverId, name: said.driverName, vehicle: said.vehicle };
     else if (!said.driverId || WITHOUT_DRIVER.has(state)) job.driver = null;
     if (!job.driver || job.over) Object.assign(job, { position: null, etaSeconds: null });
-    if (mine && !job.driver && !job.over) this.all.delete(id); // given to somebody else: not his business any more
+    else if (job.driver.id !== before) job.position = null; // where the one was who had it
+    if (before === this.me && job.driver?.id !== before && !job.over) this.all.delete(id); // given to somebody else: not his business any more
     else this.all.set(id, job);
     return job;
   }

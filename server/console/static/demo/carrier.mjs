@@ -105,6 +105,7 @@ byId("online").addEventListener("click", () => {
   sessionStorage.removeItem(KEY);
   return attempt(() => aryv.goOffline());
 });
+aryv.on("fact", ({ event, payload }) => event === "notification" && payload.type === "job_taken_over" && refuse(`${payload.title}. ${payload.message}`));
 aryv.on("superseded", () => say(byId("line2"), "Another window drives for you now."));
 
 // -- offers and jobs

@@ -97,8 +97,9 @@ export class Film {
     this.standings.slice(1).forEach((each, at) => {
       const title = STEPS[each.state];
       const before = this.standings[at];
-      if (each.state === before.state) return;
-      if (title) marks.push({ atMs: each.atMs, kind: "step", title: each.state === "assigned" ? `Assigned to ${this.name(each.driverId)}` : title, short: title });
+      if (each.state === before.state && each.driverId === before.driverId) return;
+      if (each.state === "assigned" && each.state === before.state) marks.push({ atMs: each.atMs, kind: "step", title: `Taken over by ${this.name(each.driverId)}`, short: "Taken over" });
+      else if (title) marks.push({ atMs: each.atMs, kind: "step", title: each.state === "assigned" ? `Assigned to ${this.name(each.driverId)}` : title, short: title });
       else if (each.state === "offered" && this.decisions.length === 0) marks.push({ atMs: each.atMs, kind: "offer", title: "Offered to a driver", short: "Offered" });
       else if (!["searching", "offered"].includes(each.state)) {
         const good = ["completed", "delivered"].includes(each.state);
