@@ -19,9 +19,10 @@ from dispatch.wording import user_room
 from storage import keys
 from storage.fleet import Fleet
 from storage.log import Log
-from storage.records import Driver, Job, JobId, Offer, OfferId, Place, Room, UserId
+from storage.records import Driver, Job, JobId, Offer, OfferId, Place, Room, Stored, UserId
 from storage.shard import Shard
 from tests.deskkit import CENTRE, S, city
+from tests.invariants import wrong
 
 RACES = int(os.environ.get("RACES", "150"))
 AT_ONCE = 25  # races that are run side by side
@@ -36,7 +37,8 @@ class Two:
         self.redis = redis
         self.logs = [Log(shard) for shard in shards]
         self.desks = [
-            Desk(log, Fleet(shard), city(Policy())) for log, shard in zip(self.logs, shards, strict=True)
+            Desk(log, Fleet(shard), city(Policy(swap_accepted=True)))
+            for log, shard in zip(self.logs, shards, strict=True)
         ]
 
     async def ask(self, node: int, command: c.Command) -> str:
@@ -84,7 +86,7 @@ def open_job(job: str, key: str = "") -> c.OpenJob:
     )
 
 
-def make_offer(job: str, driver: str) -> c.MakeOffer:
+def make_offer(job: str, driver: str, beside: str | None = None) -> c.MakeOffer:
     return c.MakeOffer(
         user=c.SYSTEM,
         room=Room(f"ride:{job}"),
@@ -92,6 +94,7 @@ def make_offer(job: str, driver: str) -> c.MakeOffer:
         driver_id=UserId(driver),
         distance_m=1.0,
         eta_s=1.0,
+        beside=UserId(beside) if beside else None,
     )
 
 
@@ -159,6 +162,61 @@ async def test_every_race_for_an_offer_has_one_winner(two: Two) -> None:
     assert all(len(drivers) == 1 for drivers in holders.values()), "a job had two drivers"
     assert {states[0] for states in ends.values()} >= {"accepted", "declined"}
     assert all(count <= 1 for count in carried.values())
+
+
+async def _race_for_a_takeover(two: Two, number: int) -> list[str]:
+    """Both nodes ask a driver of their own beside the one who has the job; then whoever was asked accepts, on both at
+    once and more than once, while its driver says that he is there, or gives it back, or the passenger calls it off.
+    The outcomes of all that followed."""
+    r, job = Random(number), f"t{number}"
+    first, *others = (f"d{number}{letter}" for letter in "xyz")
+    await asyncio.gather(*(two.online(driver) for driver in (first, *others)))
+    assert await two.ask(0, open_job(job)) == await two.ask(0, make_offer(job, first)) == "ok"
+    of = {"room": Room(f"ride:{job}"), "job_id": JobId(job), "kind": "ride"}
+    his = {"user": UserId(first), "room": user_room(first), "offer_id": OfferId(f"{job}.1")}
+    assert await two.ask(0, c.AcceptOffer(**his, code="1")) == "ok"
+    asked = await asyncio.gather(*(two.ask(node, make_offer(job, others[node], first)) for node in (0, 1)))
+    assert asked.count("ok") == 1, "two were asked to take it over, or nobody"
+    who = {"user": UserId(others[asked.index("ok")]), "offer_id": OfferId(f"{job}.2")}
+    commands: list[c.Command] = [
+        *(c.AcceptOffer(**who, room=user_room(who["user"]), key=f"a{n}", code="2") for n in range(2)),
+        r.choice(
+            [
+                c.MoveJob(user=UserId(first), **of, status="arrived"),
+                c.CancelJob(user=UserId(first), **of),
+                c.CancelJob(user=UserId(f"p{job}"), **of),
+                c.UnassignJob(user=UserId("admin"), **of, reason="so"),
+                c.DeclineOffer(**who, room=user_room(who["user"])),
+            ]
+        ),
+        c.WakeDriver(user=c.SYSTEM, room=user_room(first), driver_id=UserId(first)),
+    ]
+    r.shuffle(commands)
+    return list(await asyncio.gather(*(two.ask(r.randrange(2), command) for command in commands)))
+
+
+async def test_every_race_for_a_takeover_has_one_winner(two: Two) -> None:
+    outcomes: Counter[str] = Counter()
+    for at in range(0, RACES, AT_ONCE):
+        numbers = range(at, min(at + AT_ONCE, RACES))
+        for codes in await asyncio.gather(*(_race_for_a_takeover(two, number) for number in numbers)):
+            outcomes.update(codes)
+    assert outcomes["unavailable"] == 0
+    records: dict[tuple[type, str], Stored] = {}
+    ends: Counter[str] = Counter()
+    for entry in (await two.logs[0].tail.read("0-0", count=1_000_000, block_ms=1)).entries:
+        for record in entry.records():
+            if isinstance(record, Job | Driver | Offer):
+                records[type(record), record.id] = record
+            if isinstance(record, Offer) and record.id.endswith(".2") and record.state != "open":
+                ends[record.state] += 1
+    assert not wrong(records.values())
+    jobs = [record for record in records.values() if isinstance(record, Job)]
+    states = Counter(job.state for job in jobs)
+    print(f"{RACES} races: {dict(outcomes)}, {dict(ends)}, {dict(states)}")
+    assert sum(ends.values()) == RACES, "an offer ended twice, or not at all"
+    assert {"accepted", "withdrawn", "declined"} <= set(ends)
+    assert {"assigned", "arrived", "cancelled"} <= set(states)
 
 
 async def test_repeats_have_no_second_effect(two: Two) -> None:
