@@ -43,6 +43,8 @@ ANEW = {
     "ended_by",
     "restored",
     "unseen",
+    "takeovers",
+    "settled",
 }
 OF_PARCELS = {"parcel", "units"}
 
@@ -116,6 +118,30 @@ async def test_a_parcel_comes_back_whole_but_for_its_code(world: World) -> None:
     found = await world.record(Job, sent.id)
     wake_ms = sent.scheduled_ms - 900_000
     assert found == replace(sent, version=LEAP + 2, restored=1, code="", wake_ms=wake_ms)
+
+
+async def test_who_was_asked_to_take_it_over_is_not_any_more(world: World) -> None:
+    """Its driver keeps it, for good: nobody knows whether it changed before."""
+    dee, dov = a_driver(area_id="a"), a_driver(area_id="a")
+    ride = job(
+        "ride", "assigned", driver_id=dee.id, driver_name=dee.name, assigned_ms=1, offers=2, takeovers=1
+    )
+    offer = replace(an_offer(ride, dov), id=OfferId(f"{ride.id}.2"))
+    ride = replace(ride, offer_id=offer.id, offered_to=dov.id, wake_ms=int(time.time() * 1000) + 9_000)
+    dee = replace(dee, load={ride.id: dee.capacity})
+    await world.put(ride, offer, dee, replace(dov, offer_id=offer.id))
+    await world.lose()
+    assert await world.restored() == {("ride", "kept"): 1}
+    found = await world.record(Job, ride.id)
+    assert (found.state, found.driver_id, found.offer_id, found.excluded) == (
+        "assigned",
+        dee.id,
+        None,
+        (dov.id,),
+    )
+    assert not found.may_change and ride.id in (await world.record(Driver, dee.id)).load
+    assert (await world.record(Offer, offer.id)).state == "lost"
+    assert not await world.redis.exists(keys.coming(SHARD, "a"))
 
 
 async def test_an_offer_is_lost_in_postgresql_too(world: World) -> None:
