@@ -258,11 +258,11 @@ export class Layer {
         this.#lines([this.trail.map((place) => this.#at(view, place))], this.#colour("--map-route"), 4, []);
       }
       if (!carrier?.placed || !(job.offeredTo || job.driverId)) continue;
-      const to = job.offeredTo || BEFORE_PICKUP.includes(job.state) ? job.pickup : job.dropoff;
+      const to = !job.driverId || BEFORE_PICKUP.includes(job.state) ? job.pickup : job.dropoff;
       /** @type {[number, number][]} */
       const way = [[carrier.x * view.scale - view.left, carrier.y * view.scale - view.top], this.#at(view, to)];
       if (beside(way, view)) continue;
-      if (job.offeredTo) this.#lines([way], this.#colour("--city-offered"), 2, [4, 5]);
+      if (!job.driverId) this.#lines([way], this.#colour("--city-offered"), 2, [4, 5]);
       else if (chosen) this.#lines([way], this.#colour("--city-busy"), 3, []);
       else many.push(way);
     }
@@ -289,7 +289,7 @@ export class Layer {
   /** Where jobs begin and end; who still waits is filled. @param {any} view */
   #drawEnds(view) {
     for (const job of this.city.jobs.values()) {
-      const waits = WAITING.includes(job.state) || job.offeredTo !== null;
+      const waits = WAITING.includes(job.state) || job.driverId === null;
       const look = job.needsPerson ? "held" : waits ? "waits" : "on";
       for (const [place, dropoff] of this.#ends(job)) {
         const [x, y] = this.#at(view, place);

@@ -113,7 +113,7 @@ function ofVehicle(city, vehicle, before, choose) {
     ["Classes", it.classes.map(plain).join(", ")],
     ["Area", it.area],
     ["Last fix", it.placed ? `${span(Math.max(0, (city.atMs - it.fixMs) / 1000))} ago` : "none yet"],
-    ...carried.map((job) => /** @type {[string, any]} */ ([job.driverId ? "Carries" : "Is asked for", el("button", { class: "link", type: "button", text: `${plain(job.kind === "ride" ? "ride" : "parcel")}, ${plain(job.state).toLowerCase()}`, onclick: () => choose({ job }) })])),
+    ...carried.map((job) => /** @type {[string, any]} */ ([job.driverId === it.id ? "Carries" : "Is asked for", el("button", { class: "link", type: "button", text: `${plain(job.kind === "ride" ? "ride" : "parcel")}, ${plain(job.state).toLowerCase()}`, onclick: () => choose({ job }) })])),
     ["Id", id(it.id)],
     ["", link],
   ];
