@@ -51,6 +51,7 @@ class Carrier(Person):
         self._handlers |= {
             "offer": self._offered,
             "offer_withdrawn": self._withdrawn,
+            "driver_assigned": self._assigned,
             "ride_status_update": self._status,
             "package_status_update": self._status,
             "new_message": self._message,
@@ -211,6 +212,11 @@ class Carrier(Person):
     def _carries(self, payload: dict[str, Any]) -> Trip | None:
         found = job_of(payload)
         return self.trip if self.trip and found and found[1] == self.trip.job.id else None
+
+    def _assigned(self, payload: dict[str, Any]) -> None:
+        trip = self._carries(payload)
+        if trip is not None and payload.get("driverId") != self.id:
+            trip.over.set()  # another driver, who is nearer, took it over
 
     def _status(self, payload: dict[str, Any]) -> None:
         trip = self._carries(payload)

@@ -299,10 +299,10 @@ def test_too_few_answers_outside_the_windows_are_not_held() -> None:
 
 
 FLOORS = least(10, 30, ["node_killed"])
-ENOUGH = {"acked": 20_000, "assignments": 500, "faults": 100}
+ENOUGH = {"acked": 20_000, "assignments": 500, "takeovers": 50, "faults": 100}
 
 
-@pytest.mark.parametrize("few", ["acked", "assignments", "faults", "kind node_killed"])
+@pytest.mark.parametrize("few", ["acked", "assignments", "takeovers", "faults", "kind node_killed"])
 def test_a_run_in_which_too_little_happened_is_not_held(few: str) -> None:
     history, held = sound()
     line = (
@@ -319,12 +319,14 @@ def test_a_shorter_run_and_a_smaller_town_need_less() -> None:
     assert least(0.3, 8, ["node_killed"]) == {
         "acked": 160,
         "assignments": 4,
+        "takeovers": 0,
         "faults": 3,
         "kind node_killed": 0,
     }
     assert least(3, 60, ["link_cut"]) == {
         "acked": 6_000,
         "assignments": 150,
+        "takeovers": 15,
         "faults": 30,
         "kind link_cut": 0,
     }

@@ -16,7 +16,7 @@ from itertools import chain
 from loadtest.faults import hands, hearing, supply
 from loadtest.faults.held import Held
 from loadtest.faults.history import NO_ANSWER, OK, Attempt, Broken, Command, History
-from loadtest.faults.timeline import Stretch, Timelines, doubles, stretches, timelines
+from loadtest.faults.timeline import Stretch, Timelines, doubles, stretches, timelines, wrong_takeovers
 from loadtest.spoken import Spoken
 from loadtest.words import RETRY_CODES
 
@@ -39,6 +39,7 @@ class Verdict:
     foreign: list[str] = field(default_factory=list)
     double_assignments: list[str] = field(default_factory=list)
     assignments: int = 0
+    takeovers: int = 0  # of these
     acked: int = 0
     acked_share_outside_windows: float | None = None
     outside: Counter[str] = field(default_factory=Counter)
@@ -64,10 +65,13 @@ def judge(history: History, held: Held) -> Verdict:
         out_of_order=[*hearing.out_of_order(history, held, heard_events)],
         foreign=[*hearing.foreign(history, known, lines)],
         double_assignments=[*doubles(spans), *two_winners(history)],
+        takeovers=sum(each.before is not None for each in union),
         assignments=sum(each.event == "driver_assigned" for each in union),
         acked=sum(command.acked for command in history.commands),
         outside=outside(history.attempts(), windows(history.faults)),
     )
+    if not forgets:
+        verdict.double_assignments += wrong_takeovers(lines)
     verdict.lost, verdict.lost_in_window = losses(history, held)
     asked = sum(verdict.outside.values())
     if asked:
@@ -118,7 +122,7 @@ def lost(history: History, held: Held) -> Iterator[tuple[float, str]]:
         elif event == "offer_seen":
             kept = str(command.payload["offerId"]) in seen
         elif event == "unassign_job":
-            kept = (job, "searching") in states
+            kept = (job, "searching") in states or (job, "offered") in states
         else:
             continue
         if not kept:

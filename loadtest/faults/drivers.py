@@ -9,7 +9,7 @@ The behaviour is that of `carrier`, with the patience of `phones`.
 | nobody answers it | the same batch again, until somebody does |
 | a job is done | now and then he rests: off duty, and on again |
 | he is given a job by hand | he carries it, once he sees that it is his and he has no other |
-| somebody else ended his job | he carries it no farther |
+| somebody else ended his job, or took it over | he carries it no farther |
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Driver(Patient, Carrier):
         self._recorded: list[dict[str, Any]] = []
         self._tunnel = 0  # so many positions are still taken in it
         self._newest_ms = 0
-        self._handlers["driver_assigned"] = self._given
 
-    def _given(self, payload: dict[str, Any]) -> None:
+    def _assigned(self, payload: dict[str, Any]) -> None:
+        super()._assigned(payload)
         found = job_of(payload)
         if found is not None and payload.get("driverId") == self.id:
             self._spawn(self._take_given(*found))

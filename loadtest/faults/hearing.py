@@ -59,12 +59,12 @@ def _gaps(
                 f" ({'his own job' if role else 'not his own'}; it was {missed}; this is {each.said})"
             )
         known[room] = epoch, max(seq, expected - 1)
-        if (
-            each.said is not None
-            and each.said.state in UNASSIGNED_STATES
-            and owners.get(each.job) != each.user
-        ):
+        if each.said is not None and owners.get(each.job) != each.user and _leaves(each.said, each.user):
             del known[room]
+
+
+def _leaves(said: Spoken, user: str) -> bool:
+    return said.state in UNASSIGNED_STATES or said.before == user
 
 
 def _resumes(history: History) -> Iterator[str]:

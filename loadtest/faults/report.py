@@ -20,7 +20,7 @@ MUST_BE_ZERO = (
     *("died", "not_repaired", "unsettled"),
 )
 #: A run that did less in a minute proves less than it says; of each kind of fault as well.
-A_MINUTE = {"acked": 2_000.0, "assignments": 50.0, "faults": 10.0}
+A_MINUTE = {"acked": 2_000.0, "assignments": 50.0, "takeovers": 5.0, "faults": 10.0}
 OF_A_KIND_A_MINUTE = 0.3
 #: So many drivers, and as many riders, make that much of it.
 FULL_CROWD = 30
@@ -49,6 +49,7 @@ def figures(seed: int, history: History, held: Held, verdict: Verdict, died: lis
         "worst_recovery_s": verdict.worst_recovery_s,
         "acked_share_outside_windows": verdict.acked_share_outside_windows,
         "died": len(died),
+        "takeovers": verdict.takeovers,
         "not_repaired": sum("not repaired" in note for note in notes),
         "said_outside_windows": dict(verdict.outside),
         "said_again": sum(len(each.attempts) - 1 for each in history.commands if each.attempts),

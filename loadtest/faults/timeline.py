@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from loadtest.spoken import Spoken
@@ -18,7 +19,8 @@ Moment = tuple[int, int]  # the life's rank, and the number in it
 
 
 class Stretch(NamedTuple):
-    """One driver has one job from an event of its room to another; `to` is None while it does not end."""
+    """One driver has one job from an event of its room to another; `to` is None while it does not end. `before`: from
+    whom he took it over."""
 
     job: str
     driver: str
@@ -26,6 +28,7 @@ class Stretch(NamedTuple):
     to: Moment | None
     from_ms: float
     to_ms: float | None
+    before: str | None = None
 
 
 class Timelines(NamedTuple):
@@ -69,7 +72,7 @@ def stretches(lines: Timelines, forgets: Sequence[tuple[float, float]] = ()) -> 
                 found.append(open_._replace(to=now, to_ms=each.at_ms))
                 open_ = None
             if open_ is None and driver is not None:
-                open_ = Stretch(each.job, driver, now, None, each.at_ms, None)
+                open_ = Stretch(each.job, driver, now, None, each.at_ms, None, each.before)
         if open_ is not None:
             found.append(open_)
     return [_until_forgotten(each, forgets) for each in found]
@@ -95,13 +98,26 @@ def doubles(spans: Iterable[Stretch]) -> Iterator[str]:
             yield from (f"{name} {id_} {a} and {b}" for a, b in _overlaps(mine, name == "driver"))
 
 
+def wrong_takeovers(lines: Timelines) -> Iterator[str]:
+    """Jobs that were taken over from somebody who did not have them, or was there already, or twice. Of a Redis that
+    never forgot: another may do again what it had done."""
+    for room, said in lines.rooms.items():
+        moves = [each for each in said if each.state]
+        for last, each in pairwise(moves):
+            if each.before is not None and (last.state, last.driver) != ("assigned", each.before):
+                yield f"{room} was taken over from {each.before} after {last}"
+        if (count := sum(each.before is not None for each in moves)) > 1:
+            yield f"{room} was taken over {count} times"
+
+
 def _overlaps(spans: list[Stretch], of_driver: bool) -> Iterator[tuple[str, str]]:
-    """Neighbours in time that overlap. A job handed on in one event overlaps with itself as well."""
+    """Neighbours in time that overlap. A job handed on in one event overlaps with itself as well, unless that event
+    says from whom it was taken over."""
     last: Stretch | None = None
     for each in sorted(spans, key=lambda one: (one.from_ms, one.from_)):
         if last is not None:
             until_ms = float("inf") if last.to_ms is None else last.to_ms
-            handed_on = not of_driver and last.to == each.from_
+            handed_on = not of_driver and last.to == each.from_ and each.before != last.driver
             if each.from_ms < until_ms or handed_on:
                 yield (last.job, each.job) if of_driver else (last.driver, each.driver)
         if last is None or (last.to_ms is not None and (each.to_ms is None or each.to_ms >= last.to_ms)):
