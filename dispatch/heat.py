@@ -6,15 +6,18 @@ a break of more than FRESH_S that is not known, and surge begins at 1.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
+import h3.api.basic_int as h3
 import msgspec
 import numpy as np
 
 from dispatch.area import Area
 from dispatch.demand import QUARTER_S, Demand, demand_cell
-from dispatch.eta import Floats
+from dispatch.eta import Floats, Positions
 from dispatch.surge import STEPS, Surge, calm, neighbourhood, next_surge, pressure
+from dispatch.worth import RESOLUTION, OfClass, longest_s
 from storage.records import Job
 
 FRESH_S: Final = 60.0  # an older look says nothing of now
@@ -25,7 +28,7 @@ LONGEST_WAIT_S: Final = 1_800.0
 class Heat(msgspec.Struct, frozen=True, kw_only=True):
     """One look at an area; a row for each of `cells` (H3, of demand.RESOLUTION) in every list. `forecast` are requests
     of the next quarter of an hour, `supply` vehicles that are free; `tenths`, `up_since_s` and `down_since_s` are the
-    surge's."""
+    surge's. `longest_s`: by class and coarse cell, the longest pickup that is worth a driver's time (worth.py)."""
 
     area_id: str
     at_s: float
@@ -37,6 +40,7 @@ class Heat(msgspec.Struct, frozen=True, kw_only=True):
     tenths: list[int]
     up_since_s: list[float]
     down_since_s: list[float]
+    longest_s: dict[str, dict[int, float]] = {}
 
 
 def look(
@@ -47,8 +51,9 @@ def look(
     supply: Mapping[int, int],
     *,
     now_s: float,
+    short: Mapping[str, OfClass] = MappingProxyType({}),
 ) -> Heat:
-    """How things stand; `waiting` and `supply` are counts by cell."""
+    """How things stand; `waiting` and `supply` are counts by cell, `short` the classes of which some were lost."""
     expected = dict(zip(demand.cells, demand.forecast(now_s).tolist(), strict=True))
     last = before if before is not None and 0.0 <= now_s - before.at_s <= FRESH_S else None
     surging = {} if last is None else {cell: row for row, cell in enumerate(last.cells) if _stirs(last, row)}
@@ -73,6 +78,7 @@ def look(
         tenths=surge.tenths.tolist(),
         up_since_s=surge.up_since_s.tolist(),
         down_since_s=surge.down_since_s.tolist(),
+        longest_s={name: longest_s(expected, of, area.policy) for name, of in short.items()},
     )
 
 
@@ -139,6 +145,16 @@ class Heats:
         if heat is None or row is None or heat.pressure[row] <= 0.0:
             return LONGEST_WAIT_S
         return min(LONGEST_WAIT_S, QUARTER_S / heat.pressure[row])
+
+    def longest_s(self, area_id: str, vehicle_class: str, drivers_deg: Positions, now_s: float) -> Floats:
+        """The longest pickup that is worth the time of each driver at (n, 2) degrees: (n,), infinite where nothing is
+        known."""
+        heat, found = self.get(area_id, now_s), np.full(len(drivers_deg), np.inf)
+        of_class = heat.longest_s.get(vehicle_class) if heat is not None else None
+        if of_class:
+            cells = (h3.latlng_to_cell(lat, lng, RESOLUTION) for lat, lng in drivers_deg.tolist())
+            found[:] = [of_class.get(cell, np.inf) for cell in cells]
+        return found
 
     def ends_s(self, jobs: Sequence[tuple[Job, Area]], now_s: float) -> Floats:
         """How much longer than at the ends of the other jobs of its area a driver would wait for work where each ends:

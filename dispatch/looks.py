@@ -50,13 +50,15 @@ class Looks:
             self._more[request] += 1
 
     def priced(self, allowed: Near, pairs: Pairs) -> None:
-        """`pairs` are those of `allowed` that come in time."""
+        """`pairs` are those of `allowed` that come in time, and in a time that is worth it."""
         if len(pairs.request) == len(allowed.request):
             return
         in_time = set(zip(pairs.request.tolist(), pairs.driver.tolist(), strict=True))
         for request, driver in zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True):
             if (request, driver) not in in_time:
-                self.unfit(request, driver, "too_far", self._away_m[request, driver])
+                late = self._there_s[request, driver] > self._jobs[request][1].policy.longest_pickup_s
+                why = "too_far" if late else "worth_more"
+                self.unfit(request, driver, why, self._away_m[request, driver])
 
     def tried(self, pairs: Pairs, chosen: Ints) -> None:
         """The costs and the assignment (-1 nobody) by the policies that are tried."""

@@ -61,7 +61,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     longest_pickup_s: Duration = 900.0
     """Nobody is sent to a pickup that takes longer to reach."""
     short_share: Annotated[float, Meta(ge=0.001, le=1.0)] = 0.05
-    """Drivers are short when such a share of the requests is lost; used by the simulator only."""
+    """Where such a share of a class's rides is lost, nobody is sent farther than he would wait for a nearer one."""
     age_weight: Weight = 0.2
     """How much a second of a request's age counts against one of pickup ETA."""
     age_most_s: Delay = 300.0

@@ -21,6 +21,7 @@ from dispatch.commands import Look
 from dispatch.eligibility import why_not
 from dispatch.eta import reach_m
 from dispatch.etatable import Drives
+from dispatch.heat import Heats
 from dispatch.looks import Looks
 from dispatch.matching import Ranked
 from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch
@@ -53,7 +54,7 @@ class Proposal:
     """Use: `candidates()` once; then `judge(records, blocks)`, which says between its steps that others may run; then
     `best()`. `found` are the drivers of each class, as the index showed them at `now_ms`; `asked`
     the open offers of those jobs that do not wait but are thought about; `ends_s` as `Requests.end_s`; `coming` those
-    of the jobs whose driver is on his way and may be another (takeover.py)."""
+    of the jobs whose driver is on his way and may be another (takeover.py); `heats` say where drivers are short."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Proposal:
         ends_s: Floats,
         *,
         coming: Sequence[Coming] = (),
+        heats: Heats | None = None,
     ) -> None:
         self._jobs = jobs
         coming_s = {each.job.id: each.arrives_s for each in coming}
@@ -73,6 +75,7 @@ class Proposal:
             [OFFERED if j.id in asked else ACCEPTED if j.id in coming_s else PLANNED for j, _ in jobs]
         )
         self._ends_s = ends_s
+        self._heats = heats or Heats()
         self._now_ms = now_ms
         seen = {id_: each for of_class in found.values() for id_, each in of_class.items()}
         # who is on his way may be another's next, once he is let go; a courier with room is asked as he is
@@ -146,6 +149,7 @@ class Proposal:
             allowed = Near(pairs.request[may], pairs.driver[may], pairs.distance_m[may])
             way = yield from self._ways(area, allowed, records)
             allowed, eta_s = way.pairs, way.eta_s
+            drivers = drivers._replace(longest_s=self._worth_s(area, allowed))
             some.append(priced(allowed, eta_s, requests, drivers, policy, more_s=way.more_s))
             both = list(zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True))
             self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
@@ -190,6 +194,15 @@ class Proposal:
             yield
         kept = Near(pairs.request[keep], pairs.driver[keep], distance_m[keep])
         return _Ways(kept, eta_s[keep], more_s[keep])
+
+    def _worth_s(self, area: Area, pairs: Near) -> Floats:
+        """The longest pickup that is worth the time of each driver: (m,). Pairs are of one class."""
+        longest_s = np.full(len(self._ids), np.inf)
+        if len(pairs.request):
+            vehicle_class = self._jobs[int(pairs.request[0])][0].vehicle_class
+            rows, now_s = np.unique(pairs.driver), self._now_ms / 1000
+            longest_s[rows] = self._heats.longest_s(area.id, vehicle_class, self._drivers_deg[rows], now_s)
+        return longest_s
 
     def _place(self, driver: int) -> Place:
         latitude, longitude = self._drivers_deg[driver].tolist()

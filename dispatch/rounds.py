@@ -115,6 +115,7 @@ class Rounds:
                 {job.id: offer for job, _, offer in asked},
                 self._desk.heats.ends_s(jobs, now_ms / 1000),
                 coming=coming,
+                heats=self._desk.heats,
             )
         )
         wanted = done.timed(proposal.candidates)

@@ -24,6 +24,7 @@ OUTCOMES = {
     "farther": "could have been asked; somebody else cost less",
     "lost": "was asked for another job, which needed him more",
     "too_far": "would have come too late",
+    "worth_more": "will be asked for something nearer sooner than he would have come",
 }
 
 

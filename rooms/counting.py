@@ -10,7 +10,7 @@ one transaction.
 | two count at once (a leader who woke late) | the shard's lock lets one; the other finds it done and reads anew |
 | the commit's answer is lost | what is in memory counts until it is compared with what was kept, and read again |
 | the drain is behind, or stands | nothing is counted until it has come to the quarter's end |
-| PostgreSQL is away | nothing is counted; looks go on with what was learned |
+| PostgreSQL is away | nothing is counted; looks go on with what was learned, and nobody counts as lost |
 | a document cannot be read | that area learns anew from here on, and the log says so |
 | the server was off for days | the quarters of that time are counted, QUARTERS_MAX at a time |
 """
@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from dispatch.demand import QUARTER_S, Demand, demand_cell
+from dispatch.worth import Asked
 from storage import demand as kept
 from storage.postgis import Database
 
@@ -34,6 +35,8 @@ SETTLES_S: Final = 1.0
 _AT_ONCE: Final = 1_000  # requests before others may run
 _SEEN_MAX: Final = 8  # quarters whose supply is remembered until they are counted
 
+LOST_EVERY_S: Final = 60.0
+
 Cells = dict[str, Counter[int]]
 
 
@@ -43,14 +46,31 @@ class Counting:
         self._shard = shard
         self._demand: dict[str, Demand] = {}
         self._seen: dict[int, tuple[int, Cells]] = {}
+        self._asked: dict[str, dict[str, Asked]] = {}
+        self._lost_at_s = -LOST_EVERY_S
         self._next_s = 0.0  # when the quarter that comes next is over; 0: nobody has asked yet
 
     def of(self, area_id: str) -> Demand:
         return self._demand.get(area_id) or Demand()
 
+    def asked(self, area_id: str) -> dict[str, Asked]:
+        """What became of the last quarter of an hour's requests, by class; nothing where that is not known."""
+        return self._asked.get(area_id, {})
+
+    async def follow(self, now_s: float) -> None:
+        """Looks at that, once a minute. Raises DatabaseUnavailable."""
+        if now_s - self._lost_at_s < LOST_EVERY_S:
+            return
+        self._asked = {}
+        async with self._database.connection() as conn:
+            for area_id, name, requests, lost in await kept.ended(conn, self._shard, now_s - QUARTER_S):
+                self._asked.setdefault(area_id, {})[name] = Asked(requests, lost)
+        self._lost_at_s = now_s
+
     def forget(self) -> None:
         """Another node looks now: what it learns is not here."""
         self._demand, self._seen, self._next_s = {}, {}, 0.0
+        self._asked, self._lost_at_s = {}, -LOST_EVERY_S
 
     def saw(self, supply: Cells, now_s: float) -> None:
         """One look at who is free where."""

@@ -25,6 +25,8 @@ from dispatch.area import Areas
 from dispatch.demand import RESOLUTION, demand_cell
 from dispatch.desk import Desk
 from dispatch.heat import Heat, look
+from dispatch.rules.go_online import PARCEL_CLASS
+from dispatch.worth import OfClass
 from rooms import metrics
 from rooms.counting import Cells, Counting
 from rooms.faults import fault
@@ -40,6 +42,8 @@ LEASE_S = 15.0
 LEARN_S = 10.0  # of the lease: the rest is for the look
 WAITING_MAX = 500
 _READ = 100
+
+Classes = dict[tuple[str, str], Counter[int]]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Heat).decode
@@ -96,10 +100,11 @@ class Seer:
         outcome = "looked"
         try:
             async with asyncio.timeout(LEARN_S):
+                await self._counting.follow(now_s)
                 await self._counting.learn([area.id for area in areas], now_s)
         except (DatabaseUnavailable, TimeoutError):
             outcome = "unlearned"
-        supply, waiting = await self._free(areas), await self._waiting()
+        (supply, free), (waiting, waits) = await self._free(areas), await self._waiting()
         self._counting.saw(supply, now_s)
         looks: dict[str, Heat] = {}
         none: Counter[int] = Counter()
@@ -107,18 +112,31 @@ class Seer:
             before = self._desk.heats.get(area.id, now_s)
             demand = self._counting.of(area.id)
             here = waiting.get(area.id, none), supply.get(area.id, none)
-            looks[area.id] = look(area, before, demand, *here, now_s=now_s)
+            asked = self._counting.asked(area.id)
+            total = sum(each.requests for each in asked.values())
+            short = {
+                name: OfClass(
+                    each.requests / total,
+                    each.lost / each.requests,
+                    free.get((area.id, name), none),
+                    waits.get((area.id, name), none),
+                )
+                for name, each in asked.items()
+                if each.lost and name != PARCEL_CLASS
+            }
+            looks[area.id] = look(area, before, demand, *here, now_s=now_s, short=short)
             await asyncio.sleep(0)  # others may run
         await self._store.write({area_id: _encode(each) for area_id, each in looks.items()})
         self._desk.heats.put(looks.values())
         return outcome
 
-    async def _free(self, areas: Areas) -> Cells:
-        """Free drivers by area and cell."""
+    async def _free(self, areas: Areas) -> tuple[Cells, Classes]:
+        """Free drivers by area and cell, and so by class."""
         if areas is not self._areas:
             self._areas, self._area_of = areas, {}
         found: Cells = {}
-        for number, (fine, count) in enumerate((await self._store.free()).items(), start=1):
+        of_class: Classes = {}
+        for number, ((fine, classes), count) in enumerate((await self._store.free()).items(), start=1):
             cell = h3.cell_to_parent(fine, RESOLUTION)
             area_id = self._area_of.get(cell)
             if area_id is None:
@@ -126,13 +144,15 @@ class Seer:
                 area_id = self._area_of[cell] = area.id if area else ""
             if area_id:
                 found.setdefault(area_id, Counter())[cell] += count
+                for name in classes.split(","):
+                    of_class.setdefault((area_id, name), Counter())[cell] += count
             if number % 500 == 0:
                 await asyncio.sleep(0)
-        return found
+        return found, of_class
 
-    async def _waiting(self) -> Cells:
-        """Jobs that wait for a driver by area and cell."""
-        log, found = self._desk.log, dict[str, Counter[int]]()
+    async def _waiting(self) -> tuple[Cells, Classes]:
+        """Jobs that wait for a driver by area and cell, and so by class."""
+        log, found, of_class = self._desk.log, dict[str, Counter[int]](), Classes()
         ids, _ = await log.waiting.some(0, WAITING_MAX)
         for first in range(0, len(ids), _READ):
             loaded = await log.load([(Job, id_) for id_ in ids[first : first + _READ]])
@@ -140,4 +160,5 @@ class Seer:
                 if isinstance(job, Job) and job.state in ("searching", "offered"):
                     cell = demand_cell(job.pickup.latitude, job.pickup.longitude)
                     found.setdefault(job.area_id, Counter())[cell] += 1
-        return found
+                    of_class.setdefault((job.area_id, job.vehicle_class), Counter())[cell] += 1
+        return found, of_class

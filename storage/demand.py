@@ -67,6 +67,12 @@ async def requests(conn: Any, shard: str, from_s: float, to_s: float) -> list[Re
     return [Request(row["area_id"], row["lat"], row["lng"]) for row in rows]
 
 
+async def ended(conn: Any, shard: str, since_s: float) -> list[tuple[str, str, int, int]]:
+    """Of each area and class: requests since then for at once, and how many of them ended without a driver."""
+    rows = await conn.fetch(SQL["ended"], shard, _at(since_s))
+    return [(row["area_id"], row["vehicle_class"], row["requests"], row["lost"]) for row in rows]
+
+
 async def keep(conn: Any, from_s: float, counts: list[Count]) -> None:
     rows = [msgspec.structs.asdict(count) for count in counts]
     await conn.execute(SQL["keep"], _at(from_s), rows)

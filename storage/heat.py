@@ -22,10 +22,11 @@ class HeatStore:
         s = self._shard
         return bool(await s.ask(s.lead_script([keys.seer(s.name)], [token, lease_ms])))
 
-    async def free(self) -> Counter[int]:
-        """How many drivers of any class are free in each cell of the index."""
+    async def free(self) -> Counter[tuple[int, str]]:
+        """How many drivers are free in each cell of the index, by their classes ("class,class")."""
         found = await self._shard.ask(cast(Any, self._shard.client.hvals(keys.spot(self._shard.name))))
-        return Counter(int(value.split(b" ", 2)[1]) for value in found)
+        spots = (value.decode().split(" ", 2) for value in found)
+        return Counter((int(cell), classes) for _, cell, classes in spots)
 
     async def read(self) -> list[bytes]:
         """The newest looks, one of each area."""

@@ -275,6 +275,34 @@ async def test_what_is_gone_and_what_is_too_much(
         assert n.desk.heats.get("a", 0.0) is None and await HeatStore(n.shard).read() == []
 
 
+async def test_where_rides_are_lost_time_is_worth_more(redis: Any, redis_url: str, db: Database) -> None:
+    """Of the last quarter of an hour, by class, and not what was given up by those who had a driver."""
+    async with two(redis_url, db) as t:
+        n = t.nodes[0]
+        now_s = await n.log.now_ms() / 1000
+        gone = {"state": "no_driver", "driver_id": None, "vehicle_class": "economy"}
+        await asked(db, *(now_s - 60.0 - each for each in range(40)), **gone)
+        await asked(db, *(now_s - 60.0 - each for each in range(40)), vehicle_class="comfort")
+        await asked(db, now_s - QUARTER_S - 60.0, **gone | {"vehicle_class": "comfort"})
+        later = {"scheduled_ms": int(now_s * 1000) + 9_000_000, "vehicle_class": "comfort"}
+        await asked(db, now_s - 60.0, **gone | later)
+        counting = Counting(db, "main")
+        seer = Seer(n.desk, HeatStore(n.shard), counting, "n9")
+        counting._demand["a"] = Demand.loads(demand_of(*[60] * 8))
+        assert await seer.beat() == "looked"
+        found = n.desk.heats.get("a", now_s)
+        assert found is not None and counting.asked("a") == {"economy": (40, 40), "comfort": (40, 0)}
+        assert found.longest_s.keys() == {"economy"}
+        assert [await each.beat() for each in t.seers] == ["followed", "followed"]
+        assert (await t.heat(1)).longest_s == found.longest_s
+        # nobody knows any more
+        counting._database = away = await Database.open(AWAY, size=1, timeout_s=1.0)
+        assert await seer.beat() == "unlearned" and counting.asked("a"), "it asks once a minute"
+        counting._lost_at_s = 0.0
+        assert await seer.beat() == "unlearned" and not counting.asked("a")
+        await away.close()
+
+
 async def test_without_postgresql_it_looks_on(redis: Any, redis_url: str) -> None:
     db = await Database.open(AWAY, size=1, timeout_s=1.0)
     async with two(redis_url, db) as t:

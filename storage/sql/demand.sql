@@ -32,6 +32,17 @@ select area_id, ST_Y(pickup::geometry), ST_X(pickup::geometry) from packages
  where shard = $1 and created_at >= $2 and created_at < $3
  limit $4
 
+-- name: ended
+-- How many were asked for at once since then, and how many of them ended without a driver.
+select area_id, vehicle_class, count(*)::integer as requests,
+       (count(*) filter (where ended_at is not null and driver is null))::integer as lost
+  from (select area_id, vehicle_class, ended_at, driver_id as driver from rides
+         where shard = $1 and created_at >= $2 and scheduled_at is null
+        union all
+        select area_id, vehicle_class, ended_at, courier_id from packages
+         where shard = $1 and created_at >= $2 and scheduled_at is null) as asked
+ group by area_id, vehicle_class
+
 -- name: keep
 -- The counts of a quarter; counted again they are the same.
 insert into demand_counts (area_id, quarter_at, cell, requests, supply)
