@@ -22,6 +22,7 @@ from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible,
 from server.matchbench.city import City
 from server.matchbench.crowds import Crowds
 from server.matchbench.world import ASKED, NOBODY, World, etas_s
+from storage.records import TAKEOVERS_MAX
 
 
 def reach_m(eta_s: float, policy: Policy) -> float:
@@ -146,10 +147,17 @@ class BatchRematch(Batch):
             self.plan(world, waiting, idle) if len(waiting) and len(idle) else np.full(len(waiting), NOBODY)
         )
         standing = np.concatenate([planned, len(idle) + np.arange(len(offered) + len(coming))])
-        stands = Standing(
-            standing, standing_cost_s(world, jobs, drivers, policy, standing=standing, bound=bound), bound
+        longest_s, waits = self.longest_s(world, drivers, policy), bound == PLANNED
+        # who has a job, or thinks about it, is compared by the way alone, as in a round of the server
+        by_way = replace(policy, age_weight=0.0, idle_weight=0.0)
+        cost_s, way_s = (
+            standing_cost_s(world, jobs, drivers, each, standing=standing, bound=bound)
+            for each in (policy, by_way)
         )
-        pairs = pairs_of(world, jobs, drivers, policy, self.longest_s(world, drivers, policy))
+        stands = Standing(standing, np.where(waits, cost_s, way_s), bound)
+        pairs = pairs_of(world, jobs, drivers, policy, longest_s)
+        alone = pairs_of(world, jobs, drivers, by_way, longest_s)
+        pairs = pairs._replace(cost_s=np.where(waits[pairs.request], pairs.cost_s, alone.cost_s))
         chosen = self.timed(lambda: rematch(pairs, stands, policy, policy.longest_pickup_s))
         is_idle = np.arange(len(drivers)) < len(idle)
         changes = np.flatnonzero(now_possible(chosen, stands, is_idle))
@@ -164,7 +172,8 @@ class BatchRematch(Batch):
         """Accepted jobs that were not changed yet, are not being, and have a way to go that is worth a change."""
         coming = np.array(sorted(world.coming), dtype=int)
         far = world.arrives_in_s(world.driver_of[coming]) > world.policy.swap_saves_s
-        return np.asarray(coming[far & ~world.swapped[coming] & (world.offered_to[coming] == NOBODY)])
+        may = ~world.swapped[coming] & (world.takeovers[coming] < TAKEOVERS_MAX)
+        return np.asarray(coming[far & may & (world.offered_to[coming] == NOBODY)])
 
 
 def within_limit(policy: Policy, city: City) -> Policy:

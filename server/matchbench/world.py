@@ -62,6 +62,7 @@ class World:
         self.coming: set[int] = set()  # accepted, not picked up
         self.barred: dict[int, set[int]] = {}
         self.swapped = np.zeros(n, dtype=bool)
+        self.takeovers = np.zeros(n, dtype=int)  # so many were asked to take it over
         self.offers, self.withdrawn = np.zeros(n, dtype=int), np.zeros(n, dtype=int)
         self.wait_s, self.approach_m = np.full(n, np.nan), np.zeros(n)
         self.gone_s: list[float] = []  # when requests left that nobody had accepted
@@ -106,6 +107,7 @@ class World:
         assert self.vehicle_state[driver] == IDLE and self.offered_to[job] == NOBODY
         assert driver not in self.barred.get(job, ())
         self.offers[job] += 1
+        self.takeovers[job] += self.driver_of[job] != NOBODY
         self.offered_to[job] = driver
         self.vehicle_state[driver] = ASKED
         if job in self.waiting:
