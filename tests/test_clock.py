@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
+from dispatch.commands import SYSTEM, MakeOffer
 from rooms import clock
 from rooms.session import Session
 from storage import keys
@@ -96,3 +97,29 @@ async def test_an_offer_that_nobody_could_say_to_have_seen(
             assert (await n.say(driver, "accept_offer", {"offerId": offer}))["ok"]
         else:
             await wait_until(lambda: is_passed_on(n, ride))
+
+
+async def test_nor_an_offer_to_take_a_ride_over(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No node was there while its time to be shown ran out: it stands GRACE_S longer; the ride stays where it is."""
+    monkeypatch.setattr(clock, "GRACE_S", 0.7)
+    async with node(redis_url, unseen_s=0.5, swap_accepted=True) as n:
+        first, ride, offer = await offer_to_one(n)
+        assert (await n.say(first, "accept_offer", {"offerId": offer}))["ok"]
+        other, wire = n.arrive("driver")
+        assert (await n.say(other, "go_online", {**ONLINE, "offerSeen": True}))["ok"]
+        ask = {"room": f"ride:{ride}", "job_id": ride, "driver_id": other.user_id, "beside": first.user_id}
+        await n.desk.run(MakeOffer(user=SYSTEM, **ask, distance_m=1.0, eta_s=1.0))
+        asked = await n.job(ride)
+        assert asked.offered_to == other.user_id
+        await redis.zadd(keys.due(S), {f"job:{ride}": asked.wake_ms - 10_000}, xx=True)
+        await wait_until(lambda: has_passed(n, asked.wake_ms + 100))
+        assert (await n.job(ride)).offer_id == asked.offer_id
+
+        async def is_over() -> bool:
+            return (await n.job(ride)).offer_id is None
+
+        await wait_until(is_over)
+        assert (await n.job(ride)).driver_id == first.user_id
+        await wait_until(lambda: wire.heard("offer_withdrawn"))
