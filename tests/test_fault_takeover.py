@@ -9,13 +9,15 @@ import pytest
 
 from loadtest.faults.checker import judge
 from loadtest.faults.held import DriverRow, Held, OfferRow
-from loadtest.faults.history import History
+from loadtest.faults.history import Broken, History
 from loadtest.faults.report import failures, figures
+from loadtest.pace import iso_utc
 from loadtest.spoken import double_assignments, spoken_of
 from tests.faultkit import (
     DRIVER,
     EPOCH,
     JOB,
+    LATER,
     RIDER,
     SECOND,
     ZERO_S,
@@ -141,3 +143,21 @@ def test_he_may_be_given_it_again_by_hand_and_hears_on_from_there() -> None:
     held.places += [each.place for each in held.events[TAKEN:]]
     held.jobs = [(JOB, "completed", DRIVER)]
     assert failures(figures(7, history, held, judge(history, held), [])) == []
+
+
+def test_a_takeover_that_redis_forgot_may_be_done_again() -> None:
+    """The first driver has it again in the next life, or a third takes it over from him: nothing is double."""
+    for who in (DRIVER, "third"):
+        said = told()[:TAKEN]
+        later = fact(1, "driver_assigned", epoch=LATER, state="assigned", version=7, driverId=who)
+        if who == "third":
+            later["previousDriverId"] = DRIVER
+        later["timestamp"] = iso_utc(round((ZERO_S + 9) * 1000))
+        history, held = run(said)
+        forgot = Broken("redis_cut_short", "redis", ZERO_S + 5, ZERO_S + 5.5)
+        history.faults.append(forgot)
+        hear(history, RIDER, 0, later, ZERO_S + 9)
+        held.events += [spoken for each in [later] if (spoken := spoken_of(each["event"], each)) is not None]
+        assert judge(history, held).double_assignments, "a Redis that forgot nothing did that"
+        forgot.forgot_from_s = forgot.lost_from_s = ZERO_S + 2.5
+        assert not judge(history, held).double_assignments

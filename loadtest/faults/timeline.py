@@ -117,7 +117,9 @@ def _overlaps(spans: list[Stretch], of_driver: bool) -> Iterator[tuple[str, str]
     for each in sorted(spans, key=lambda one: (one.from_ms, one.from_)):
         if last is not None:
             until_ms = float("inf") if last.to_ms is None else last.to_ms
-            handed_on = not of_driver and last.to == each.from_ and each.before != last.driver
+            # one that a Redis forgot has ended before the event by which that shows
+            at_once = last.to == each.from_ and last.to_ms == each.from_ms
+            handed_on = not of_driver and at_once and each.before != last.driver
             if each.from_ms < until_ms or handed_on:
                 yield (last.job, each.job) if of_driver else (last.driver, each.driver)
         if last is None or (last.to_ms is not None and (each.to_ms is None or each.to_ms >= last.to_ms)):
