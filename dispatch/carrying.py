@@ -68,10 +68,10 @@ def _promised_ms(job: Job, policy: Policy) -> int:
 
 
 def with_job(driver: Driver, job: Job, area: Area, now_ms: int) -> tuple[Stop, ...]:
-    """His plan once the job is his: as if he were at his next stop now."""
+    """His plan once the job is his: as if he were at his next stop now. A ride comes after what he has on board."""
     new = stops_of(job, area.policy)
-    if not driver.plan:
-        return new
+    if not driver.plan or job.kind == "ride":
+        return (*driver.plan, *new)
     (way,) = ways(job, [(driver, driver.plan[0].place)], area, now_ms)
     return way.plan if np.isfinite(way.cost_s) else (*driver.plan, *new)
 

@@ -26,8 +26,11 @@ REASONS = {
 }
 
 
-def why_not(job: Job, driver: Driver, policy: Policy, blocks: Blocks, now_ms: int) -> str:
-    """`policy` is the job's area's. A ride (units 0) wants the whole vehicle."""
+def why_not(
+    job: Job, driver: Driver, policy: Policy, blocks: Blocks, now_ms: int, *, rest_s: float | None = None
+) -> str:
+    """`policy` is the job's area's. A ride (units 0) wants the whole vehicle, or comes after the one that he has on
+    board, if that is over in `rest_s` (None: nobody looked)."""
     if driver.id == job.requester_id:
         return "requester"
     if driver.id in job.excluded:
@@ -51,8 +54,13 @@ def why_not(job: Job, driver: Driver, policy: Policy, blocks: Blocks, now_ms: in
     if driver.offer_id is not None:
         return "offered"
     if driver.spare < job.units if job.units else driver.load or driver.spare < 1:
-        return "full"
+        return "" if job.kind == "ride" and _ends_soon(driver, policy, rest_s) else "full"
     return ""
+
+
+def _ends_soon(driver: Driver, policy: Policy, rest_s: float | None) -> bool:
+    """By the record and by what was foretold; with a `finishing_s` of 0 never, however near he is."""
+    return driver.finishing and rest_s is not None and 0.0 < policy.finishing_s >= rest_s
 
 
 def _unfit(job: Job, driver: Driver) -> str:

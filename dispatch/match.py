@@ -10,6 +10,7 @@ two nodes at once, and nobody is asked twice for it.
 |---|---|
 | nobody matches a job that was opened (its node died) | its timer is due at once: any node's sweep matches it |
 | the driver is not free any more, or was never | the next of the ranking, then a further look |
+| who was to be free soon is free by now, or took another | he is offered it, or not, as he is then |
 | the job was taken, called off or given up meanwhile | the command is refused, and nobody else is asked |
 | Redis is gone, hung or full | nothing; its timer stands, and a sweep comes back to it |
 """
@@ -31,6 +32,7 @@ from dispatch.matching import Candidate, Ranked, rank
 from dispatch.policy import Policy
 from dispatch.why import Seen
 from storage.fleet import Fleet, Position
+from storage.keys import soon
 from storage.log import Conflict
 from storage.records import Job, Place, UserId
 from storage.shard import Unavailable
@@ -71,13 +73,40 @@ async def nearest(
     return ranked
 
 
+async def finishing(
+    desk: Desk,
+    vehicle_class: str,
+    place: Place,
+    area: Area,
+    *,
+    now_ms: int,
+    skip: Collection[str] = frozenset(),
+) -> list[Ranked]:
+    """The policy's `candidates` drivers whose rides end soon, the nearest of them; each comes when his is over."""
+    policy = area.policy
+    asked = Asked(soon(vehicle_class), place, now_ms - int(policy.stale_s * 1000), skip)
+    asked = asked._replace(until_ms=now_ms + int(policy.finishing_s * 1000))
+    found = await _within(desk.fleet, asked, policy.candidates, max(1.0, reach_m(policy)))
+    if not found:
+        return []
+    places = np.array([(near.payload.lat_deg, near.payload.lng_deg) for near in found])
+    there_s = (await desk.roads.pickups_s(area, places, place, now_ms)).tolist()
+    rest_s = [max(0.0, (near.payload.ts_ms - now_ms) / 1000) for near in found]
+    return [
+        Ranked(near.driver_id, near.distance_m, rest + there, rest)
+        for near, rest, there in zip(found, rest_s, there_s, strict=True)
+        if rest + there <= policy.longest_pickup_s
+    ]
+
+
 class Asked(NamedTuple):
-    """Who is looked for: of a class, near a place, not silent since, and none of these."""
+    """Who is looked for: of a class, near a place, none of these, and there as of a moment between these."""
 
     vehicle_class: str
     place: Place
     since_ms: int
     skip: Collection[str]
+    until_ms: float = math.inf
 
 
 async def _within(fleet: Fleet, asked: Asked, want: int, radius_m: float) -> list[Near[Position]]:
@@ -89,7 +118,7 @@ async def _within(fleet: Fleet, asked: Asked, want: int, radius_m: float) -> lis
         search.feed(
             (p.driver_id, p.lat_deg, p.lng_deg, p)
             for p in found
-            if p.ts_ms >= asked.since_ms and p.driver_id not in asked.skip
+            if asked.since_ms <= p.ts_ms <= asked.until_ms and p.driver_id not in asked.skip
         )
     return search.best()
 
@@ -136,12 +165,12 @@ class Match:
         ranked, waiting = await asyncio.gather(
             self._ranked(job, area, now_ms, skip), self._waiting(job, policy)
         )
-        if not plenty(len(ranked), waiting, policy):
+        if not plenty(_idle(ranked), waiting, policy):
             wanted = math.ceil(policy.plenty * waiting)
-            if len(ranked) < policy.candidates or wanted > COUNTED_MAX:
+            if _idle(ranked) < policy.candidates or wanted > COUNTED_MAX:
                 return False
             ranked = await self._ranked(job, area, now_ms, skip, wanted)
-            if not plenty(len(ranked), waiting, policy):
+            if not plenty(_idle(ranked), waiting, policy):
                 return False
         for _ in range(LOOKS):
             seen.saw(ranked)
@@ -162,9 +191,13 @@ class Match:
         return False
 
     async def _ranked(self, job: Job, area: Area, now_ms: int, skip: set[str], want: int = 0) -> list[Ranked]:
-        return await nearest(
-            self._desk, job.vehicle_class, job.pickup, area, now_ms=now_ms, want=want, skip=skip
-        )
+        """Who is free, and who will be soon, in the order in which to ask them."""
+        of = self._desk, job.vehicle_class, job.pickup, area
+        free = nearest(*of, now_ms=now_ms, want=want, skip=skip)
+        if not area.policy.finishing_s:
+            return await free
+        found = await asyncio.gather(free, finishing(*of, now_ms=now_ms, skip=skip))
+        return sorted((each for part in found for each in part), key=lambda each: each.eta_s)
 
     async def _waiting(self, job: Job, policy: Policy) -> int:
         """How many wait in reach of the same drivers, the job among them."""
@@ -173,6 +206,10 @@ class Match:
         return await self._desk.log.waiting.near(
             job.vehicle_class, job.pickup, reach_m(policy), WAITING_COUNTED_MAX
         )
+
+
+def _idle(ranked: list[Ranked]) -> int:
+    return sum(each.rest_s is None for each in ranked)
 
 
 def offer_to(job: Job, best: Ranked, look: Look) -> MakeOffer:
@@ -184,6 +221,7 @@ def offer_to(job: Job, best: Ranked, look: Look) -> MakeOffer:
         driver_id=UserId(best.driver_id),
         distance_m=best.distance_m,
         eta_s=best.eta_s,
+        rest_s=best.rest_s,
         instead=job.offer_id,
         instead_of=job.offered_to,
         beside=job.driver_id,

@@ -23,11 +23,13 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Ranked(msgspec.Struct, frozen=True):
-    """A driver to ask, with what his offer tells him."""
+    """A driver to ask, with what his offer tells him; `rest_s` of `eta_s` goes by until the ride is over that he has on
+    board (None: he is free), and the distance is from there."""
 
     driver_id: str
     distance_m: float
     eta_s: float
+    rest_s: float | None = None
 
 
 def rank(candidates: Iterable[Candidate], policy: Policy) -> list[Ranked]:

@@ -74,6 +74,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How much a second counts that a driver would wait longer for work where the job ends than where others do."""
     keep_offer_s: Delay = 10.0
     """An open offer goes to another driver only when that saves so much."""
+    finishing_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 0.0
+    """A driver who is expected at his ride's dropoff within this may be offered one more ride; 0: only who is free."""
     swap_accepted: bool = False
     """May an accepted job get another driver before its pickup, once?"""
     swap_saves_s: Delay = 60.0
@@ -165,6 +167,7 @@ def scaled(policy: Policy, n: float) -> Policy:
         age_most_s=policy.age_most_s / n,
         idle_most_s=policy.idle_most_s / n,
         keep_offer_s=policy.keep_offer_s / n,
+        finishing_s=policy.finishing_s / n,
         swap_saves_s=policy.swap_saves_s / n,
         top_speed_mps=policy.top_speed_mps * n,
         jitter_s=policy.jitter_s / n,

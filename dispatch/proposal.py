@@ -28,6 +28,7 @@ from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible,
 from dispatch.takeover import Coming
 from dispatch.travel import as_if, pairs_s
 from storage.fleet import Position
+from storage.keys import is_soon, soon
 from storage.records import Driver, Job, JobId, Offer, Place
 
 _AT_ONCE: Final = 400  # pairs looked at before others may run
@@ -78,16 +79,21 @@ class Proposal:
         self._heats = heats or Heats()
         self._now_ms = now_ms
         seen = {id_: each for of_class in found.values() for id_, each in of_class.items()}
+        rest_s: dict[str, float | None] = {}
+        for name, of_class in found.items():
+            for id_, each in of_class.items():
+                rest_s[id_] = max(0.0, (each.ts_ms - now_ms) / 1000) if is_soon(name) else None
         # who is on his way may be another's next, once he is let go; a courier with room is asked as he is
         self._let_go: dict[str, Driver] = {
             each.driver.id: each.as_if_free for each in coming if each.driver.id not in seen
         }
         seen |= {each.driver.id: each.at for each in coming if each.driver.id in self._let_go}
-        age_s = np.array([(now_ms - each.ts_ms) / 1000 for each in seen.values()])
+        age_s = np.array([max(0, now_ms - each.ts_ms) / 1000 for each in seen.values()])
         names = list(seen)
         order = by_freshness(age_s, names)
         self._ids = [names[at] for at in order]
         self._fix_age_s = age_s[order]
+        self._rest_s = [rest_s.get(id_) for id_ in self._ids]  # until the ride is over that he has on board
         self._row = {id_: row for row, id_ in enumerate(self._ids)}
         self._free = np.array([id_ not in self._let_go for id_ in self._ids], dtype=np.bool_)
         self._of_class = {vehicle_class: [*of_class] for vehicle_class, of_class in found.items()}
@@ -116,9 +122,9 @@ class Proposal:
         for (_, vehicle_class), rows in groups.items():
             area = self._jobs[rows[0]][1]
             policy = area.policy
-            of_class = np.array(
-                [self._row[id_] for id_ in self._of_class.get(vehicle_class, ())], dtype=np.int64
-            )
+            names = (vehicle_class, soon(vehicle_class)) if policy.finishing_s else (vehicle_class,)
+            ids = {id_ for name in names for id_ in self._of_class.get(name, ())}
+            of_class = np.array([self._row[id_] for id_ in ids], dtype=np.int64)
             fresh = np.sort(of_class[self._fix_age_s[of_class] <= policy.stale_s])
             local = near(self._places_m[rows], self._drivers_m[fresh], reach_m(policy))
             pairs = Near(np.asarray(rows)[local.request], fresh[local.driver], local.distance_m)
@@ -137,7 +143,9 @@ class Proposal:
             rows = zip(pairs.request.tolist(), pairs.driver.tolist(), strict=True)
             for at, (request, driver) in enumerate(rows):
                 job, record = self._jobs[request][0], records.get(self._ids[driver])
-                why = "offline" if record is None else why_not(job, record, policy, blocks, self._now_ms)
+                why = "offline"
+                if record is not None:
+                    why = why_not(job, record, policy, blocks, self._now_ms, rest_s=self._rest_s[driver])
                 if record is not None and record.load and self._bound[request] == ACCEPTED:
                     why = why or "full"  # only who is free takes a job over
                 may[at] = not why
@@ -163,14 +171,14 @@ class Proposal:
         self._pairs = Pairs(*(np.concatenate(parts) for parts in zip(*some, strict=True)))
 
     def _ways(self, area: Area, pairs: Near, records: dict[str, Driver]) -> Generator[None, None, "_Ways"]:
-        """How each would come: who is free straight to the pickup, who carries parcels by his plan with it in it
-        (carrying.py), of whom the nearest are looked at."""
+        """How each would come: who is free straight to the pickup, who has a ride on board when that is over, who
+        carries parcels by his plan with it in it (carrying.py), of whom the nearest are looked at."""
         policy, now_ms = area.policy, self._now_ms
         eta_s, distance_m = self._there_s(area, pairs), pairs.distance_m.copy()
         latest_s = np.array([latest_pickup_s(job, policy, now_ms) for job, _ in self._jobs])
         more_s = policy.late_weight * np.maximum(0.0, eta_s - latest_s[pairs.request])
-        plans = [records[self._ids[driver]].plan for driver in pairs.driver.tolist()]
-        busy = np.array([bool(plan) for plan in plans], dtype=np.bool_)
+        carriers = [records[self._ids[driver]] for driver in pairs.driver.tolist()]
+        busy = np.array([bool(each.plan) and not each.finishing for each in carriers], dtype=np.bool_)
         keep = ~busy
         for request in np.unique(pairs.request[busy]).tolist():
             at = np.flatnonzero(busy & (pairs.request == request))
@@ -210,7 +218,8 @@ class Proposal:
 
     def _there_s(self, area: Area, pairs: Near) -> Floats:
         drives = Drives(pairs.distance_m, self._drivers_deg, pairs.driver, self._places_deg, pairs.request)
-        return pairs_s(area, drives, self._now_ms)
+        rest_s = np.array([each or 0.0 for each in self._rest_s])
+        return np.asarray(pairs_s(area, drives, self._now_ms) + rest_s[pairs.driver])
 
     def _by_shadow(
         self, area: Area, way: "_Ways", real: Pairs, requests: Requests, drivers: Drivers
@@ -297,7 +306,8 @@ class Proposal:
         return cost_s
 
     def _offered(self, row: int, driver: int) -> Offered:
-        there = Ranked(self._ids[driver], self._distance_m[row, driver], self._eta_s[row, driver])
+        away_m, there_s = self._distance_m[row, driver], self._eta_s[row, driver]
+        there = Ranked(self._ids[driver], away_m, there_s, self._rest_s[driver])
         return Offered(self._jobs[row][0], there, row)
 
     def _requests(self) -> Requests:

@@ -45,6 +45,7 @@ from dispatch.supply import SupplySearch
 from dispatch.takeover import Coming, may_change, worth_a_look
 from dispatch.why import choice
 from storage.fleet import Position
+from storage.keys import soon
 from storage.records import Driver, Job, JobId, Offer, Stored, UserId
 
 WAITING_MAX = (
@@ -107,6 +108,8 @@ class Rounds:
         for vehicle_class in sorted({job.vehicle_class for job, _ in jobs}):
             of_class = [each for each in jobs if each[0].vehicle_class == vehicle_class]
             found[vehicle_class] = await self._free(vehicle_class, of_class, now_ms, done)
+            if any(area.policy.finishing_s for _, area in of_class):
+                found[soon(vehicle_class)] = await self._free(soon(vehicle_class), of_class, now_ms, done)
         proposal = done.timed(
             lambda: Proposal(
                 jobs,

@@ -136,6 +136,8 @@ def assigned_fact(
         "distanceM": round(offer.distance_m) if offer else None,
         "timestamp": iso(now_ms),
     }
+    if driver.has_queued(job.id):
+        payload["finishing"] = True
     leave: tuple[UserId, ...] = ()
     if before is not None:
         payload |= {"previousDriverId": before, "reason": NEARER}
@@ -179,7 +181,7 @@ def offer_fact(job: Job, driver: Driver, offer: Offer, now_ms: int) -> Fact:
 def offer_card(job: Job, offer: Offer, now_ms: int) -> dict[str, Any]:
     """As it was offered: whoever has it until he takes it over is none of his business."""
     job = replace(job, state="offered", driver_id=None)
-    return {
+    card = {
         "offerId": offer.id,
         "kind": job.kind,
         "job": job_card(job),
@@ -190,6 +192,7 @@ def offer_card(job: Job, offer: Offer, now_ms: int) -> dict[str, Any]:
         "fare": {"amount": job.fare_minor, "currency": job.currency},
         "expiresInMs": max(0, offer.deadline_ms - now_ms),
     }
+    return card | {"finishing": True} if offer.finishing else card
 
 
 def withdrawn_fact(offer: Offer, driver: Driver | None, now_ms: int) -> Fact:

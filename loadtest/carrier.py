@@ -2,7 +2,8 @@
 the way.
 
 Guarantees: positions keep to their own schedule whatever the server does (open loop); at most one job at a
-time. Who this person carries (rides, parcels or both) is decided by the classes he goes online with.
+time, and one ride that comes after it. Who this person carries (rides, parcels or both) is decided by the
+classes he goes online with.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Carrier(Person):
         super().__init__(town, account)
         self.state = "offline"
         self.trip: Trip | None = None
+        self.next: Job | None = None
         self.here: Point | None = None
         self.fix_s = float("-inf")
         self._motion = motion
@@ -72,14 +74,17 @@ class Carrier(Person):
     # -- supply
 
     async def welcome(self, payload: dict[str, Any]) -> None:
-        jobs = {job_id: kind for kind, job_id, state in listed_jobs(payload) if state not in TERMINAL_STATES}
+        listed = [each for each in listed_jobs(payload) if each[2] not in TERMINAL_STATES]
+        # who is on board comes first
+        jobs = {job_id: kind for kind, job_id, _ in sorted(listed, key=lambda each: each[2] != "in_progress")}
         if self.trip is not None and self.trip.job.id not in jobs:
             self.trip.over.set()
+        if self.next is not None and self.next.id not in jobs:
+            self.next = None
         self._offer_id = None  # an offer does not outlive the connection it was made over
         await self._go_online()
         for job_id, kind in jobs.items():
-            if self.trip is None:
-                await self._take_up(kind, job_id)
+            await self._take_up(kind, job_id)
 
     async def _go_online(self) -> None:
         here = self.here if self.trip is not None else self._motion.position(self.town.pace.now_s())
@@ -128,10 +133,11 @@ class Carrier(Person):
     # -- offers
 
     def _offered(self, payload: dict[str, Any]) -> None:
-        if self.state != "idle" or self.here is None:
+        after = self.state == "busy" and bool(payload.get("finishing")) and self.next is None
+        if not (self.state == "idle" or after) or self.here is None:
             self.town.tally.counts["offers_while_not_idle"] += 1
             return
-        self.state = "offered"
+        self.state = "busy" if after else "offered"
         self._offer_id = str(payload["offerId"])
         if self._habits.tells_seen:
             self._spawn(self._tell_seen(self._offer_id))
@@ -164,9 +170,12 @@ class Carrier(Person):
             self._free_of(offer_id)
             return
         self.town.tally.accepted(self.id, job_id, asked_at, self.here or asked_at)
-        await self._carry(
-            Job(job_id, kind, point_of(payload["pickup"]), point_of(payload["dropoff"]), "assigned")
-        )
+        job = Job(job_id, kind, point_of(payload["pickup"]), point_of(payload["dropoff"]), "assigned")
+        if self.trip is not None:
+            self.next = job
+            self.town.tally.counts["taken_before_the_end"] += 1
+        else:
+            await self._carry(job)
 
     def _withdrawn(self, payload: dict[str, Any]) -> None:
         offer_id = str(payload.get("offerId"))
@@ -183,12 +192,23 @@ class Carrier(Person):
     # -- jobs
 
     async def _take_up(self, kind: Kind, job_id: str) -> None:
-        """After a fresh start: carries on a job that the server still knows this person to have."""
+        """After a fresh start: carries on a job that the server still knows this person to have, unless he does."""
+        if self._has(job_id):
+            return
         shot = await self.ask(kind.join, {kind.id_field: job_id})
-        if shot.get("ok") and (shot.get("driver") or {}).get("id") == self.id:
-            self.here = self.here or point_of(shot["pickup"])
-            job = Job(job_id, kind, point_of(shot["pickup"]), point_of(shot["dropoff"]), str(shot["state"]))
+        his = shot.get("ok") and (shot.get("driver") or {}).get("id") == self.id
+        if not his or self._has(job_id) or shot["state"] in TERMINAL_STATES:
+            return
+        self.here = self.here or point_of(shot["pickup"])
+        job = Job(job_id, kind, point_of(shot["pickup"]), point_of(shot["dropoff"]), str(shot["state"]))
+        if self.state == "busy":
+            self.next = job
+        else:
+            self.state = "busy"
             self._spawn(self._carry(job))
+
+    def _has(self, job_id: str) -> bool:
+        return job_id in (self.trip.job.id if self.trip else "", self.next.id if self.next else "")
 
     async def _carry(self, job: Job) -> None:
         self._offer_id, self.state = None, "busy"
@@ -202,7 +222,10 @@ class Carrier(Person):
             self.town.tally.counts["jobs_taken_away"] += 1
         self.trip = None
         self._motion.moved(self.here, self.town.pace.now_s())
-        if self._habits.rejoins:
+        if self.next is not None:
+            job, self.next = self.next, None
+            await self._carry(job)
+        elif self._habits.rejoins:
             self.state = "rejoining"
             await self.ask("go_offline", {})
             await self._go_online()
@@ -222,6 +245,9 @@ class Carrier(Person):
         trip = self._carries(payload)
         if trip is not None and payload.get("state") in TAKEN_AWAY:
             trip.over.set()
+        found = job_of(payload)
+        if self.next and found and found[1] == self.next.id and payload.get("state") in TAKEN_AWAY:
+            self.next = None
 
     def _message(self, payload: dict[str, Any]) -> None:
         trip, text = self._carries(payload), str(payload.get("message", ""))

@@ -7,6 +7,7 @@
 | a fix arrives between the end of a trip and the log telling it | the watchers get it before they hear of the end |
 | the log has not been read for 5 s | nobody is told where anybody is: who drives whom may have changed |
 | the driver's record changed while his entry was under way | the index takes it only for the version we knew |
+| his ride ends later than was foretold, or he falls silent | he stands there as of then; in the end like any ghost |
 | the same, while his position was on its way to another node | it is not sent: who is on the job may have changed |
 """
 
@@ -31,6 +32,7 @@ _OUTCOMES = [(verdict.name.lower(),) for verdict in Verdict]
 _NOBODYS = (None,)
 _heard = metrics.FIXES.n
 PACE_MS = 60_000
+FORETELL_MS = 4_000
 
 
 class Fixes:
@@ -63,6 +65,8 @@ class Fixes:
         self._keep(live, fix)
         if verdict is _KEPT and live.jobs and self._speaker.fresh():
             self._tell(live, live.jobs, fix, live.ts_ms, now_ms)
+            if live.finishing and now_ms - live.foretold_ms > FORETELL_MS:
+                leases.foretell(live, now_ms)
         if live.stale:
             leases.ask_to_revive(live, now_ms)
         return {"kept": True}

@@ -25,6 +25,7 @@ from dispatch.area import Area, Areas
 from dispatch.cells import cell_of, distance_m
 from dispatch.commands import Refusal
 from dispatch.policy import Policy
+from dispatch.rules.go_online import PARCEL_CLASS
 from dispatch.track import Track
 from dispatch.wording import id_field
 from rooms import metrics
@@ -32,6 +33,7 @@ from rooms.session import Session
 from rooms.speaker import Speaker
 from rooms.tick import Tick
 from storage.fleet import Update, pack
+from storage.keys import soon
 from storage.records import Driver, Place
 
 SIGNS_PER_SILENCE = 6  # a driver's sign of life is renewed so many times within what counts as silence
@@ -58,9 +60,9 @@ class Live:
     """One driver whose device is here; `flag` and `sign_ms` are what the next tick says of him, as in Update."""
 
     __slots__ = (
-        "area", "available", "before", "classes", "count", "driver_id", "flag", "floor", "generation", "heading",
-        "indexed", "jobs", "lat", "lng", "policy", "revived_ms", "session", "sign_ms", "signed_ms", "stale", "told_ms",
-        "track", "ts_ms", "version",
+        "area", "available", "before", "classes", "count", "driver_id", "finishing", "flag", "floor", "foretold_ms",
+        "generation", "heading", "indexed", "jobs", "lat", "lng", "policy", "revived_ms", "ride_over_ms", "session",
+        "sign_ms", "signed_ms", "soon", "stale", "told_ms", "track", "ts_ms", "version",
     )  # fmt: skip
 
     def __init__(self, session: Session, policy: Policy) -> None:
@@ -71,7 +73,10 @@ class Live:
         self.track = Track()
         self.generation = self.floor = self.version = 0
         self.before: Live | None = None  # a seat of the same device, of whose lease the log has not told yet
-        self.available = self.indexed = self.stale = False
+        self.available = self.finishing = self.indexed = self.stale = False
+        # cell and entry of where and when his ride ends, if that is soon
+        self.soon: tuple[int, bytes] | None = None
+        self.foretold_ms = self.ride_over_ms = 0
         self.classes = ""
         self.jobs: tuple[Binding, ...] = ()
         self.lat = self.lng = 0.0
@@ -82,16 +87,20 @@ class Live:
 
     def update(self) -> Update:
         """What waits, as the tick carries it."""
+        cell, soon = self.soon or (0, b"")
+        if self.flag in "em" and not soon:
+            cell = cell_of(self.lat, self.lng)  # the index is not asked otherwise
         return Update(
             self.driver_id,
             self.flag,
             self.generation,
             self.version,
-            cell_of(self.lat, self.lng) if self.flag in "em" else 0,  # the index is not asked otherwise
+            cell,
             self.classes,
             pack(self.lat, self.lng, self.ts_ms, self.heading),
             self.sign_ms,
             bool(self.jobs),
+            soon,
         )
 
 
@@ -123,10 +132,15 @@ class Leases:
         metrics.FIXES.n["superseded",] += 1
         raise Refusal("superseded")
 
-    def last(self, driver_id: str) -> tuple[float, float, int, float | None] | None:
-        """(lat, lng, ts_ms, heading) of a driver whose device is here."""
+    def last(self, driver_id: str, job_id: str) -> tuple[float, float, int, float | None] | None:
+        """(lat, lng, ts_ms, heading) of a driver whose device is here, as far as it is this job's business: not while
+        he has another ride on board, nor where he was with it."""
         live = self._lives.get(driver_id)
-        return (live.lat, live.lng, live.ts_ms, live.heading) if live and live.ts_ms else None
+        if live is None or not live.ts_ms or live.ts_ms < live.ride_over_ms:
+            return None
+        if any(job.field == "rideId" and job.job_id != job_id for job in live.jobs):
+            return None
+        return live.lat, live.lng, live.ts_ms, live.heading
 
     def seat(self, session: Session, latitude: float, longitude: float) -> Live:
         """This device is about to go online; its record, when the log tells it, makes it count."""
@@ -183,15 +197,29 @@ class Leases:
             return  # what waits in the tick is of the device that counts
         waits = live.driver_id in self._tick.updates
         if not live.available:
-            flag = "-"
+            flag = live.flag if waits else "-"  # what was foretold of him goes with it
         elif live.indexed and not (waits and live.flag == "e"):
             flag = "m"
         else:
             flag = "e"
         self._sign(live, waits, now_ms)
         if flag != "-" or live.sign_ms or live.jobs:
-            live.indexed, live.flag = flag != "-", flag
+            live.indexed, live.flag = live.indexed or live.available, flag
             self._tick.updates[live.driver_id] = live
+
+    def foretell(self, live: Live, now_ms: int) -> None:
+        """Where his ride ends, and when, goes into the index with the position that waits for the tick, once that is
+        soon; and out of it where it turns out not to be."""
+        live.foretold_ms, (job, *_) = now_ms, live.jobs
+        to = job.target
+        rest_s = distance_m(live.lat, live.lng, to.latitude, to.longitude) * job.pace_s_per_m
+        if rest_s <= live.policy.finishing_s:
+            entry = pack(to.latitude, to.longitude, now_ms + int(rest_s * 1000), None)
+            live.soon = cell_of(to.latitude, to.longitude), entry
+            live.flag = "m" if live.indexed and live.flag != "e" else "e"
+            live.indexed = True
+        elif live.indexed:
+            live.indexed, live.flag, live.soon = False, "l", None
 
     def heard(self, live: Live, now_ms: int) -> None:
         """A fix that was not believed is still a sign of life: he is there, only his GPS is not."""
@@ -256,10 +284,12 @@ class Leases:
     def _adopt(self, live: Live, driver: Driver) -> None:
         live.generation, live.version = driver.generation, driver.version
         live.stale, live.available = driver.stale, driver.available
-        live.classes = ",".join(driver.classes)
-        live.jobs = _bindings(driver)
+        live.jobs, live.ride_over_ms = _bindings(driver), driver.ride_over_ms
         if self.areas is not None and (area := self.areas.get(driver.area_id)) is not None:
             live.policy, live.area = area.policy, area
+        classes = _soon_classes(driver) if live.policy.finishing_s else []
+        live.finishing, live.soon, live.foretold_ms = bool(classes), None, 0
+        live.classes = ",".join(classes or driver.classes)
         if live.available and live.ts_ms:
             # free again: he stands in the index now, not only after his next fix
             self._sign(live, driver.id in self._tick.updates, self._tick.now_ms())
@@ -269,6 +299,13 @@ class Leases:
             live.indexed, live.flag = False, "-"
 
 
+def _soon_classes(driver: Driver) -> list[str]:
+    """In which he may have one more ride, after the one on board."""
+    if not driver.finishing or not driver.online or driver.stale or driver.offer_id is not None:
+        return []
+    return [soon(name) for name in driver.classes if name != PARCEL_CLASS]
+
+
 def _is_his(holder: Session, session: Session) -> bool:
     """The same session, or over HTTP, where each request has one, the same login."""
     return holder is session or (holder.wire is None and holder.device == session.device)
@@ -276,9 +313,10 @@ def _is_his(holder: Session, session: Session) -> bool:
 
 def _bindings(driver: Driver) -> tuple[Binding, ...]:
     """The jobs on a driver's plan in its order, each with where he is going for it: to the pickup, and from there to
-    the dropoff (nobody tells when a stop of its own on the way is behind him), by way of the stops before."""
+    the dropoff (nobody tells when a stop of its own on the way is behind him), by way of the stops before. A ride that
+    comes after another has no place in it: where he is until then is not for its parties."""
     jobs: dict[str, Binding] = {}
-    stops = [stop for stop in driver.plan if stop.what != "stop"]
+    stops = [stop for stop in driver.plan if stop.what != "stop" and not driver.has_queued(stop.job_id)]
     after_m = 0.0
     for between, stop in enumerate(stops):
         if between:

@@ -95,11 +95,18 @@ SAID = (
         "userId, node, timestamp, room, epoch, seq, jobs: [active], offers: [open], resume",
         "this socket",
     ),
-    ("offer", "offerId, kind, job, pickup, dropoff, distanceM, etaSeconds, fare, expiresInMs", "the driver"),
+    (
+        "offer",
+        "offerId, kind, job, pickup, dropoff, distanceM, etaSeconds, fare, expiresInMs, finishing? (true: it is after "
+        "the ride on board; etaSeconds includes the rest of that, distanceM is from its dropoff)",
+        "the driver",
+    ),
     ("offer_withdrawn", "offerId, reason: expired, unseen, withdrawn or lost", "the driver"),
     (
         "driver_assigned",
-        f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, previousDriverId?, reason?, …",
+        f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, previousDriverId?, reason?, finishing? "
+        "(true: he has another ride on board, whose rest is in etaSeconds; until it is over no position is told here "
+        "and `arrived` is refused)",
         "the room; previousDriverId was on his way, has it no more, and leaves with this",
     ),
     (

@@ -3,6 +3,9 @@
 The index is a hint, never the truth: it holds drivers with spare capacity, one packed entry per class and
 cell, each with the moment of its fix, so that a reader can tell a ghost. Only the lease holder's node adds a
 driver, and only while his record has the version that node knows; any commit may remove him.
+
+A driver whose ride ends soon stands in classes of their own (`keys.soon`), at its dropoff, as of the moment at which he
+is expected there; whoever looks for free vehicles does not see him.
 """
 
 import struct
@@ -34,7 +37,8 @@ class Position(NamedTuple):
 
 class Update(msgspec.Struct):
     """One driver's part of a tick. `flag`: e enters the index, m is still in it, l leaves it, - is not in it.
-    `stale_ms` 0 sends no sign of life; `carries` keeps the position for those who join his job's room."""
+    `stale_ms` 0 sends no sign of life; `carries` keeps the position for those who join his job's room. `soon` is what
+    the index shows instead of the position: where his ride ends, and when."""
 
     driver_id: str
     flag: str
@@ -45,6 +49,7 @@ class Update(msgspec.Struct):
     position: bytes
     stale_ms: int
     carries: bool
+    soon: bytes = b""
 
 
 class Batch(msgspec.Struct):
@@ -105,7 +110,7 @@ class Fleet:
         moves = [
             (
                 *(u.driver_id, u.flag, str(u.generation), str(u.version), str(u.cell), u.classes or "-"),
-                *(u.stale_ms, u.carries, u.position, keys.entry(u.driver_id)),
+                *(u.stale_ms, u.carries, u.position, keys.entry(u.driver_id), u.soon),
             )
             for u in updates
         ]

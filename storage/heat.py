@@ -26,7 +26,7 @@ class HeatStore:
         """How many drivers are free in each cell of the index, by their classes ("class,class")."""
         found = await self._shard.ask(cast(Any, self._shard.client.hvals(keys.spot(self._shard.name))))
         spots = (value.decode().split(" ", 2) for value in found)
-        return Counter((int(cell), classes) for _, cell, classes in spots)
+        return Counter((int(cell), classes) for _, cell, classes in spots if not keys.is_soon(classes))
 
     async def read(self) -> list[bytes]:
         """The newest looks, one of each area."""

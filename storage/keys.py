@@ -111,6 +111,15 @@ def index(s: str, vehicle_class: str, cell: int | str) -> str:  # HASH entry -> 
     return f"{{{s}}}:idx:{vehicle_class}:{cell}"
 
 
+def soon(vehicle_class: str) -> str:
+    """The class in which a driver of a class stands where, and as of when, his ride will be over (`is_soon`)."""
+    return f"{vehicle_class}~"
+
+
+def is_soon(classes: str) -> bool:
+    return classes.endswith("~")
+
+
 def driver(s: str, driver_id: UserId | str) -> str:  # HASH v, r
     return f"{{{s}}}:driver:{driver_id}"
 

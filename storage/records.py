@@ -113,7 +113,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
 class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="offer"):
     """A job held for one driver until `deadline_ms`. States: open, accepted, declined, expired,
     withdrawn (the job went away), lost (the driver did), unseen
-    (he was not shown it by `unseen_ms`, which is 0 where his phone does not tell)."""
+    (he was not shown it by `unseen_ms`, which is 0 where his phone does not tell). `finishing`: he had another ride on
+    board when he was asked, and this one comes after it."""
 
     id: OfferId
     job_id: JobId
@@ -124,6 +125,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     deadline_ms: int
     distance_m: float
     eta_s: float
+    finishing: bool = False
     unseen_ms: int = 0
     seen_ms: int = 0
     ended_ms: int = 0
@@ -148,7 +150,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     last may move him. `load` maps the jobs he carries to the capacity units they take; after `silence_ms`
     without a fix he is stale. `seats` are for passengers (0: nobody knows), `sizes` of parcels he takes (none: all),
     up to `max_weight_kg` (0: what the area allows); `papers` (licence …) say until which ms they are good.
-    `tells_seen`: his phone says when it shows him an offer."""
+    `tells_seen`: his phone says when it shows him an offer. `ride_over_ms` is when his last ride was over: where he was
+    before is of no ride that comes after it."""
 
     id: UserId
     name: str
@@ -171,6 +174,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     silence_ms: int = 45_000
     load: dict[JobId, int] = {}
     plan: tuple[Stop, ...] = ()
+    ride_over_ms: int = 0
     changed_ms: int = 0
     version: int = 0
 
@@ -182,6 +186,20 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     def available(self) -> bool:
         """In supply: may stand in the index and may be offered a job."""
         return self.online and not self.stale and self.offer_id is None and self.spare > 0
+
+    @property
+    def finishing(self) -> bool:
+        """He has one ride, its passenger on board and nothing before him but the dropoff: he may have one more, after
+        it. Where a stop of its own is left, nobody is told when it is behind him."""
+        return len(self.load) == 1 and [(stop.kind, stop.what) for stop in self.plan] == [("ride", "dropoff")]
+
+    def has_queued(self, job_id: str) -> bool:
+        """Whether a job of his comes after a ride that is not over: nothing of it can begin until then."""
+        return bool(self.plan) and self.plan[0].kind == "ride" and self.plan[0].job_id != job_id
+
+    def shown_from_ms(self, job: Job) -> int | None:
+        """From when on where he is belongs to a job of his; None while a ride that comes before it is not over."""
+        return None if self.has_queued(job.id) else max(job.assigned_ms, self.ride_over_ms)
 
     @property
     def state(self) -> str:

@@ -73,10 +73,10 @@ class Survey:
         for some in _parts(driver_ids, _IDS):
             spots = await self._shard.ask(cast(Any, client.hmget(keys.spot(s), some)))
             for id_, spot in zip(some, spots, strict=True):
-                if spot is None:
+                _, cell, classes = spot.decode().split(" ") if spot else ("", "0", "")
+                if spot is None or keys.is_soon(classes):
                     absent.append(id_)
                 else:
-                    _, cell, classes = spot.decode().split(" ")
                     cells.setdefault(classes.partition(",")[0], set()).add(int(cell))
         found: list[Position] = []
         for vehicle_class, wanted in cells.items():

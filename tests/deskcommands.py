@@ -149,6 +149,11 @@ class Commands:
             reason="because",
         )
 
+    def step_of(self, job: Job, to: str) -> c.Command:
+        """By its driver, with what it takes."""
+        who = self._keyed(job.driver_id or "x0", job.room)
+        return c.MoveJob(**who, job_id=job.id, kind=job.kind, status=to, otp=job.code)
+
     def cancel(self, r: Random) -> c.Command:
         job = self._some_job(r)
         if job is None:
@@ -221,6 +226,7 @@ class Commands:
             return self.open_job(r)
         driver = UserId(r.choice([*DRIVERS, *job.excluded]))
         near: dict[str, Any] = {"driver_id": driver, "distance_m": 500.0, "eta_s": 60.0}
+        near["rest_s"] = r.choice([None, 0.0, 60.0, 181.0])
         if r.random() < 0.5:
             near |= {"instead": job.offer_id, "instead_of": job.offered_to}
         elif r.random() < 0.5:

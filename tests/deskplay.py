@@ -19,7 +19,7 @@ from storage.log import Conflict
 from storage.records import Driver, Job, JobId, Offer, Room, UserId
 from storage.shard import Unavailable
 from tests.deskcommands import DRIVERS, Commands, near_centre
-from tests.deskkit import TRAVELLED, Fold, Node, S
+from tests.deskkit import TRAVELLED, Fold, Node, S, has_one_more
 from tests.invariants import BEFORE_PICKUP, NOBODYS
 
 TRIES = 5
@@ -57,6 +57,7 @@ class Play:
             self._match: 7,
             self._round: 7,
             self._on_top: 6,
+            self._next_ride: 6,
             self._beside: 6,
             self._ticks: 6,
             self._everyone: 8,
@@ -75,6 +76,9 @@ class Play:
         """Whether anybody carries several, and not one after the other: that they are right, `wrong` says."""
         for driver in self.fold.all(Driver):
             if len(driver.load) > 1:
+                if driver.plan[0].kind == "ride":
+                    self.happened.add("a ride after a ride")
+                    continue
                 self.happened.add("two on one plan")
                 jobs = [id_ for id_, _ in itertools.groupby(stop.job_id for stop in driver.plan)]
                 if len(jobs) > len(set(jobs)) or jobs != [id_ for id_ in driver.load if id_ in jobs]:
@@ -198,6 +202,27 @@ class Play:
             work.append(self._ask(r.choice(self._nodes), self._commands.any(r)))
         await asyncio.gather(*work)
 
+    async def _next_ride(self, r: Random) -> None:
+        """Whose ride ends soon is found in the index by both desks, is offered one more, and takes it, while others do
+        anything."""
+        for job in [each for each in self.fold.all(Job) if each.state in ("assigned", "arrived")][:1]:
+            for status in ("arrived", "in_progress"):
+                await self._ask(r.choice(self._nodes), self._commands.step_of(job, status))
+        await self.fold.catch_up()
+        await self._everyone(r)
+        if not any(has_one_more(each) for each in self.fold.all(Driver)):
+            return
+        opened = self._commands.open_job(r, "ride")
+        await self._ask(r.choice(self._nodes), opened)
+        await asyncio.gather(*(self._lead(node) for node in self._nodes))
+        await self.fold.catch_up()
+        offers = [each for each in self.fold.all(Offer) if each.state == "open" and each.finishing]
+        self.happened |= {"offered a ride after a ride" for _ in offers}
+        work = [self._ask(r.choice(self._nodes), self._commands.accept(offer)) for offer in offers]
+        if r.random() < 0.5:
+            work.append(self._ask(r.choice(self._nodes), self._commands.progress(r)))
+        await asyncio.gather(*work)
+
     async def _beside(self, r: Random) -> None:
         """Another is asked to take a job over, on both nodes, and says yes, while its driver or anybody does
         anything."""
@@ -258,7 +283,9 @@ class Play:
         """Every device that holds a lease sends where it is, and is seen."""
         self._learn()
         current = [phone for phone in self._phones.values() if self._leased(phone)]
-        await self._tick(r, r.choice(self._nodes), [(p, "e" if p.available else "-", True) for p in current])
+        enters = [p.available or has_one_more(p) for p in current]
+        parts = [(p, "e" if into else "-", True) for p, into in zip(current, enters, strict=True)]
+        await self._tick(r, r.choice(self._nodes), parts)
 
     async def _ticks(self, r: Random) -> None:
         """Late and odd ticks: of superseded devices, with old versions, sent twice."""
@@ -266,7 +293,7 @@ class Play:
             self._learn()
         some = [phone for phone in self._phones.values() if r.random() < 0.5]
         parts = [
-            (phone, r.choice("eml") if phone.available else r.choice("-l"), r.random() < 0.5)
+            (phone, r.choice("eml" if phone.available or has_one_more(phone) else "-l"), r.random() < 0.5)
             for phone in some
         ]
         node = r.choice(self._nodes)
@@ -279,6 +306,10 @@ class Play:
         updates = []
         for phone, flag, alive in parts:
             lat, lng = near_centre(r)
+            classes, ends = ",".join(phone.classes), b""
+            if has_one_more(phone):
+                classes = ",".join(keys.soon(name) for name in phone.classes if name != "parcel")
+                ends = pack(lat, lng, now_ms + r.randrange(150_000), None)
             updates.append(
                 Update(
                     driver_id=phone.id,
@@ -286,10 +317,11 @@ class Play:
                     generation=phone.generation,
                     version=phone.version,
                     cell=cell_of(lat, lng),
-                    classes=",".join(phone.classes),
+                    classes=classes,
                     position=pack(lat, lng, now_ms, None),
                     stale_ms=phone.silence_ms if alive else 0,
                     carries=bool(phone.load),
+                    soon=ends,
                 )
             )
         node.ticks += 1
@@ -341,7 +373,8 @@ class Play:
         r = Random(1)
         await self._everyone(r)
         spots = {id_.decode() for id_ in await self._client.hkeys(keys.spot(S))}
-        assert spots == {driver.id for driver in self.fold.all(Driver) if driver.available}
+        may = {driver.id for driver in self.fold.all(Driver) if driver.available or has_one_more(driver)}
+        assert spots == may
         await self.fold.check_live()
         reached = [job.state for job in self.fold.all(Job)]
         for _ in range(SETTLE_ROUNDS):

@@ -39,6 +39,8 @@ def wrong(records: Iterable[Stored]) -> list[str]:
 
 def _wrong_driver(driver: Driver, jobs: dict[str, Job], offers: dict[str, Offer]) -> Iterator[str]:
     carried = sum(driver.load.values())
+    if _has_two_rides(driver, jobs):
+        carried -= driver.capacity  # the second comes after the first
     if carried > driver.capacity:
         yield f"driver {driver.id} carries {carried} of {driver.capacity}"
     for job_id, units in driver.load.items():
@@ -60,6 +62,18 @@ def _wrong_driver(driver: Driver, jobs: dict[str, Job], offers: dict[str, Offer]
             yield f"driver {driver.id} holds an offer and is not in supply"
     if not driver.online and driver.load:
         yield f"driver {driver.id} is offline and carries {driver.load}"
+
+
+def _has_two_rides(driver: Driver, jobs: dict[str, Job]) -> bool:
+    """One on board, as far as its dropoff, and one after it, of which nothing has begun."""
+    if len(driver.load) != 2:
+        return False
+    first, second = (jobs.get(id_) for id_ in driver.load)
+    if first is None or second is None or first.kind != second.kind or first.kind != "ride":
+        return False
+    order = [stop.job_id for stop in driver.plan]
+    in_order = order == sorted(order, key=list(driver.load).index)
+    return first.state == "in_progress" and second.state == "assigned" and in_order
 
 
 def _wrong_plan(driver: Driver, jobs: dict[str, Job]) -> Iterator[str]:

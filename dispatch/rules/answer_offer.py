@@ -75,7 +75,7 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     if state.now_ms > latest_ms:
         raise Refusal("offer_gone", "The offer has expired.")
     units = job.units or driver.capacity
-    if driver.spare < units:
+    if driver.spare < units and not (job.kind == "ride" and driver.finishing):
         # he came online with a smaller vehicle since he was asked
         raise Refusal("wrong_state", "Your vehicle has no room for this job.")
     before = job.driver_id

@@ -9,6 +9,7 @@ had been offered to him, but for one thing: an admin may ask whom the match woul
 | assigned to the very driver who is thinking about it | his offer is accepted for him |
 | assigned to one who is offline, silent, full, of another class or holds another offer | `no_supply`, with why |
 | assigned to the driver who has it | so it is already |
+| assigned to one with a passenger on board, where the area has `finishing_s` | it comes after that ride |
 | unassigned while it is on board, or nobody has it | `wrong_state` |
 | unassigned while another is asked to take it over | he is asked on, as if it had been offered to him at first |
 | lifted while it waits for nobody | `wrong_state` |
@@ -48,7 +49,9 @@ def decide_assign(state: State, command: AssignJob) -> Decision:
     free = without_offer(driver, state.now_ms) if his else driver
     # an admin may ask whom the match would not ask again
     area = state.area(job.area_id)
-    if why := why_not(replace(job, excluded=(), passed={}), free, area.policy, state.blocks, state.now_ms):
+    anew = replace(job, excluded=(), passed={})
+    # how long the ride takes that he has on board is the admin's to judge
+    if why := why_not(anew, free, area.policy, state.blocks, state.now_ms, rest_s=0.0):
         raise Refusal("no_supply", f"{driver.name or 'The driver'} {REASONS[why]}.")
     others, told, offer = _offer_over(state, job, his)
     without = () if his or job.offered_to is None else (job.offered_to,)

@@ -79,7 +79,7 @@ def _asked(
     policy = area.policy
     if driver is None:
         raise NotHim("offline")
-    if why := why_not(job, driver, policy, state.blocks, state.now_ms):
+    if why := why_not(job, driver, policy, state.blocks, state.now_ms, rest_s=command.rest_s):
         raise NotHim(why)
     number = job.offers + 1
     deadline_ms = state.now_ms + int(policy.offer_s * 1000)
@@ -95,6 +95,7 @@ def _asked(
         unseen_ms=unseen_ms,
         distance_m=command.distance_m,
         eta_s=command.eta_s,
+        finishing=driver.finishing,
     )
     held = replace(
         job,

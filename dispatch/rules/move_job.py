@@ -35,6 +35,9 @@ def decide(state: State, command: MoveJob) -> Decision:
         raise Refusal("bad_request", WHY)
     if to == "searching":
         return by_hand.decide_unassign(state, _unassigned(command))
+    driver = state.driver(job.driver_id)
+    if to == "arrived" and driver is not None and driver.has_queued(job.id):
+        raise Refusal("wrong_state", "You have a passenger on board: this ride begins when that one is over.")
     area = state.area(job.area_id)
     policy = area.policy
     if not command.admin:

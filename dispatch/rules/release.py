@@ -19,10 +19,12 @@ def without_offer(driver: Driver, now_ms: int) -> Driver:
 
 
 def without_job(driver: Driver, job_id: str, now_ms: int) -> Driver:
+    over = any(stop.job_id == job_id and stop.kind == "ride" for stop in driver.plan[:1])
     return replace(
         driver,
         load={j: units for j, units in driver.load.items() if j != job_id},
         plan=tuple(stop for stop in driver.plan if stop.job_id != job_id),
+        ride_over_ms=now_ms if over else driver.ride_over_ms,
         changed_ms=now_ms,
     )
 

@@ -10,6 +10,7 @@
 | assigned, and another was asked to take it over | that offer is lost; as any assigned one |
 | assigned or later, and its driver's records agree | he keeps it, and has BACK_WITHIN_MS to go online again |
 | assigned or later, and they do not | it keeps its state and is held for a person |
+| he has a ride on board and another after it | he keeps both, whichever comes back first |
 
 Codes are not in PostgreSQL: a new one is made, and told where the old one had been.
 """
@@ -119,9 +120,22 @@ def _carrier(state: State, command: RestoreJob, job: Job) -> Driver | None:
         return None
     driver = without_job(driver, job.id, state.now_ms)
     units = job.units or driver.capacity
-    if driver.spare < units or (not job.units and driver.load):
+    stops = _stops(job, state)
+    if driver.spare >= units and (job.units or not driver.load):
+        return replace(driver, load={**driver.load, job.id: units}, plan=(*driver.plan, *stops))
+    return _with_two(driver, job, stops)
+
+
+def _with_two(driver: Driver, job: Job, stops: tuple[Stop, ...]) -> Driver | None:
+    """Two rides of his, one on board and one after it: whichever comes back first, they stand in that order."""
+    plan, load = driver.plan, {job.id: job.units or driver.capacity}
+    if job.kind != "ride" or len(driver.load) != 1 or plan[0].kind != "ride":
         return None
-    return replace(driver, load={**driver.load, job.id: units}, plan=(*driver.plan, *_stops(job, state)))
+    if job.started_ms and plan[0].what == "pickup":
+        return replace(driver, load={**load, **driver.load}, plan=(*stops, *plan))
+    if job.state == "assigned" and plan[0].what != "pickup":
+        return replace(driver, load={**driver.load, **load}, plan=(*plan, *stops))
+    return None
 
 
 def _remembered(known: Driver | None) -> Driver | None:

@@ -39,6 +39,7 @@ class Verdict:
     foreign: list[str] = field(default_factory=list)
     double_assignments: list[str] = field(default_factory=list)
     assignments: int = 0
+    after_a_ride: int = 0  # of them, with another ride on board
     takeovers: int = 0  # of these
     acked: int = 0
     acked_share_outside_windows: float | None = None
@@ -67,6 +68,7 @@ def judge(history: History, held: Held) -> Verdict:
         double_assignments=[*doubles(spans), *two_winners(history)],
         takeovers=sum(each.before is not None for each in union),
         assignments=sum(each.event == "driver_assigned" for each in union),
+        after_a_ride=len(hearing.after_a_ride(spans)),
         acked=sum(command.acked for command in history.commands),
         outside=outside(history.attempts(), windows(history.faults)),
     )

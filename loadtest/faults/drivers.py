@@ -8,7 +8,7 @@ The behaviour is that of `carrier`, with the patience of `phones`.
 | the tunnel is behind him, or he is online again | what was recorded is handed in as one `location_batch` |
 | nobody answers it | the same batch again, until somebody does |
 | a job is done | now and then he rests: off duty, and on again |
-| he is given a job by hand | he carries it, once he sees that it is his and he has no other |
+| he is given a job by hand | he carries it, once he sees that it is his; a ride after one on board when that is over |
 | somebody else ended his job, or took it over | he carries it no farther |
 """
 
@@ -60,8 +60,7 @@ class Driver(Patient, Carrier):
 
     async def _take_given(self, kind: Kind, job_id: str) -> None:
         await asyncio.sleep(GIVEN_S)
-        if self.trip is None:
-            await self._take_up(kind, job_id)
+        await self._take_up(kind, job_id)
 
     def _status(self, payload: dict[str, Any]) -> None:
         super()._status(payload)

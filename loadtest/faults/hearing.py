@@ -162,11 +162,12 @@ def foreign(history: History, spans: Sequence[Stretch], lines: Timelines) -> Ite
                 yield f"{each.user} heard {each.event} {each.place}, no party of {each.job}"
         if each.secret and history.owners.get(each.job) != each.user:
             yield f"{each.user} was told the code of {each.job}"
-    yield from _positions(history)
+    yield from _positions(history, spans)
 
 
-def _positions(history: History) -> Iterator[str]:
-    """Positions judged by what the same connection had heard of the job by then."""
+def _positions(history: History, spans: Sequence[Stretch]) -> Iterator[str]:
+    """Positions judged by what the same connection had heard of the job by then, and by which ride was on board."""
+    hidden_until_ms = after_a_ride(spans)
     carrier: dict[tuple[int, str], str | None] = {}
     for each in history.heard:
         for stand in each.stands:
@@ -181,8 +182,29 @@ def _positions(history: History) -> Iterator[str]:
         driver = carrier.get((each.link, each.job))
         if driver is None:
             yield f"{each.user} saw a position of {each.job}, which nobody carried by what he knew"
+        elif each.at_s * 1000 < hidden_until_ms.get((driver, each.job), 0):
+            yield f"{each.user} saw a position of {each.job} while {driver} had another ride on board"
         elif each.user not in (driver, history.owners.get(each.job)):
             yield f"{each.user} saw a position of {each.job}, no party of it"
         elif not history.is_of(each.fix, driver):
             sender = history.sent_fixes.get(each.fix, "nobody")
             yield f"{each.user} saw a position of {each.job} that {sender} sent and not {driver}"
+
+
+def after_a_ride(spans: Sequence[Stretch]) -> dict[tuple[str, str], float]:
+    """When the ride was over that a driver had on board as he took another, by him and that other."""
+    by_driver: dict[str, list[Stretch]] = defaultdict(list)
+    for span in spans:
+        by_driver[span.driver].append(span)
+    found: dict[tuple[str, str], float] = {}
+    for driver, mine in by_driver.items():
+        for span in mine:
+            for other in mine:
+                over_ms = float("inf") if other.to_ms is None else other.to_ms
+                if (
+                    other.job != span.job
+                    and other.on_board_ms
+                    and other.on_board_ms <= span.from_ms < over_ms
+                ):
+                    found[driver, span.job] = max(found.get((driver, span.job), 0.0), over_ms)
+    return found

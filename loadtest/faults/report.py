@@ -51,6 +51,7 @@ def figures(seed: int, history: History, held: Held, verdict: Verdict, died: lis
         "died": len(died),
         "takeovers": verdict.takeovers,
         "not_repaired": sum("not repaired" in note for note in notes),
+        "after_a_ride": verdict.after_a_ride,
         "said_outside_windows": dict(verdict.outside),
         "said_again": sum(len(each.attempts) - 1 for each in history.commands if each.attempts),
         "unsettled": sum(not settled(each) for each in history.commands),

@@ -20,7 +20,7 @@ Moment = tuple[int, int]  # the life's rank, and the number in it
 
 class Stretch(NamedTuple):
     """One driver has one job from an event of its room to another; `to` is None while it does not end. `before`: from
-    whom he took it over."""
+    whom he took it over. `began_ms` is when he came to the pickup, `on_board_ms` when a ride's passenger got in."""
 
     job: str
     driver: str
@@ -29,6 +29,15 @@ class Stretch(NamedTuple):
     from_ms: float
     to_ms: float | None
     before: str | None = None
+    ride: bool = False
+    began_ms: float | None = None
+    on_board_ms: float | None = None
+
+    def comes_after(self, other: Stretch) -> bool:
+        """Whether a ride was taken with another on board, and nothing of it began before that was over."""
+        if not (self.ride and other.ride) or other.on_board_ms is None or self.from_ms < other.on_board_ms:
+            return False
+        return self.began_ms is None or (other.to_ms is not None and other.to_ms <= self.began_ms)
 
 
 class Timelines(NamedTuple):
@@ -72,7 +81,14 @@ def stretches(lines: Timelines, forgets: Sequence[tuple[float, float]] = ()) -> 
                 found.append(open_._replace(to=now, to_ms=each.at_ms))
                 open_ = None
             if open_ is None and driver is not None:
-                open_ = Stretch(each.job, driver, now, None, each.at_ms, None, each.before)
+                ride = each.room.startswith("ride:")
+                open_ = Stretch(each.job, driver, now, None, each.at_ms, None, each.before, ride)
+            if open_ is not None and open_.ride and each.state not in {"assigned", *TERMINAL_STATES}:
+                began_ms = each.at_ms if open_.began_ms is None else open_.began_ms
+                on_board_ms = open_.on_board_ms
+                if on_board_ms is None and each.state == "in_progress":
+                    on_board_ms = each.at_ms
+                open_ = open_._replace(began_ms=began_ms, on_board_ms=on_board_ms)
         if open_ is not None:
             found.append(open_)
     return [_until_forgotten(each, forgets) for each in found]
@@ -87,15 +103,27 @@ def _until_forgotten(stretch: Stretch, forgets: Sequence[tuple[float, float]]) -
 
 
 def doubles(spans: Iterable[Stretch]) -> Iterator[str]:
-    """Jobs with two drivers at a time, and drivers (of one job each) with two jobs at a time."""
+    """Jobs with two drivers at a time, and drivers with two jobs at a time (but for a ride that comes after another),
+    or with three."""
     by_driver: dict[str, list[Stretch]] = defaultdict(list)
     by_job: dict[str, list[Stretch]] = defaultdict(list)
     for each in spans:
         by_driver[each.driver].append(each)
         by_job[each.job].append(each)
-    for name, groups in (("driver", by_driver), ("job", by_job)):
-        for id_, mine in groups.items():
-            yield from (f"{name} {id_} {a} and {b}" for a, b in _overlaps(mine, name == "driver"))
+    for driver, mine in by_driver.items():
+        yield from (f"driver {driver} {a} and {b}" for a, b in _at_once(mine))
+    for job, its in by_job.items():
+        yield from (f"job {job} {a} and {b}" for a, b in _overlaps(its))
+
+
+def _at_once(spans: list[Stretch]) -> Iterator[tuple[str, str]]:
+    """Jobs that one driver has at a time: more than one, and the next after it."""
+    mine: list[Stretch] = []
+    for each in sorted(spans, key=lambda one: (one.from_ms, one.from_)):
+        mine = [one for one in mine if one.to_ms is None or one.to_ms > each.from_ms]
+        if len(mine) > 1 or any(not each.comes_after(one) for one in mine):
+            yield mine[0].job, each.job
+        mine.append(each)
 
 
 def wrong_takeovers(lines: Timelines) -> Iterator[str]:
@@ -110,17 +138,16 @@ def wrong_takeovers(lines: Timelines) -> Iterator[str]:
             yield f"{room} was taken over {count} times"
 
 
-def _overlaps(spans: list[Stretch], of_driver: bool) -> Iterator[tuple[str, str]]:
-    """Neighbours in time that overlap. A job handed on in one event overlaps with itself as well, unless that event
-    says from whom it was taken over."""
+def _overlaps(spans: list[Stretch]) -> Iterator[tuple[str, str]]:
+    """Neighbours in time that overlap: drivers of one job. One handed on in one event overlaps with itself as well,
+    unless that event says from whom it was taken over."""
     last: Stretch | None = None
     for each in sorted(spans, key=lambda one: (one.from_ms, one.from_)):
         if last is not None:
             until_ms = float("inf") if last.to_ms is None else last.to_ms
             # one that a Redis forgot has ended before the event by which that shows
             at_once = last.to == each.from_ and last.to_ms == each.from_ms
-            handed_on = not of_driver and at_once and each.before != last.driver
-            if each.from_ms < until_ms or handed_on:
-                yield (last.job, each.job) if of_driver else (last.driver, each.driver)
+            if each.from_ms < until_ms or (at_once and each.before != last.driver):
+                yield last.driver, each.driver
         if last is None or (last.to_ms is not None and (each.to_ms is None or each.to_ms >= last.to_ms)):
             last = each

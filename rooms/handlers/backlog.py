@@ -11,6 +11,7 @@ the same way on every node. Its rows are numbered by the batch and their place i
 | it comes to two nodes at once | one script keeps it; the other is given the first answer |
 | another device took over meanwhile | `superseded`, by the generation in the driver's own record; no row |
 | a job was given to him after a fix was taken | that fix is nobody's: where he was before is not for its parties |
+| he had a ride on board, and this one comes after it | likewise, until that one was over |
 | a job is over before the batch comes | likewise |
 | Redis forgot the batch, and it comes again | its rows have the same numbers: PostgreSQL has them once |
 | the watchers were told a newer position | the batch's newest is not told |
@@ -21,7 +22,8 @@ the same way on every node. Its rows are numbered by the batch and their place i
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -37,7 +39,7 @@ from rooms.session import Session
 from rooms.snapshot import load_jobs
 from storage.fleet import Batch
 from storage.log import Conflict
-from storage.records import Driver, Job
+from storage.records import Driver, JobId
 from storage.shard import Unavailable
 
 _OUT_OF_RANGE, _NO_TIME = "out_of_range", "no_time"
@@ -51,11 +53,12 @@ class Timed(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """The lease of a device, and the jobs its driver is on; or none, which no record's generation is."""
+    """The lease of a device, and the jobs its driver is on, each with the ms from which on his positions are its own;
+    or none, which no record's generation is."""
 
     generation: int = -1
     area_id: str = ""
-    jobs: Sequence[Job] = ()
+    jobs: Mapping[JobId, int] = MappingProxyType({})
     refusal: Refusal | None = None
 
 
@@ -99,7 +102,8 @@ async def _leased(house: House, session: Session) -> Lease:
         return Lease(refusal=Refusal("superseded"))
     jobs = await load_jobs(house, list(driver.load)) if driver.load else []
     mine = [job for job in jobs if job.driver_id == driver.id and not job.ended_ms]
-    return Lease(driver.generation, driver.area_id, mine)
+    since = {job.id: driver.shown_from_ms(job) for job in mine}
+    return Lease(driver.generation, driver.area_id, {id_: ms for id_, ms in since.items() if ms is not None})
 
 
 def _judged(fixes: tuple[PastFix, ...], now_ms: int, policy: Policy) -> tuple[list[Timed], Counter[str]]:
@@ -140,7 +144,9 @@ def _in_range(fix: PastFix) -> bool:
     )
 
 
-def _rows(driver_id: str, batch_id: str, kept: list[Timed], jobs: Sequence[Job]) -> list[tuple[Any, ...]]:
+def _rows(
+    driver_id: str, batch_id: str, kept: list[Timed], jobs: Mapping[JobId, int]
+) -> list[tuple[Any, ...]]:
     """A row of history for each fix and job that he was on then, or one of nobody's."""
     digest = hashlib.blake2b(batch_id.encode(), digest_size=6).digest()
     number = _OF_BATCH | int.from_bytes(digest) << _ROWS_MAX_BITS
@@ -154,8 +160,8 @@ def _rows(driver_id: str, batch_id: str, kept: list[Timed], jobs: Sequence[Job])
     return rows
 
 
-def _jobs_at(jobs: Sequence[Job], ts_ms: int) -> list[str]:
-    return [job.id for job in jobs if job.assigned_ms <= ts_ms]
+def _jobs_at(jobs: Mapping[JobId, int], ts_ms: int) -> list[str]:
+    return [job_id for job_id, from_ms in jobs.items() if from_ms <= ts_ms]
 
 
 def _count(kept: int, refused: Counter[str]) -> None:
@@ -164,7 +170,7 @@ def _count(kept: int, refused: Counter[str]) -> None:
         metrics.FIXES.n[reason,] += count
 
 
-def _tell(house: House, session: Session, newest: Timed, jobs: Sequence[Job]) -> None:
+def _tell(house: House, session: Session, newest: Timed, jobs: Mapping[JobId, int]) -> None:
     try:
         house.fixes.tell_past(session, newest.fix, newest.ts_ms, _jobs_at(jobs, newest.ts_ms))
     except Refusal:

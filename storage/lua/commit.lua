@@ -43,7 +43,8 @@ for _ = 1, arg() do
   if held then
     local _, cell, classes = held:match('^(%S+) (%S+) (%S+)$')
     local last = redis.call('HGET', prefix .. 'idx:' .. classes:match('^[^,]+') .. ':' .. cell, entry)
-    if last then redis.call('SET', prefix .. 'pos:' .. driver, last, 'PX', 3600000) end
+    -- where he will be is not where he is
+    if last and classes:sub(-1) ~= '~' then redis.call('SET', prefix .. 'pos:' .. driver, last, 'PX', 3600000) end
     for class in classes:gmatch('[^,]+') do redis.call('HDEL', prefix .. 'idx:' .. class .. ':' .. cell, entry) end
     redis.call('HDEL', spot, driver)
   end

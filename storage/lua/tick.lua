@@ -1,7 +1,8 @@
 -- Applies one node's tick, once: index moves, last positions, signs of life, the fixes stream, mail to other nodes.
 -- KEYS  the node's last tick, spot, due, fixes, fixed, nodes
 -- ARGV  prefix, node, boot, tick, packed fixes ('' none), how many, stream cap, index ttl_ms, mail cap, mail ttl_ms,
---       drivers, packed: [id, flag, generation, version, cell, classes, stale_ms (0 no sign), carries, position, entry] of each
+--       drivers, packed: [id, flag, generation, version, cell, classes, stale_ms (0 no sign), carries, position, entry, soon]
+--       of each; soon, where not '', is shown in the index instead of position;
 --       flags: e enters (only while his record has this version), m is here, l leaves;
 --       then per event for members elsewhere: room, driver ('' none), version his record must have, packed event
 -- Returns {now_ms, how many other nodes there are}
@@ -29,7 +30,7 @@ local function leave(entry, cell, classes)
 end
 
 for _, update in ipairs(cmsgpack.unpack(drivers)) do
-  local driver, flag, generation, version, cell, classes, stale_ms, carries, position, entry = unpack(update)
+  local driver, flag, generation, version, cell, classes, stale_ms, carries, position, entry, soon = unpack(update)
   local held = redis.call('HGET', spot, driver)
   local by, old_cell, old_classes
   if held then by, old_cell, old_classes = held:match('^(%S+) (%S+) (%S+)$') end
@@ -42,7 +43,7 @@ for _, update in ipairs(cmsgpack.unpack(drivers)) do
     if held and (old_cell ~= cell or old_classes ~= classes) then leave(entry, old_cell, old_classes) end
     if flag == 'e' or old_cell ~= cell or old_classes ~= classes then redis.call('HSET', spot, driver, generation .. ' ' .. cell .. ' ' .. classes) end
     for class in classes:gmatch('[^,]+') do
-      redis.call('HSET', index(class, cell), entry, position)
+      redis.call('HSET', index(class, cell), entry, soon ~= '' and soon or position)
       redis.call('PEXPIRE', index(class, cell), ttl_ms)
     end
   end

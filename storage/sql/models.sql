@@ -10,7 +10,8 @@ select pg_try_advisory_xact_lock(hashtext('models'), hashtext($1))
 
 -- name: lessons
 -- Finished rides from which nothing was learned yet, oldest first. Where a driver was when he took a ride is known by
--- his last fix before; one who took a booking may have waited before he left.
+-- his last fix before; one who took a booking may have waited before he left, one who had another job then had that to
+-- end first.
 select r.id, r.area_id, ST_Y(r.pickup::geometry) as pickup_lat_deg, ST_X(r.pickup::geometry) as pickup_lng_deg,
        ST_Y(r.dropoff::geometry) as dropoff_lat_deg, ST_X(r.dropoff::geometry) as dropoff_lng_deg,
        extract(epoch from r.started_at)::float8 as started_s, extract(epoch from r.ended_at)::float8 as ended_s,
@@ -19,10 +20,10 @@ select r.id, r.area_id, ST_Y(r.pickup::geometry) as pickup_lat_deg, ST_X(r.picku
        extract(epoch from r.assigned_at)::float8 as assigned_s, extract(epoch from r.arrived_at)::float8 as arrived_s
   from rides r
   left join lateral (
-    select l.location from locations l
+    select l.location, l.job_id from locations l
      where l.driver_id = r.driver_id and l.ts between r.assigned_at - interval '30 seconds' and r.assigned_at
      order by l.ts desc limit 1
-  ) fix on r.scheduled_at is null
+  ) fix on r.scheduled_at is null and fix.job_id is null
  where r.shard = $1 and r.state = 'completed' and r.taught_at is null
  order by r.ended_at limit $2
 

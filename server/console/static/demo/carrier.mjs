@@ -120,7 +120,9 @@ byId("stars").replaceWith(rating.element);
 /** @returns {Job | undefined} */
 function current() {
   const mine = [...aryv.jobs.values()].filter((job) => job.driver?.id === aryv.userId && !put_away.has(job.id));
-  return mine.findLast((job) => !job.over) ?? mine.findLast((job) => job.over);
+  const going = mine.filter((job) => !job.over);
+  // who is on board comes first: another ride may be taken before this one is over
+  return going.find((job) => job.state === "in_progress") ?? going.at(-1) ?? mine.findLast((job) => job.over);
 }
 
 /** @returns {Offer | undefined} */
@@ -237,7 +239,7 @@ function drawOffer(offer) {
     const to = offer.dropoff.address || "a point on the map";
     box.replaceChildren(
       el("div", { class: "offer-head" }, el("h2", { text: kind === "ride" ? "A ride for you" : "A parcel for you" }), el("span", { class: "price number", text: money(offer.fare) })),
-      el("p", { class: "soft number", text: `${kilometres(offer.distanceM)} to the pickup, ${minutes(offer.etaSeconds)} · the trip is ${kilometres(offer.job.distanceM)}` }),
+      el("p", { class: "soft number", text: `${kilometres(offer.distanceM)} to the pickup${offer.finishing ? " from where this ride ends" : ""}, ${minutes(offer.etaSeconds)} · the trip is ${kilometres(offer.job.distanceM)}` }),
       el("ol", { class: "ends" }, el("li", { text: from }), el("li", { text: to })),
       el("progress", { max: "1", value: "1", "aria-label": "Time to answer" }),
       el("div", { class: "pair" }, decline, accept),
