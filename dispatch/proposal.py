@@ -79,15 +79,15 @@ class Proposal:
         self._heats = heats or Heats()
         self._now_ms = now_ms
         seen = {id_: each for of_class in found.values() for id_, each in of_class.items()}
-        rest_s: dict[str, float | None] = {}
-        for name, of_class in found.items():
-            for id_, each in of_class.items():
-                rest_s[id_] = max(0.0, (each.ts_ms - now_ms) / 1000) if is_soon(name) else None
         # who is on his way may be another's next, once he is let go; a courier with room is asked as he is
         self._let_go: dict[str, Driver] = {
             each.driver.id: each.as_if_free for each in coming if each.driver.id not in seen
         }
         seen |= {each.driver.id: each.at for each in coming if each.driver.id in self._let_go}
+        rest_s: dict[str, float | None] = {}
+        for name, of_class in found.items():
+            for id_, each in of_class.items():
+                rest_s[id_] = max(0.0, (each.ts_ms - now_ms) / 1000) if is_soon(name) else None
         age_s = np.array([max(0, now_ms - each.ts_ms) / 1000 for each in seen.values()])
         names = list(seen)
         order = by_freshness(age_s, names)
@@ -146,8 +146,8 @@ class Proposal:
                 why = "offline"
                 if record is not None:
                     why = why_not(job, record, policy, blocks, self._now_ms, rest_s=self._rest_s[driver])
-                if record is not None and record.load and self._bound[request] == ACCEPTED:
-                    why = why or "full"  # only who is free takes a job over
+                    if record.load and self._bound[request] == ACCEPTED:
+                        why = why or "full"  # only who is free takes a job over
                 may[at] = not why
                 if why and self._free[driver]:
                     self._looks.unfit(request, driver, why, float(pairs.distance_m[at]))
@@ -210,7 +210,8 @@ class Proposal:
             vehicle_class = self._jobs[int(pairs.request[0])][0].vehicle_class
             rows, now_s = np.unique(pairs.driver), self._now_ms / 1000
             longest_s[rows] = self._heats.longest_s(area.id, vehicle_class, self._drivers_deg[rows], now_s)
-        return longest_s
+        # the rest of a ride that he has on board is no time that he loses
+        return np.asarray(longest_s + np.array([each or 0.0 for each in self._rest_s]))
 
     def _place(self, driver: int) -> Place:
         latitude, longitude = self._drivers_deg[driver].tolist()

@@ -136,12 +136,12 @@ def assigned_fact(
         "distanceM": round(offer.distance_m) if offer else None,
         "timestamp": iso(now_ms),
     }
-    if driver.has_queued(job.id):
-        payload["finishing"] = True
     leave: tuple[UserId, ...] = ()
     if before is not None:
         payload |= {"previousDriverId": before, "reason": NEARER}
         leave = (before,)
+    if driver.has_queued(job.id):
+        payload["finishing"] = True
     records = (job, driver, *((offer,) if offer else ()))
     return Fact(
         room=job.room,

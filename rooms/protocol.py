@@ -104,9 +104,9 @@ SAID = (
     ("offer_withdrawn", "offerId, reason: expired, unseen, withdrawn or lost", "the driver"),
     (
         "driver_assigned",
-        f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, previousDriverId?, reason?, finishing? "
-        "(true: he has another ride on board, whose rest is in etaSeconds; until it is over no position is told here "
-        "and `arrived` is refused)",
+        f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, previousDriverId?, reason?, "
+        "finishing? (true: he has another ride on board, whose rest is in etaSeconds; until it is over no position is "
+        "told here and `arrived` is refused)",
         "the room; previousDriverId was on his way, has it no more, and leaves with this",
     ),
     (

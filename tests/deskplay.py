@@ -57,8 +57,8 @@ class Play:
             self._match: 7,
             self._round: 7,
             self._on_top: 6,
-            self._next_ride: 6,
             self._beside: 6,
+            self._next_ride: 6,
             self._ticks: 6,
             self._everyone: 8,
             self._travel: 5,
@@ -202,27 +202,6 @@ class Play:
             work.append(self._ask(r.choice(self._nodes), self._commands.any(r)))
         await asyncio.gather(*work)
 
-    async def _next_ride(self, r: Random) -> None:
-        """Whose ride ends soon is found in the index by both desks, is offered one more, and takes it, while others do
-        anything."""
-        for job in [each for each in self.fold.all(Job) if each.state in ("assigned", "arrived")][:1]:
-            for status in ("arrived", "in_progress"):
-                await self._ask(r.choice(self._nodes), self._commands.step_of(job, status))
-        await self.fold.catch_up()
-        await self._everyone(r)
-        if not any(has_one_more(each) for each in self.fold.all(Driver)):
-            return
-        opened = self._commands.open_job(r, "ride")
-        await self._ask(r.choice(self._nodes), opened)
-        await asyncio.gather(*(self._lead(node) for node in self._nodes))
-        await self.fold.catch_up()
-        offers = [each for each in self.fold.all(Offer) if each.state == "open" and each.finishing]
-        self.happened |= {"offered a ride after a ride" for _ in offers}
-        work = [self._ask(r.choice(self._nodes), self._commands.accept(offer)) for offer in offers]
-        if r.random() < 0.5:
-            work.append(self._ask(r.choice(self._nodes), self._commands.progress(r)))
-        await asyncio.gather(*work)
-
     async def _beside(self, r: Random) -> None:
         """Another is asked to take a job over, on both nodes, and says yes, while its driver or anybody does
         anything."""
@@ -256,6 +235,27 @@ class Play:
             self.happened.add("taken over")
         elif offers:
             self.happened.add(f"not taken over, {after.state}")
+
+    async def _next_ride(self, r: Random) -> None:
+        """Whose ride ends soon is found in the index by both desks, is offered one more, and takes it, while others do
+        anything."""
+        for job in [each for each in self.fold.all(Job) if each.state in ("assigned", "arrived")][:1]:
+            for status in ("arrived", "in_progress"):
+                await self._ask(r.choice(self._nodes), self._commands.step_of(job, status))
+        await self.fold.catch_up()
+        await self._everyone(r)
+        if not any(has_one_more(each) for each in self.fold.all(Driver)):
+            return
+        opened = self._commands.open_job(r, "ride")
+        await self._ask(r.choice(self._nodes), opened)
+        await asyncio.gather(*(self._lead(node) for node in self._nodes))
+        await self.fold.catch_up()
+        offers = [each for each in self.fold.all(Offer) if each.state == "open" and each.finishing]
+        self.happened |= {"offered a ride after a ride" for _ in offers}
+        work = [self._ask(r.choice(self._nodes), self._commands.accept(offer)) for offer in offers]
+        if r.random() < 0.5:
+            work.append(self._ask(r.choice(self._nodes), self._commands.progress(r)))
+        await asyncio.gather(*work)
 
     async def _travel(self, r: Random) -> None:
         seconds = r.choice([1, 2, 3, 5, 8, 12, 25, 50])

@@ -38,7 +38,7 @@ class Two:
         self.redis = redis
         self.logs = [Log(shard) for shard in shards]
         self.desks = [
-            Desk(log, Fleet(shard), city(Policy(finishing_s=180.0, swap_accepted=True)))
+            Desk(log, Fleet(shard), city(Policy(swap_accepted=True, finishing_s=180.0)))
             for log, shard in zip(self.logs, shards, strict=True)
         ]
 
@@ -95,8 +95,8 @@ def make_offer(job: str, driver: str, beside: str | None = None, rest_s: float |
         driver_id=UserId(driver),
         distance_m=1.0,
         eta_s=1.0,
-        rest_s=rest_s,
         beside=UserId(beside) if beside else None,
+        rest_s=rest_s,
     )
 
 
@@ -166,57 +166,6 @@ async def test_every_race_for_an_offer_has_one_winner(two: Two) -> None:
     assert all(count <= 1 for count in carried.values())
 
 
-async def _last_moments(two: Two, number: int) -> tuple[str, list[str], list[str]]:
-    """One with a passenger on board is offered two rides on two nodes, and takes what he is offered, while his ride
-    ends. That ride, and the outcomes of the offers and of what followed."""
-    r, driver = Random(number), UserId(f"e{number}")
-    await two.online(driver)
-    rides = [f"f{number}{which}" for which in "abc"]
-    for ride in rides:
-        assert await two.ask(0, open_job(ride)) == "ok"
-    first, *others = rides
-    him: dict[str, Any] = {"user": driver, "room": user_room(driver)}
-
-    def move(status: str) -> c.MoveJob:
-        room, job = Room(f"ride:{first}"), JobId(first)
-        return c.MoveJob(user=driver, room=room, job_id=job, kind="ride", status=status)
-
-    steps: list[c.Command] = [
-        make_offer(first, driver), c.AcceptOffer(**him, offer_id=OfferId(f"{first}.1"), code="1"),
-        move("arrived"), move("in_progress"),
-    ]  # fmt: skip
-    for step in steps:
-        assert await two.ask(r.randrange(2), step) == "ok"
-    offered = [two.ask(node, make_offer(ride, driver, rest_s=60.0)) for node, ride in enumerate(others)]
-    early = r.random() < 0.3
-    codes = await asyncio.gather(*offered, *([two.ask(r.randrange(2), move("completed"))] if early else []))
-    taken = others[codes.index("ok")]
-    answers: list[c.Command] = [c.AcceptOffer(**him, offer_id=OfferId(f"{taken}.1"), code="1")] * 2
-    answers += [] if early else [move("completed")]
-    r.shuffle(answers)
-    rest = await asyncio.gather(*(two.ask(r.randrange(2), answer) for answer in answers))
-    record = (await two.logs[0].load([(Driver, driver)])).records[Driver, driver]
-    assert isinstance(record, Driver) and list(record.load) == [taken]
-    assert [(stop.job_id, stop.what) for stop in record.plan] == [(taken, "pickup"), (taken, "dropoff")]
-    return first, [str(code) for code in codes[:2]], [str(code) for code in rest]
-
-
-async def test_a_ride_after_a_ride_is_one_whatever_ends_meanwhile(two: Two) -> None:
-    firsts = set[str]()
-    for first in range(0, RACES, AT_ONCE):
-        numbers = range(first, min(first + AT_ONCE, RACES))
-        for ride, offered, rest in await asyncio.gather(*(_last_moments(two, number) for number in numbers)):
-            firsts.add(ride)
-            assert sorted(offered) == ["no_supply", "ok"] and set(rest) == {"ok"}
-    after = 0
-    for entry in (await two.logs[0].tail.read("0-0", count=1_000_000, block_ms=1)).entries:
-        for record in entry.records():
-            if isinstance(record, Driver) and len(record.load) > 1:
-                after += 1
-                assert len(record.load) == 2 and set(list(record.load)[:1]) <= firsts and not record.available
-    assert after, "the first always ended before"
-
-
 async def _race_for_a_takeover(two: Two, number: int) -> list[str]:
     """Both nodes ask a driver of their own beside the one who has the job; then whoever was asked accepts, on both at
     once and more than once, while its driver says that he is there, or gives it back, or the passenger calls it off.
@@ -270,6 +219,57 @@ async def test_every_race_for_a_takeover_has_one_winner(two: Two) -> None:
     assert sum(ends.values()) == RACES, "an offer ended twice, or not at all"
     assert {"accepted", "withdrawn", "declined"} <= set(ends)
     assert {"assigned", "arrived", "cancelled"} <= set(states)
+
+
+async def _last_moments(two: Two, number: int) -> tuple[str, list[str], list[str]]:
+    """One with a passenger on board is offered two rides on two nodes, and takes what he is offered, while his ride
+    ends. That ride, and the outcomes of the offers and of what followed."""
+    r, driver = Random(number), UserId(f"e{number}")
+    await two.online(driver)
+    rides = [f"f{number}{which}" for which in "abc"]
+    for ride in rides:
+        assert await two.ask(0, open_job(ride)) == "ok"
+    first, *others = rides
+    him: dict[str, Any] = {"user": driver, "room": user_room(driver)}
+
+    def move(status: str) -> c.MoveJob:
+        room, job = Room(f"ride:{first}"), JobId(first)
+        return c.MoveJob(user=driver, room=room, job_id=job, kind="ride", status=status)
+
+    steps: list[c.Command] = [
+        make_offer(first, driver), c.AcceptOffer(**him, offer_id=OfferId(f"{first}.1"), code="1"),
+        move("arrived"), move("in_progress"),
+    ]  # fmt: skip
+    for step in steps:
+        assert await two.ask(r.randrange(2), step) == "ok"
+    offered = [two.ask(node, make_offer(ride, driver, rest_s=60.0)) for node, ride in enumerate(others)]
+    early = r.random() < 0.3
+    codes = await asyncio.gather(*offered, *([two.ask(r.randrange(2), move("completed"))] if early else []))
+    taken = others[codes.index("ok")]
+    answers: list[c.Command] = [c.AcceptOffer(**him, offer_id=OfferId(f"{taken}.1"), code="1")] * 2
+    answers += [] if early else [move("completed")]
+    r.shuffle(answers)
+    rest = await asyncio.gather(*(two.ask(r.randrange(2), answer) for answer in answers))
+    record = (await two.logs[0].load([(Driver, driver)])).records[Driver, driver]
+    assert isinstance(record, Driver) and list(record.load) == [taken]
+    assert [(stop.job_id, stop.what) for stop in record.plan] == [(taken, "pickup"), (taken, "dropoff")]
+    return first, [str(code) for code in codes[:2]], [str(code) for code in rest]
+
+
+async def test_a_ride_after_a_ride_is_one_whatever_ends_meanwhile(two: Two) -> None:
+    firsts = set[str]()
+    for first in range(0, RACES, AT_ONCE):
+        numbers = range(first, min(first + AT_ONCE, RACES))
+        for ride, offered, rest in await asyncio.gather(*(_last_moments(two, number) for number in numbers)):
+            firsts.add(ride)
+            assert sorted(offered) == ["no_supply", "ok"] and set(rest) == {"ok"}
+    after = 0
+    for entry in (await two.logs[0].tail.read("0-0", count=1_000_000, block_ms=1)).entries:
+        for record in entry.records():
+            if isinstance(record, Driver) and len(record.load) > 1:
+                after += 1
+                assert len(record.load) == 2 and set(list(record.load)[:1]) <= firsts and not record.available
+    assert after, "the first always ended before"
 
 
 async def test_repeats_have_no_second_effect(two: Two) -> None:

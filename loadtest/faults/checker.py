@@ -39,8 +39,8 @@ class Verdict:
     foreign: list[str] = field(default_factory=list)
     double_assignments: list[str] = field(default_factory=list)
     assignments: int = 0
-    after_a_ride: int = 0  # of them, with another ride on board
     takeovers: int = 0  # of these
+    after_a_ride: int = 0  # of them, with another ride on board
     acked: int = 0
     acked_share_outside_windows: float | None = None
     outside: Counter[str] = field(default_factory=Counter)

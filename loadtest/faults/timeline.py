@@ -20,7 +20,7 @@ Moment = tuple[int, int]  # the life's rank, and the number in it
 
 class Stretch(NamedTuple):
     """One driver has one job from an event of its room to another; `to` is None while it does not end. `before`: from
-    whom he took it over. `began_ms` is when he came to the pickup, `on_board_ms` when a ride's passenger got in."""
+    whom he took it over; `began_ms` is when he came to the pickup, `on_board_ms` when a ride's passenger got in."""
 
     job: str
     driver: str
@@ -28,8 +28,8 @@ class Stretch(NamedTuple):
     to: Moment | None
     from_ms: float
     to_ms: float | None
-    before: str | None = None
     ride: bool = False
+    before: str | None = None
     began_ms: float | None = None
     on_board_ms: float | None = None
 
@@ -82,7 +82,7 @@ def stretches(lines: Timelines, forgets: Sequence[tuple[float, float]] = ()) -> 
                 open_ = None
             if open_ is None and driver is not None:
                 ride = each.room.startswith("ride:")
-                open_ = Stretch(each.job, driver, now, None, each.at_ms, None, each.before, ride)
+                open_ = Stretch(each.job, driver, now, None, each.at_ms, None, ride, each.before)
             if open_ is not None and open_.ride and each.state not in {"assigned", *TERMINAL_STATES}:
                 began_ms = each.at_ms if open_.began_ms is None else open_.began_ms
                 on_board_ms = open_.on_board_ms
@@ -116,16 +116,6 @@ def doubles(spans: Iterable[Stretch]) -> Iterator[str]:
         yield from (f"job {job} {a} and {b}" for a, b in _overlaps(its))
 
 
-def _at_once(spans: list[Stretch]) -> Iterator[tuple[str, str]]:
-    """Jobs that one driver has at a time: more than one, and the next after it."""
-    mine: list[Stretch] = []
-    for each in sorted(spans, key=lambda one: (one.from_ms, one.from_)):
-        mine = [one for one in mine if one.to_ms is None or one.to_ms > each.from_ms]
-        if len(mine) > 1 or any(not each.comes_after(one) for one in mine):
-            yield mine[0].job, each.job
-        mine.append(each)
-
-
 def wrong_takeovers(lines: Timelines) -> Iterator[str]:
     """Jobs that were taken over from somebody who did not have them, or was there already, or twice. Of a Redis that
     never forgot: another may do again what it had done."""
@@ -136,6 +126,16 @@ def wrong_takeovers(lines: Timelines) -> Iterator[str]:
                 yield f"{room} was taken over from {each.before} after {last}"
         if (count := sum(each.before is not None for each in moves)) > 1:
             yield f"{room} was taken over {count} times"
+
+
+def _at_once(spans: list[Stretch]) -> Iterator[tuple[str, str]]:
+    """Jobs that one driver has at a time: more than one, and the next after it."""
+    mine: list[Stretch] = []
+    for each in sorted(spans, key=lambda one: (one.from_ms, one.from_)):
+        mine = [one for one in mine if one.to_ms is None or one.to_ms > each.from_ms]
+        if len(mine) > 1 or any(not each.comes_after(one) for one in mine):
+            yield mine[0].job, each.job
+        mine.append(each)
 
 
 def _overlaps(spans: list[Stretch]) -> Iterator[tuple[str, str]]:

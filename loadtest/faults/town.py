@@ -44,9 +44,9 @@ POLICY = {
     "pickup_overhead_s": 3.0,
     "stop_dwell_s": 3.0,
     "search_radius_m": 8000.0,
-    "finishing_s": 10.0,
     "swap_accepted": True,
     "swap_saves_s": 2.0,
+    "finishing_s": 10.0,
 }
 HABITS = Habits(
     fix_every_s=10.0,
