@@ -13,6 +13,7 @@ class Registry:
         self._rooms: dict[str, dict[Session, None]] = {}
         self._users: dict[str, dict[Session, None]] = {}
         self._since_ms: dict[str, int] = {}
+        self._ahead: dict[str, tuple[str, int, str | None]] = {}
         self.moved: Callable[[str, str, bool], None] = lambda room, user, here: None
 
     def add(self, session: Session) -> None:
@@ -86,6 +87,7 @@ class Registry:
         if not members:
             del self._rooms[room]
             self._since_ms.pop(room, None)
+            self._ahead.pop(room, None)
         if not self.stands(room, session.user_id):
             self.moved(room, session.user_id, False)
 
@@ -104,6 +106,22 @@ class Registry:
         """Who is on this job was another before `at_ms` of Redis' clock, or was not known here."""
         if room in self._rooms:
             self._since_ms[room] = max(at_ms, self._since_ms.get(room, 0))
+
+    def stood(self, room: str, epoch: str, seq: int, driver_id: str | None) -> None:
+        """A job's room was read as it stood at `seq`: who is its driver there may be another than by what was heard."""
+        if room in self._rooms:
+            self._ahead[room] = epoch, seq, driver_id
+
+    def heard(self, room: str, epoch: str, seq: int) -> None:
+        """The log has been heard up to this fact of the room."""
+        ahead = self._ahead.get(room)
+        if ahead is not None and (ahead[0] != epoch or ahead[1] <= seq):
+            del self._ahead[room]
+
+    def drives(self, room: str, user: str) -> bool:
+        """Whether somebody who drove here by what was heard may still do so."""
+        ahead = self._ahead.get(room)
+        return ahead is None or ahead[2] == user
 
     def since_ms(self, room: str) -> int:
         """What was said elsewhere up to this moment may be of somebody who is not on the job any more."""

@@ -40,6 +40,8 @@ async def standing(
                 standings[number] = None
             else:
                 registry.changed(each.room, found.at_ms)
+                if found.job is not None:
+                    registry.stood(each.room, found.epoch, found.seq, found.job.driver_id)
         yield standings
     except BaseException:
         for each, attempt in zip(asked, attempts, strict=True):

@@ -14,6 +14,7 @@ the fix path.
 | facts were trimmed before we read them | `on_gap`: everybody here comes anew and gets a snapshot |
 | Redis was wiped, replaced or restarted | `on_gap`, and we go on from the end of the new life's log |
 | mail was said before who is on a job changed, or before we read who is | it is not told: whose it is, is unsure |
+| somebody read of a room what we have not heard | only the driver of whom he read is told there until we have |
 | mail is lost, or waited too long | it is volatile: the next one comes soon |
 """
 
@@ -174,6 +175,7 @@ class Speaker:
             if moves is not None:
                 self._part(entry.room, moves)
                 self._registry.changed(entry.room, _ms(entry.id))
+            self._registry.heard(entry.room, entry.epoch, entry.seq)
             if _DRIVER in entry.data:
                 for record in entry.records():
                     if isinstance(record, Driver):
@@ -197,8 +199,11 @@ class Speaker:
             self._registry.close_room(room)
 
     def volatile(self, room: str, key: str, json: bytes, but: str, version: int = 0) -> None:
-        """Tells the latest value of `key` to the room's members but the user `but`, here and elsewhere; with a
-        `version`, elsewhere only while it is that of his record as a driver."""
+        """Tells the latest value of `key` to the room's members but the user `but`, here and elsewhere. With a
+        `version` it is where he drives: elsewhere only while it is that of his record as a driver, here only while
+        nobody has read that another does."""
+        if version and not self._registry.drives(room, but):
+            return
         self._say(room, key, json, but)
         if self.elsewhere.others:
             self.elsewhere.relay(Said(room, key, json, but), but if version else "", version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest_asyncio
 from rooms import resume
 from storage.roomlog import Asked, RoomLog, Standing
 from storage.shard import Unavailable
-from tests.phones import assigned_ride, phone
+from storage.tail import Tail
+from tests.phones import assigned_ride, online, phone
 from tests.stack import RunningStack, a_node
 from tests.support import wait_until
 from tests.synckit import Keeper, following, say
@@ -91,4 +93,49 @@ async def test_who_is_let_in_again_while_he_is_refused_hears_all_that_follows(
         assert (taken_off["status"], given_again["status"]) == ("pending", "confirmed")
         assert not driver.follower.lacks
         for each in (passenger, driver):
+            await each.close()
+
+
+async def test_who_joins_before_the_node_has_heard_that_he_drives_sees_nobody_elses_car(
+    stack: RunningStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of the node is late: by what it heard the first driver is still on his way."""
+    async with (
+        a_node(stack) as node,
+        phone(stack, "admin") as admin,
+        phone(stack, "passenger") as passenger,
+        phone(stack, "driver") as second,
+    ):
+        first, again = Keeper(await stack.person("driver")), Keeper(second.person)
+        await first.connect(url := f"http://127.0.0.1:{node.port}")
+        spot = stack.spot("patient")
+        ride = await assigned_ride(passenger, first, spot)
+        room = f"ride:{ride}"
+        await online(second, spot.at(50_000.0))  # too far for the match
+        may_read = asyncio.Event()
+
+        def late(read: Any) -> Any:
+            async def later(tail: Tail, *args: Any) -> Any:
+                heard = await read(tail, *args)
+                await may_read.wait()
+                return heard
+
+            return later
+
+        for name in ("read", "look"):
+            monkeypatch.setattr(Tail, name, late(getattr(Tail, name)))
+        await say(passenger, ride, "on your way?")  # ends the reading that had begun
+        await wait_until(lambda: first.heard("new_message"))
+        await admin.call("unassign_job", {"rideId": ride, "reason": "by hand"})
+        await admin.call("assign_job", {"rideId": ride, "driverId": second.person.id, "reason": "by hand"})
+        await again.connect(url)
+        assert (await again.call("join_ride", {"rideId": ride}))["driver"]["id"] == second.person.id
+        assert (await first.call("location_update", spot.at(200.0)))["kept"]
+        await again.call("ping")  # so that all that was told before is here
+        assert not again.heard("driver_location")
+        monkeypatch.undo()
+        may_read.set()
+        await say(passenger, ride, "there?")
+        await wait_until(lambda: again.follower.stretches(room)[-1][-1].get("message") == "there?")
+        for each in (first, again):
             await each.close()
