@@ -2,8 +2,9 @@
 
 Every FRAME_S the facts of the whole shard are read, whatever node they came through, and every PLACES_S where everybody
 is; both go into the model (cityview.py), and what changed is told to every console as one volatile event, encoded once.
-Who begins is told the city as it is, in parts that follow each other. A new look at everything comes every SURVEY_S, so
-that nothing that was missed stays wrong.
+Who begins is told the city as it is, in parts that follow each other. Who does not read as fast as it changes is told
+what he missed once he does, as it is then: nobody is ever told more than he takes, and nobody misses a frame. A new
+look at everything comes every SURVEY_S, so that what we missed does not stay wrong.
 
 | when | then |
 |---|---|
@@ -15,7 +16,9 @@ that nothing that was missed stays wrong.
 | a fact or what it carries cannot be read | it is passed over, and the next survey tells |
 | a driver is silent, a job waits for a person | no timer names them: known from before, or PostgreSQL names them |
 | PostgreSQL does not answer | those who fell silent before anybody watched are missing until it does |
-| a console does not read | it has the newest frame only: sees that `n` jumped, and asks `watch_city` again |
+| a console does not read, or slowly | what it is not told waits for it, once each, and comes when it reads, in order |
+| a frame is lost on the way all the same | the page sees that `n` jumped, and asks until it is told a base |
+| an ask comes twice, for its answer was late | the base that is on its way is enough; it goes on |
 | its socket closes, or its admin is blocked | it is left out of the next frame |
 | too many consoles | the next one is refused, `rate_limited` |
 """
@@ -27,7 +30,7 @@ import time
 import msgspec
 
 from dispatch.commands import Refusal
-from rooms.cityview import BASE_A_FRAME, CityView
+from rooms.cityview import BASE_A_FRAME, CityView, Due
 from rooms.faults import fault
 from rooms.registry import Registry
 from rooms.session import Session, event_frame
@@ -50,10 +53,12 @@ _RECORDS = (b'"record":"driver"', b'"record":"job"')
 
 
 class Watcher:
-    """A console, and which vehicles and jobs it has still to be told of; None: all of them."""
+    """A console, and what it has still to be told up to frame `n`; None: everything, from the beginning. `began`: the
+    frame of that beginning."""
 
     def __init__(self) -> None:
-        self.base: tuple[list[str], list[str]] | None = None
+        self.due: Due | None = None
+        self.began = self.n = 0
 
 
 class City:
@@ -69,11 +74,15 @@ class City:
         self._surveyed_s = self._placed_s = 0.0
         self._n = 0
 
-    def watch(self, session: Session) -> None:
-        """From the next frame on, the city from its beginning. Raises Refusal."""
+    def watch(self, session: Session, n: int | None = None) -> None:
+        """From the next frame on, the city from its beginning; `n` is of the newest frame that this console heard: what
+        was begun later need not begin anew. Raises Refusal."""
         if session.wire is None:
             raise Refusal("bad_request", "The city is watched over a socket.")
-        if session not in self._watchers and len(self._watchers) >= CONSOLES_MAX:
+        known = self._watchers.get(session)
+        if known is not None and n is not None and (known.due is None or known.began > n):
+            return
+        if known is None and len(self._watchers) >= CONSOLES_MAX:
             raise Refusal("rate_limited", f"This server shows the city to {CONSOLES_MAX} consoles at most.")
         self._watchers[session] = Watcher()
         self._wanted.set()
@@ -102,7 +111,7 @@ class City:
         """All of it; who watches is told the city from its beginning."""
         self._view, self._after = CityView(), None
         for watcher in self._watchers.values():
-            watcher.base = None
+            watcher.due = None
 
     async def _round(self) -> None:
         for session in [each for each in self._watchers if not self._registry.has(each)]:
@@ -178,30 +187,31 @@ class City:
         return list((await self._log.load([(kind, id_) for id_ in ids])).records.values())
 
     def _tell(self, now_ms: int) -> None:
-        changes = self._view.changes(now_ms) or {}
+        taken = self._view.due.take()
         self._n += 1
-        frame = event_frame("city", {"n": self._n, "atMs": now_ms, **changes})
+        told = {"n": self._n, "atMs": now_ms}
+        frame = event_frame("city", {**told, **self._view.frame(taken, now_ms)})
         for session, watcher in self._watchers.items():
-            if session.wire is None or session.wire.laden():
+            if session.wire is None or not session.wire.reads():
+                if watcher.due is not None:
+                    watcher.due.add(taken)
                 continue
-            if watcher.base is None:
-                watcher.base = self._view.everybody(), self._view.jobs()
-                self._tell_base(session, watcher.base, now_ms, first=True)
-            else:
+            if watcher.due is not None and not watcher.due and watcher.n == self._n - 1:
                 session.wire.tell_latest("city", frame)
-                if any(watcher.base):
-                    self._tell_base(session, watcher.base, now_ms, first=False)
+            else:
+                self._tell_apart(session, watcher, taken, told)
+            watcher.n = self._n
 
-    def _tell_base(
-        self, session: Session, base: tuple[list[str], list[str]], now_ms: int, *, first: bool
-    ) -> None:
-        """The next part of it, which is then told."""
-        drivers, jobs = base
-        told = self._view.base(drivers[:BASE_A_FRAME], jobs[:BASE_A_FRAME], now_ms)
-        for left in base:
-            del left[:BASE_A_FRAME]
-        more = {"first": first, "left": sum(map(len, base)), "n": self._n, "atMs": now_ms}
-        session.say("city_base", {**more, **told})
+    def _tell_apart(self, session: Session, watcher: Watcher, taken: Due, told: dict[str, int]) -> None:
+        """The next part of what waits for this console."""
+        first = watcher.due is None
+        if watcher.due is None:
+            watcher.due, watcher.began = self._view.whole(), self._n
+        else:
+            watcher.due.add(taken)
+        part = self._view.frame(watcher.due.take(BASE_A_FRAME), told["atMs"])
+        left = len(watcher.due.new) + len(watcher.due.jobs)
+        session.say("city_base", {"first": first, "left": left, **told, **part})
 
 
 def _records(entry: Entry) -> tuple[Drained, ...]:

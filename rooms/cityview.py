@@ -9,6 +9,7 @@ it is then.
     state        0 idle, 1 offered, 2 busy, 3 stale
 """
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from storage.records import Driver, Job, Place
 VEHICLES_MAX: Final = 20_000  # further ones are not shown
 PLACES_A_FRAME: Final = 1_500
 JOBS_A_FRAME: Final = 400
-BASE_A_FRAME: Final = 400  # vehicles, and as many jobs
+BASE_A_FRAME: Final = 400  # vehicles, to one console
 STATES: Final = ("idle", "offered", "busy", "stale")
 
 Frame = dict[str, Any]
@@ -64,16 +65,64 @@ class Seen:
         return [self.number, lat, lng, heading, self.state, max(0, now_ms - self.ts_ms)]
 
 
+class Due:
+    """What somebody has still to be told of, by id (`gone` by number): what it is, is looked up when he is told."""
+
+    __slots__ = ("gone", "jobs", "moved", "new", "over")
+
+    def __init__(self, new: Iterable[str] = (), jobs: Iterable[str] = ()) -> None:
+        self.new = dict.fromkeys(new)  # who is told with his place; so nobody is here and in `moved`
+        self.moved: dict[str, None] = {}
+        self.gone: dict[int, None] = {}
+        self.jobs = dict.fromkeys(jobs)
+        self.over: dict[str, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.moved or self.gone or self.jobs or self.over)
+
+    def introduce(self, driver_id: str) -> None:
+        self.moved.pop(driver_id, None)
+        self.new[driver_id] = None
+
+    def move(self, driver_id: str) -> None:
+        if driver_id not in self.new:
+            self.moved[driver_id] = None
+
+    def open(self, job_id: str) -> None:
+        self.over.pop(job_id, None)
+        self.jobs[job_id] = None
+
+    def end(self, job_id: str) -> None:
+        self.jobs.pop(job_id, None)
+        self.over[job_id] = None
+
+    def add(self, later: "Due") -> None:
+        for id_ in later.new:
+            self.introduce(id_)
+        for id_ in later.moved:
+            self.move(id_)
+        for id_ in later.jobs:
+            self.open(id_)
+        for id_ in later.over:
+            self.end(id_)
+        self.gone |= later.gone
+
+    def take(self, newcomers: int = PLACES_A_FRAME) -> "Due":
+        """A frame's worth of it; the rest goes on waiting."""
+        taken = Due(_taken(self.new, newcomers), _taken(self.jobs, JOBS_A_FRAME))
+        taken.moved = dict.fromkeys(_taken(self.moved, PLACES_A_FRAME - len(taken.new)))
+        taken.gone, taken.over, self.gone, self.over = self.gone, self.over, {}, {}
+        return taken
+
+
 class CityView:
+    """`due`: what changed since somebody took it."""
+
     def __init__(self) -> None:
         self._drivers: dict[str, Seen] = {}
         self._jobs: dict[str, Job] = {}
         self._number = 0
-        self._moved: dict[str, None] = {}
-        self._new: dict[str, None] = {}
-        self._gone: list[int] = []
-        self._opened: dict[str, None] = {}
-        self._over: dict[str, None] = {}
+        self.due = Due()
 
     def driver(self, driver: Driver) -> None:
         seen = self._drivers.get(driver.id)
@@ -86,14 +135,14 @@ class CityView:
                 return
             self._number += 1
             self._drivers[driver.id] = Seen(self._number, driver)
-            self._new[driver.id] = None
+            self.due.introduce(driver.id)
         else:
             row, state = seen.row(), seen.state
             seen.take(driver)
             if seen.row() != row:
-                self._new[driver.id] = None
+                self.due.introduce(driver.id)
             elif seen.state != state:
-                self._moved[driver.id] = None
+                self.due.move(driver.id)
 
     def fix(
         self, driver_id: str, ts_ms: int, lat_deg: float, lng_deg: float, heading_deg: float | None
@@ -101,7 +150,7 @@ class CityView:
         seen = self._drivers.get(driver_id)
         if seen is not None and ts_ms > seen.ts_ms:
             seen.lat, seen.lng, seen.heading, seen.ts_ms = lat_deg, lng_deg, heading_deg, ts_ms
-            self._moved[driver_id] = None
+            self.due.move(driver_id)
 
     def job(self, job: Job) -> None:
         known = self._jobs.get(job.id)
@@ -109,12 +158,10 @@ class CityView:
             return
         if job.ended_ms:
             if self._jobs.pop(job.id, None) is not None:
-                self._opened.pop(job.id, None)
-                self._over[job.id] = None
+                self.due.end(job.id)
         else:
             self._jobs[job.id] = job
-            self._opened[job.id] = None
-            self._over.pop(job.id, None)
+            self.due.open(job.id)
 
     def keep_only(self, driver_ids: set[str], job_ids: set[str]) -> None:
         """Whoever is not among these is gone."""
@@ -122,51 +169,41 @@ class CityView:
             self._forget(id_)
         for id_ in self._jobs.keys() - job_ids:
             del self._jobs[id_]
-            self._opened.pop(id_, None)
-            self._over[id_] = None
-
-    def changes(self, now_ms: int) -> Frame | None:
-        """What changed since the last call, and bounded; None when nothing did."""
-        new = _taken(self._new, PLACES_A_FRAME)
-        rows = [self._drivers[id_].row() for id_ in new]
-        for id_ in new:
-            self._moved.pop(id_, None)
-        moved = _taken(self._moved, PLACES_A_FRAME - len(new))
-        # who is still to be told of is told with his place
-        placed = [*new, *(id_ for id_ in moved if id_ not in self._new)]
-        places = [place for id_ in placed if (place := self._place(id_, now_ms))]
-        jobs = [self._told(id_) for id_ in _taken(self._opened, JOBS_A_FRAME)]
-        over, gone = list(self._over), self._gone
-        self._over, self._gone = {}, []
-        if not (rows or places or gone or jobs or over):
-            return None
-        return {"drivers": rows, "places": places, "gone": gone, "jobs": jobs, "over": over}
+            self.due.end(id_)
 
     def everybody(self) -> list[str]:
-        """The vehicles, for `base`."""
         return list(self._drivers)
 
     def jobs(self) -> list[str]:
-        """The jobs, for `base`."""
         return list(self._jobs)
 
-    def base(self, driver_ids: list[str], job_ids: list[str], now_ms: int) -> Frame:
-        """These as they are now, for who knows nothing of them yet."""
-        here = [id_ for id_ in driver_ids if id_ in self._drivers]
-        places = [place for id_ in here if (place := self._place(id_, now_ms))]
-        jobs = [self._told(id_) for id_ in job_ids if id_ in self._jobs]
-        rows = [self._drivers[id_].row() for id_ in here]
-        return {"drivers": rows, "places": places, "gone": [], "jobs": jobs, "over": []}
+    def whole(self) -> Due:
+        """All there is, for who knows nothing of it."""
+        return Due(self._drivers, self._jobs)
 
-    def _place(self, driver_id: str, now_ms: int) -> list[int] | None:
-        return self._drivers[driver_id].place(now_ms)
+    def frame(self, due: Due, now_ms: int) -> Frame:
+        """These as they are now; empty when there is nothing to tell. Who is not here any more is told as gone."""
+        new = [seen for id_ in due.new if (seen := self._drivers.get(id_))]
+        moved = [seen for id_ in due.moved if (seen := self._drivers.get(id_))]
+        rows = [seen.row() for seen in new]
+        places = [place for seen in (*new, *moved) if (place := seen.place(now_ms))]
+        jobs = [self._told(id_) for id_ in due.jobs if id_ in self._jobs]
+        if not (rows or places or due.gone or jobs or due.over):
+            return {}
+        return {
+            "drivers": rows,
+            "places": places,
+            "gone": list(due.gone),
+            "jobs": jobs,
+            "over": list(due.over),
+        }
 
     def _forget(self, driver_id: str) -> None:
         seen = self._drivers.pop(driver_id, None)
         if seen is not None:
-            self._gone.append(seen.number)
-            self._moved.pop(driver_id, None)
-            self._new.pop(driver_id, None)
+            self.due.gone[seen.number] = None
+            self.due.moved.pop(driver_id, None)
+            self.due.new.pop(driver_id, None)
 
     def _told(self, job_id: str) -> dict[str, Any]:
         job = self._jobs[job_id]

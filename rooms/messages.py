@@ -67,6 +67,15 @@ class Nothing(Message, frozen=True):
     """An event without content."""
 
 
+class WatchCity(Message, frozen=True):
+    n: Annotated[
+        int | None,
+        Meta(
+            description="of the newest frame that was heard, where one is missing; a base begun later goes on"
+        ),
+    ] = None
+
+
 class Quote(Message, frozen=True, kw_only=True):
     kind: Literal["ride", "package"]
     pickup: Point

@@ -146,12 +146,12 @@ SAID = (
     (
         "city_base",
         "n, atMs, first, left, drivers, places, gone, jobs, over (rooms/cityview.py says how rows are packed)",
-        "a console that watches; some of the city as it is, until left is 0; first: forget what you had",
+        "a console that watches; a part of what it has still to be told, up to n; first: forget what you had",
     ),
     (
         "city",
         "n, atMs, and of what changed since n - 1: drivers, places, gone, jobs, over",
-        "consoles that watch; volatile: where n jumps, ask watch_city again",
+        "consoles that have been told all before; where n is not the one after the newest heard, ask watch_city again",
     ),
     ("superseded", "generation of the device that took over", "the older device"),
     ("server_draining", "reconnectWithin_s", "everybody here"),

@@ -126,12 +126,10 @@ def recorded(city: list[Vehicle], seconds: float, seed: int) -> Iterator[tuple[b
         view.fix(one.driver.id, now_ms, one.lat, one.lng, one.heading)
         if one.job is not None:
             view.job(one.job)
-    view.changes(now_ms)
-    drivers, jobs, first = view.everybody(), view.jobs(), True
-    while drivers or jobs:
-        told = view.base(drivers[:BASE_A_FRAME], jobs[:BASE_A_FRAME], now_ms)
-        del drivers[:BASE_A_FRAME], jobs[:BASE_A_FRAME]
-        frame = {"first": first, "left": len(drivers) + len(jobs), "n": 0, "atMs": now_ms, **told}
+    due, first = view.due, True
+    while due:
+        told = view.frame(due.take(BASE_A_FRAME), now_ms)
+        frame = {"first": first, "left": len(due.new) + len(due.jobs), "n": 0, "atMs": now_ms, **told}
         yield True, msgspec.json.encode(frame).decode()
         first = False
     busy = [one for one in city if one.job is not None]
@@ -153,4 +151,5 @@ def recorded(city: list[Vehicle], seconds: float, seed: int) -> Iterator[tuple[b
             state = "in_progress" if one.job.state == "assigned" else "assigned"
             one.job = msgspec.structs.replace(one.job, state=state, version=one.job.version + 1)
             view.job(one.job)
-        yield False, msgspec.json.encode({"n": n, "atMs": now_ms, **(view.changes(now_ms) or {})}).decode()
+        told = view.frame(due.take(), now_ms)
+        yield False, msgspec.json.encode({"n": n, "atMs": now_ms, **told}).decode()

@@ -54,12 +54,16 @@ class Kept:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.closed = ""
+        self.takes = 2**30  # frames more that it takes
 
     def tell(self, frame: Frame) -> None:
         self.told.append(frame.text[1:])
 
     def tell_latest(self, key: str, frame: Frame) -> None:
         self.told.append(frame.text[1:])
+
+    def reads(self) -> bool:
+        return len(self.told) < self.takes
 
     def laden(self) -> bool:
         return False

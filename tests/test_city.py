@@ -9,6 +9,8 @@ from tests.stack import RunningStack
 from tests.support import wait_until
 from tests.test_cityview import Console
 
+EMPTY: dict[str, list[Any]] = {"drivers": [], "places": [], "gone": [], "jobs": [], "over": []}
+
 
 class Map(Console):
     """A console on a socket: puts together what it hears."""
@@ -22,13 +24,12 @@ class Map(Console):
         self._read += len(log)
         for event, frame in log:
             if event == "city_base":
-                if frame["first"]:
-                    self.n = frame["n"]
-                self.hear(frame)
+                self.n = frame["n"]
+                self.hear({**EMPTY, **frame})
             elif event == "city":
                 assert frame["n"] == self.n + 1
                 self.n = frame["n"]
-                self.hear({"drivers": [], "places": [], "gone": [], "jobs": [], "over": [], **frame})
+                self.hear({**EMPTY, **frame})
 
     async def shows(self, driver: str, state: str | None) -> tuple[int, int, str]:
         def found() -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rooms.cityview import JOBS_A_FRAME, PLACES_A_FRAME, STATES, CityView
+from rooms.cityview import JOBS_A_FRAME, PLACES_A_FRAME, STATES, CityView, Due
 from storage.records import JobId, OfferId, UserId
 from tests.rules.build import a_driver, a_job
 
@@ -20,8 +20,8 @@ class Console:
         self.places: dict[int, list[int]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
 
-    def hear(self, frame: dict[str, Any] | None) -> None:
-        if frame is None:
+    def hear(self, frame: dict[str, Any]) -> None:
+        if not frame:
             return
         for number in frame["gone"]:
             self.drivers.pop(number, None)
@@ -40,6 +40,10 @@ class Console:
         return places, {id_: job["state"] for id_, job in self.jobs.items()}
 
 
+def changes(view: CityView) -> dict[str, Any]:
+    return view.frame(view.due.take(), NOW_MS)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_frames_add_up_to_the_city(seed: int) -> None:
     rng = random.Random(seed)
@@ -48,20 +52,15 @@ def test_frames_add_up_to_the_city(seed: int) -> None:
     at: dict[str, tuple[int, int]] = {}
     jobs: dict[str, str] = {}
     versions: dict[str, int] = {}
-    base: list[str] = []
+    due: Due | None = None
     for step in range(400):
         id_ = f"d{rng.randrange(12)}"
         what = rng.random()
         if what < 0.4:
             versions[id_] = versions.get(id_, 0) + 1
             offer = OfferId("o") if rng.random() < 0.3 else None
-            driver = a_driver(
-                UserId(id_),
-                version=versions[id_],
-                online=rng.random() < 0.8,
-                stale=rng.random() < 0.1,
-                offer_id=offer,
-            )
+            online, stale = rng.random() < 0.8, rng.random() < 0.1
+            driver = a_driver(UserId(id_), version=versions[id_], online=online, stale=stale, offer_id=offer)
             view.driver(driver)
             if driver.online:
                 truth[id_] = driver
@@ -82,21 +81,27 @@ def test_frames_add_up_to_the_city(seed: int) -> None:
             view.job(a_job("ride", state, id=JobId(job), ended_ms=int(ended), version=versions[job]))
             jobs.pop(job, None) if ended else jobs.update({job: state})
         else:
-            early.hear(view.changes(NOW_MS))
-            if step > 200:
-                late.hear(view.base(base[:2], [], NOW_MS) if base else None)
-                base = base[2:]
+            taken = view.due.take()
+            early.hear(view.frame(taken, NOW_MS))
+            if due is not None:
+                due.add(taken)
+                if rng.random() < 0.3:  # he seldom reads, and little at once
+                    late.hear(view.frame(due.take(2), NOW_MS))
         if step == 200:
-            early.hear(view.changes(NOW_MS))
-            base = view.everybody()
-            late.hear(view.base([], view.jobs(), NOW_MS))
-    early.hear(view.changes(NOW_MS))
+            early.hear(changes(view))
+            due = view.whole()
+    taken = view.due.take()
+    early.hear(view.frame(taken, NOW_MS))
+    assert due is not None
+    due.add(taken)
+    while due:
+        late.hear(view.frame(due.take(2), NOW_MS))
     wanted = {id_: (*at[id_], driver.state) if id_ in at else None for id_, driver in truth.items()}
-    assert early.shown() == (wanted, jobs), f"seed {seed}"
+    assert early.shown() == late.shown() == (wanted, jobs), f"seed {seed}"
     fresh = Console()
-    fresh.hear(view.base(view.everybody(), view.jobs(), NOW_MS))
+    fresh.hear(view.frame(view.whole(), NOW_MS))
     assert fresh.shown() == (wanted, jobs)
-    assert view.changes(NOW_MS) is None
+    assert changes(view) == {}
 
 
 def test_a_frame_is_bounded_and_the_rest_comes_next() -> None:
@@ -104,13 +109,13 @@ def test_a_frame_is_bounded_and_the_rest_comes_next() -> None:
     count = PLACES_A_FRAME + 200
     for n in range(count):
         view.driver(a_driver(UserId(f"d{n}")))
-    view.changes(NOW_MS)
+    changes(view)
     for n in range(count):
         view.fix(f"d{n}", NOW_MS, 1.0, 1.0, 359.6)
-    first = view.changes(NOW_MS)
+    first = changes(view)
     assert first and len(first["places"]) == PLACES_A_FRAME and first["places"][0][3] == 0
     console.hear(first)
-    console.hear(view.changes(NOW_MS))
+    console.hear(changes(view))
     assert len(console.places) == count
 
 
@@ -123,23 +128,23 @@ def test_so_are_newcomers_and_jobs_and_a_survey_tells_nothing_twice() -> None:
         view.fix(f"d{n}", NOW_MS, 1.0, 1.0, None)
     for job in jobs:
         view.job(job)
-    first = view.changes(NOW_MS)
+    first = changes(view)
     assert first and len(first["drivers"]) == PLACES_A_FRAME and len(first["jobs"]) == JOBS_A_FRAME
     assert {row[0] for row in first["places"]} <= {row[0] for row in first["drivers"]}
     console.hear(first)
-    console.hear(view.changes(NOW_MS))
+    console.hear(changes(view))
     assert len(console.places) == len(console.drivers) == count and len(console.jobs) == len(jobs)
     for job in jobs:
         view.job(job)
-    assert view.changes(NOW_MS) is None
+    assert changes(view) == {}
 
 
 def test_another_name_or_class_is_told_under_the_same_number() -> None:
     view, console = CityView(), Console()
     view.driver(a_driver(version=1))
-    console.hear(view.changes(NOW_MS))
+    console.hear(changes(view))
     view.driver(a_driver(version=2, classes=("xl",), area_id="hills"))
-    console.hear(view.changes(NOW_MS))
+    console.hear(changes(view))
     assert [row[3:] for row in console.drivers.values()] == [["xl", "hills"]]
 
 
@@ -148,8 +153,8 @@ def test_what_a_survey_does_not_find_is_gone() -> None:
     for n in range(3):
         view.driver(a_driver(UserId(f"d{n}")))
         view.job(a_job("ride", "searching", id=JobId(f"j{n}")))
-    console.hear(view.changes(NOW_MS))
+    console.hear(changes(view))
     view.keep_only({"d1"}, {"j2"})
-    console.hear(view.changes(NOW_MS))
+    console.hear(changes(view))
     places, jobs = console.shown()
     assert [*places] == ["d1"] and [*jobs] == ["j2"]

@@ -43,6 +43,9 @@ class Kept:
     def tell_latest(self, key: str, frame: Frame) -> None:
         self.told.append(frame.text[1:])
 
+    def reads(self) -> bool:
+        return True
+
     def laden(self) -> bool:
         return False
 

@@ -71,7 +71,7 @@ HANDLERS: dict[str, Handler] = {
     "edit_area": Handler(m.EditArea, ADMINS, 2, 20, True, admin.edit_area),
     "retry_letter": Handler(m.LetterRef, ADMINS, 5, 50, True, admin.retry_letter),
     "discard_letter": Handler(m.LetterRef, ADMINS, 5, 50, True, admin.discard_letter),
-    "watch_city": Handler(m.Nothing, ADMINS, 1, 5, False, admin.watch_city),
+    "watch_city": Handler(m.WatchCity, ADMINS, 1, 5, False, admin.watch_city),
     "unwatch_city": Handler(m.Nothing, ADMINS, 1, 5, False, admin.unwatch_city),
     "join_user_room": Handler(m.Nothing, ANY, 2, 10, False, chat.join_user_room),
     "ping": Handler(m.Nothing, ANY, 2, 10, False, chat.ping),

@@ -151,8 +151,8 @@ async def discard_letter(house: House, session: Session, message: m.LetterRef) -
     return await _kept(house.operators.discard_letter(command))
 
 
-def watch_city(house: House, session: Session, message: m.Nothing) -> Answer:
-    house.city.watch(session)
+def watch_city(house: House, session: Session, message: m.WatchCity) -> Answer:
+    house.city.watch(session, message.n)
     return {}
 
 

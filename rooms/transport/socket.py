@@ -227,6 +227,10 @@ class Socket:
         """A long frame still waits: whoever asks for another must have read this one."""
         return self._long is not None
 
+    def reads(self) -> bool:
+        """What is told now goes out: he has taken all that was told before."""
+        return bool(self.channel.ready)
+
     def flush(self) -> None:
         """Writes what waits, if the channel takes it now; else it is called again when it does."""
         self._dirty = False

@@ -37,8 +37,10 @@ export class City {
   etaS = null;
   /** @type {Job | null} */
   #joined = null;
+  /** Of the newest frame. */
   #n = 0;
-  #askedMs = -Infinity;
+  /** What we show is not all: asked for, until a base begins. */
+  #missed = true;
   /** @type {any} */
   #socket = null;
   #again = 0;
@@ -55,7 +57,9 @@ export class City {
   follow(token) {
     const socket = (this.#socket = io("", { auth: { token }, transports: ["websocket"], forceNew: true, reconnectionDelayMax: 5_000 }));
     socket.on("connect", () => {
-      this.#ask(true);
+      this.#n = 0; // it may be another node's feed
+      this.#missed = true;
+      this.#ask();
       if (this.#joined) this.#emit("join", this.#joined);
     });
     socket.on("city_base", (/** @type {any} */ frame) => this.hear(frame, true));
@@ -122,11 +126,13 @@ export class City {
       this.#numbers.clear();
       this.vehicles.clear();
       this.jobs.clear();
-      this.#n = frame.n;
-    } else if (!base) {
-      if (frame.n !== this.#n + 1) this.#ask(false);
-      this.#n = frame.n;
+      this.#missed = false;
+      this.refused = "";
+    } else if (!base && frame.n !== this.#n + 1 && !this.#missed) {
+      this.#missed = true;
+      this.#ask();
     }
+    this.#n = frame.n;
     this.atMs = frame.atMs;
     this.heardMs = performance.now();
     for (const [number, id, name, classes, area] of frame.drivers ?? []) {
@@ -160,18 +166,16 @@ export class City {
     vehicle.placed = true;
   }
 
-  /** @param {boolean} now */
-  #ask(now) {
-    const at = performance.now();
-    if (!now && at - this.#askedMs < ASK_AGAIN_MS) return;
-    this.#askedMs = at;
+  /** For the city from its beginning, again and again until it begins; the server begins once for all of these. */
+  #ask() {
     const socket = this.#socket;
-    socket?.timeout(ACK_MS).emit("watch_city", {}, (/** @type {any} */ silent, /** @type {any} */ answer) => {
-      if (socket !== this.#socket) return;
+    if (!this.#missed || !socket?.connected) return;
+    socket.timeout(ACK_MS).emit("watch_city", { n: this.#n }, (/** @type {any} */ silent, /** @type {any} */ answer) => {
+      if (socket !== this.#socket || !this.#missed || !socket.connected) return;
       const error = silent ? { code: "no_answer", message: "The server does not answer." } : answer.error;
       if (error?.code === "unauthenticated" || error?.code === "forbidden") return this.#end();
       this.refused = error?.message ?? "";
-      if (error && socket.connected) this.#later(() => this.#ask(true));
+      this.#later(() => this.#ask());
       this.changed();
     });
   }
