@@ -10,6 +10,7 @@ ask another host, break its Content-Security-Policy), and `assert_clean` fails o
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,17 +24,20 @@ from tests.support import CHECKOUT, NO_CHROMIUM, wait_until
 
 AXE = CHECKOUT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
 PATIENCE_S = 20.0
-#: A page says this of the server that a test has killed under it; the browser writes it, not the page.
-SERVER_AWAY = (
-    "ERR_CONNECTION_REFUSED",
-    "WebSocket connection to",
-    "ERR_EMPTY_RESPONSE",
-    "ERR_CONNECTION_RESET",
+#: What the browser itself writes of a server that a test has killed under its page.
+SERVER_AWAY = re.compile(
+    r"Failed to load resource: net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE)"
+    r"|WebSocket connection to '[^']*' failed: "
+    r"($|Error in connection establishment: net::ERR_CONNECTION_|Connection closed before receiving a handshake|"
+    r"WebSocket is closed before the connection is established)"
+)
+REFUSED = re.compile(
+    r"Failed to load resource: the server responded with a status of 4"
+    r"|WebSocket connection to '[^']*' failed: Error during WebSocket handshake: Unexpected response code: 4"
 )
 #: What the browser itself reports of a policy that was broken, in a page that says so nowhere.
-WATCH_POLICY = """window.broken = [];
-document.addEventListener("securitypolicyviolation", (event) =>
-  window.broken.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));"""
+WATCH_POLICY = """document.addEventListener("securitypolicyviolation", (event) =>
+  brokenPolicy(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));"""
 
 
 class View:
@@ -98,23 +102,29 @@ class Window(View):
         self.page = page
         self.url = url
         self.faults: list[str] = []
-        self.may_ask = (f"{url}/", "data:", "blob:")
-        self.server_may_be_away = False
+        self.may_ask = (f"{url}/", "data:", "blob:", f"ws{url.removeprefix('http')}/")
+        self.server_may_be_away = (
+            False  # True only while it is: to be set back once the page has found it again
+        )
         self.may_be_refused = (
             False  # the browser writes it down when a request over HTTP is answered with 4xx
         )
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
         page.on("request", self._asked)
+        page.on("websocket", self._asked)
 
     def _said(self, message: Any) -> None:
         if message.type not in ("error", "warning"):
             return
-        if self.server_may_be_away and any(words in message.text for words in SERVER_AWAY):
+        if self.server_may_be_away and SERVER_AWAY.match(message.text):
             return
-        if self.may_be_refused and "the server responded with a status of 4" in message.text:
+        if self.may_be_refused and REFUSED.match(message.text):
             return
         self.faults.append(f"console {message.type}: {message.text}")
+
+    def broke_policy(self, how: str) -> None:
+        self.faults.append(f"policy: {how}")
 
     def _asked(self, request: Any) -> None:
         if not request.url.startswith(self.may_ask):
@@ -125,13 +135,17 @@ class Window(View):
         return View(next(frame for frame in self.page.frames if frame.url == self.url + path))
 
     async def assert_clean(self) -> None:
-        broken = [each for frame in self.page.frames for each in await frame.evaluate("window.broken ?? []")]
-        assert not (self.faults + broken), f"{self.page.url}: {self.faults + broken}"
+        await self.frame.evaluate("0")  # what the page did before this is known now
+        assert not self.faults, f"{self.page.url}: {self.faults}"
 
     async def picture(self, name: str) -> None:
         """Into the folder that PICTURES names, for the README; else it is taken and forgotten."""
         folder = os.environ.get("PICTURES")
         await self.page.screenshot(path=Path(folder) / f"{name}.png" if folder else None)
+
+
+async def narrow_enough(view: View) -> bool:
+    return bool(await view.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
 async def let_in(window: Window, user_id: str, name: str, token: str) -> None:
@@ -149,12 +163,22 @@ class Chromium:
         self._running = running
 
     async def window(
-        self, url: str, path: str, *, width: int = 1280, height: int = 800, **options: Any
+        self,
+        url: str,
+        path: str,
+        *,
+        width: int = 1280,
+        height: int = 800,
+        motion: bool = False,
+        **options: Any,
     ) -> Window:
-        size = {"width": width, "height": height}
-        context = await self._running.new_context(viewport=size, reduced_motion="reduce", **options)
-        await context.add_init_script(WATCH_POLICY)
+        """With `motion` things glide, as most people see them."""
+        size, moves = {"width": width, "height": height}, "no-preference" if motion else "reduce"
+        context = await self._running.new_context(viewport=size, reduced_motion=moves, **options)
         window = Window(await context.new_page(), url)
+        # not in the page, which a reload forgets
+        await context.expose_function("brokenPolicy", window.broke_policy)
+        await context.add_init_script(WATCH_POLICY)
         answer = await window.page.goto(url + path)
         assert answer is not None and answer.ok, f"{path}: {answer}"
         return window

@@ -13,11 +13,11 @@ import pytest_asyncio
 
 from server.seed import seed
 from server.settings import Settings
-from tests.browser import Chromium, Window
+from tests.browser import Chromium, Window, narrow_enough
 from tests.phones import accepted, online, phone, request
 from tests.stack import Person, RunningStack, Spot, private_stack
 from tests.support import CHECKOUT, fresh_database, wait_until
-from tests.test_console_pages import PHONE, chromium, logged_in, narrow_enough
+from tests.test_console_pages import PHONE, chromium, logged_in
 
 __all__ = ["chromium"]
 BASEMAP = CHECKOUT / "server" / "console" / "static" / "demo" / "arynov.json"
@@ -187,6 +187,7 @@ async def test_areas_and_heat(city: City, chromium: Chromium) -> None:
     await window.click(".toggle:has-text('Heat')")
     await window.click(".toggle:has-text('Heat')")
     await window.reads(".legend .refused", "The heat cannot be read")
+    window.server_may_be_away = False
     assert await window.frame.evaluate("window.aryvCity.layer.heat.length") == 0
     await told(stack, admin, "resume_area", areaId="arynov-station", reason="A full map")
     await window.assert_clean()

@@ -16,14 +16,17 @@ import pytest_asyncio
 
 from server.seed import seed
 from server.settings import Settings
-from tests.browser import Chromium, View, Window, browser
+from tests.browser import Chromium, Window, browser, narrow_enough
 from tests.phones import Phone, accepted, assigned_ride, new_id, online, phone, request
 from tests.stack import RunningStack, Spot, private_stack
 from tests.support import fresh_database, wait_until
 
 PHONE: dict[str, Any] = {"width": 390, "height": 844, "device_scale_factor": 2, "has_touch": True}
 WHY = "Asked for by phone"
-PAGES = ("health", "figures", "rides", "packages", "replay", "drivers", "users", "areas", "letters", "audit")
+PAGES = {
+    "health": "Health", "figures": "Figures", "rides": "Rides", "packages": "Parcels", "replay": "Trip replay",
+    "drivers": "Drivers", "users": "People", "areas": "Areas", "letters": "Dead letters", "audit": "Audit log",
+}  # fmt: skip
 #: A day of a small city, made of one finished ride: so many requests in each of the last 48 hours.
 A_DAY = """
 insert into rides (NAMES) select NAMES from (select (jsonb_populate_record(r, jsonb_build_object(
@@ -93,10 +96,6 @@ async def do(window: Window, action: str, reason: str = WHY) -> None:
     await window.click(f"#story .actions >> text='{action}'")
     await window.fill("#reason", reason)
     await window.click("#ask button[type=submit]")
-
-
-async def narrow_enough(view: View) -> bool:
-    return bool(await view.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
 async def drive_about(driver: Phone, spot: Spot) -> None:
@@ -330,10 +329,8 @@ async def test_every_page_on_a_phone_in_the_dark(city: tuple[RunningStack, str],
         ' \'{"id": "<b>none</b>"}\') returning 1'
     )
     window = await logged_in(chromium, city, "health", **PHONE, color_scheme="dark")
-    for page in PAGES:
-        await window.click(f"#nav a[data-page={page}]")
-        await wait_until(lambda page=page: window.page.url.endswith(page))
-        await window.frame.wait_for_selector(".page h1")
+    for page, title in PAGES.items():
+        await turn_to(window, page, title)  # nothing of the page before is left then
         await window.frame.wait_for_selector("tbody tr")
         assert await narrow_enough(window), f"{page} is wider than the phone"
         await window.assert_accessible()

@@ -17,11 +17,11 @@ import pytest_asyncio
 from server.policycommands import try_policy
 from server.seed import seed
 from server.settings import Settings
-from tests.browser import Chromium, Window
+from tests.browser import Chromium, Window, narrow_enough
 from tests.phones import accepted, offered, online, phone, request
 from tests.stack import RunningStack, Spot, private_stack
 from tests.support import CHECKOUT, fresh_database, wait_until
-from tests.test_console_pages import PHONE, chromium, logged_in, narrow_enough, turn_to
+from tests.test_console_pages import PHONE, chromium, logged_in, turn_to
 
 __all__ = ["chromium"]
 BASEMAP = CHECKOUT / "server" / "console" / "static" / "demo" / "arynov.json"

@@ -47,7 +47,7 @@ async def test_tiles_lie_under_the_areas(database_url: str, tmp_path: Path) -> N
         async with http_server(database_url, tmp_path, settings=settings) as pages:
             user_id, token = await pages.person("boss@example.com", "admin")
             window = await chromium.window(pages.url, "/console/map")
-            window.server_may_be_away = window.may_be_refused = True  # there is no Socket.IO here
+            window.may_be_refused = True  # there is no Socket.IO here
             window.may_ask = (*window.may_ask, url)
             await let_in(window, user_id, "Boss", token)
             await wait_until(lambda: window.frame.locator("img.leaflet-tile-loaded").count(), 15.0)

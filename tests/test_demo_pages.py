@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from typing import Any
 
@@ -22,7 +23,7 @@ from server.console.files import files, policy
 from server.seed import demo_areas
 from storage.areas import put_area
 from storage.postgis import Database
-from tests.browser import Chromium, View, Window, browser, let_in
+from tests.browser import Chromium, View, Window, browser, let_in, narrow_enough
 from tests.phones import accepted, phone
 from tests.stack import RunningStack, kill_server, private_stack, start_server
 from tests.support import CHECKOUT, SQL_TIMEOUT_S, fresh_database, wait_until
@@ -107,8 +108,20 @@ async def watching(city: RunningStack, chromium: Chromium) -> Window:
     window = await chromium.window(city.url, "/console/map")
     await let_in(window, admin.id, admin.name, admin.token)
     await window.reads(".panel .state", "Live")
-    window.server_may_be_away = True
     return window
+
+
+@asynccontextmanager
+async def server_away(*windows: Window) -> AsyncIterator[None]:
+    """What their pages write of it is no fault, until the server is there again and they have found it."""
+    for window in windows:
+        window.server_may_be_away = True
+    yield
+    for window in windows:
+        for frame in window.page.frames:
+            if await frame.locator("#state, .panel .state").count():
+                await View(frame).reads("#state, .panel .state", "Live")
+        window.server_may_be_away = False
 
 
 async def shows(console: Window, kind: str, state: str) -> None:
@@ -124,7 +137,8 @@ async def shows(console: Window, kind: str, state: str) -> None:
 
 async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chromium: Chromium) -> None:
     console = await watching(city, chromium)
-    window = await chromium.window(city.url, "/demo/ride", width=1440, height=860)
+    window = await chromium.window(city.url, "/demo/ride", width=1440, height=860, motion=True)
+    await window.assert_accessible()
     passenger, driver = window.inside("/demo/passenger"), window.inside("/demo/driver")
     code = await ask_and_take(passenger, driver)
     await shows(console, "ride", "assigned")
@@ -140,12 +154,12 @@ async def test_a_ride_survives_the_death_of_the_server(city: RunningStack, chrom
     await driver.reads(".lines", "<img src=x onerror=alert(1)>")
     await set_speed(driver)
 
-    window.server_may_be_away = True
-    await kill_server(city)
-    await passenger.reads("#state", "Connecting")
-    await passenger.say("Are you still there?")
-    await passenger.reads(".lines", "sending")
-    start_server(city)
+    async with server_away(window, console):
+        await kill_server(city)
+        await passenger.reads("#state", "Connecting")
+        await passenger.say("Are you still there?")
+        await passenger.reads(".lines", "sending")
+        start_server(city)
     await driver.reads(".lines", "Are you still there?")
     await driver.say("Always.")
     await passenger.reads(".lines", "Always.")
@@ -192,10 +206,10 @@ async def test_a_parcel_on_two_phones_by_itself(city: RunningStack, chromium: Ch
     await courier.reads("#line", "Drive to")
     await sender.reads("#line", "is on the way to the pickup")
     await shows(console, "package", "assigned")
-    sender.server_may_be_away = courier.server_may_be_away = True
-    await kill_server(city)
-    await sender.reads("#state", "Connecting")
-    start_server(city)
+    async with server_away(sender, courier, console):
+        await kill_server(city)
+        await sender.reads("#state", "Connecting")
+        start_server(city)
     await sender.reads("#line", "Your parcel is on the way")
     await sender.knows("job.position")
     await sender.picture("demo-sender-phone")
@@ -266,6 +280,16 @@ async def test_the_car_is_there_as_soon_as_it_is_on_the_way(city: RunningStack, 
         await passenger.click("#cancel")
         await passenger.reads("#line", "Cancelled")
         await passenger.assert_clean()
+
+
+async def test_a_parcel_side_by_side(city: RunningStack, chromium: Chromium) -> None:
+    window = await chromium.window(city.url, "/demo/parcel", width=1440, height=860)
+    await window.assert_accessible()
+    for path in ("/demo/sender", "/demo/courier"):
+        await window.inside(path).reads("#state", "Live")
+        assert await narrow_enough(window.inside(path)), path
+    assert await narrow_enough(window)
+    await window.assert_clean()
 
 
 async def test_the_first_page_leads_everywhere(city: RunningStack, chromium: Chromium) -> None:
