@@ -27,7 +27,7 @@ from storage import migrate, postgis
 from storage.drainfacts import FactsStream
 from storage.drainfixes import FixesStream, PastStream
 from storage.drainstream import CursorMoved, Stream, Tally
-from storage.sink import SQL, is_in_doubt
+from storage.sink import SQL, is_in_doubt, is_rows_fault
 from storage.where import pool_for
 
 log = logging.getLogger("dispatch.drain")
@@ -177,14 +177,41 @@ class Drain:
     async def _draw_routes(self, conn: Any, stop: asyncio.Event) -> None:
         settings = self._settings
         while not stop.is_set():
-            drawn = 0
-            for statement in (SQL["routes_of_rides"], SQL["routes_of_packages"]):
-                tag = await conn.execute(statement, settings.shard, settings.route_settle_s, ROUTES_A_ROUND)
-                drawn += int(tag.split()[-1])
-            self._stats.routes += drawn
             await self._forget(conn)
+            drawn = 0
+            for jobs in ("rides", "packages"):
+                args = settings.shard, settings.route_settle_s, ROUTES_A_ROUND, None
+                try:
+                    tag = await conn.execute(SQL[f"routes_of_{jobs}"], *args)
+                except PostgresError as error:
+                    if not is_rows_fault(error):
+                        raise
+                    drawn += await self._draw_each(conn, jobs)
+                else:
+                    drawn += int(tag.split()[-1])
+            self._stats.routes += drawn
             if drawn < ROUTES_A_ROUND:
                 await _pause(stop, ROUTE_PAUSE_S)
+
+    async def _draw_each(self, conn: Any, jobs: str) -> int:
+        """One of these is refused: alone it keeps nobody from his route, and has none. Where it may be everybody's
+        fault, that is so only if another was drawn; else it waits."""
+        args = self._settings.shard, self._settings.route_settle_s
+        refused: list[tuple[Any, PostgresError]] = []
+        drawn = 0
+        for row in await conn.fetch(SQL[f"routeless_{jobs}"], *args, ROUTES_A_ROUND):
+            try:
+                tag = await conn.execute(SQL[f"routes_of_{jobs}"], *args, 1, row["id"])
+                drawn += int(tag.split()[-1])
+            except PostgresError as error:
+                if not is_rows_fault(error):
+                    raise
+                refused.append((row["id"], error))
+        for id_, why in refused:
+            log.warning("the route of %s in %s is refused: %s", id_, jobs, _said(why))
+            if drawn or not is_in_doubt(why):
+                await conn.execute(SQL[f"without_route_{jobs}"], id_)
+        return drawn
 
     async def _forget(self, conn: Any) -> None:
         """Decisions of the match are kept for so many days."""

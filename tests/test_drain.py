@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import msgpack
+import pytest
 from redis.asyncio import Redis
 
 from storage import keys
@@ -228,6 +229,42 @@ async def test_route_waits_for_late_fixes(database_url: str, redis_url: str, red
         await feeder.say(job.room, "x", {}, (same,))
         await kept.exactly(feeder)
         assert (await kept.conn.fetchrow(drawn, job.id))[0] == 12
+
+
+@pytest.mark.parametrize("sqlstate", ["23514", "XX000"])
+async def test_a_route_that_is_refused_keeps_nobody_from_his(
+    database_url: str, redis_url: str, redis: Redis, sqlstate: str
+) -> None:
+    """Nor old decisions from being forgotten."""
+    feeder = Feeder(redis)
+    await feeder.life("one")
+    now_ms = int(time.time() * 1000)
+    jobs = []
+    for count, ended_ms in ((3, now_ms - 2000), (4, now_ms - 1000)):
+        driver = new_id()
+        jobs.append(
+            a_job(
+                state="completed", driver_id=driver, assigned_ms=now_ms - 9000, ended_ms=ended_ms, version=7
+            )
+        )
+        await feeder.say(jobs[-1].room, "ride_status_update", {}, (jobs[-1],))
+        await feeder.fix(driver, job=jobs[-1].id, count=count, at_ms=now_ms - 8000)
+    async with looking(database_url) as kept:
+        await kept.conn.execute(
+            "create function odd() returns trigger language plpgsql as $$ begin raise exception 'odd' using"
+            f" errcode = '{sqlstate}'; end $$; create trigger odd before update on rides for each row"
+            " when (new.route_points = 3) execute function odd()"
+        )
+        try:
+            async with running(drain_settings(database_url, redis_url, route_settle_s=0.0)):
+                drawn = "select route_points, route is null from rides where route_at is not null and id = $1"
+                for job, wanted in zip(jobs, ((0, True), (4, False)), strict=True):
+                    assert (
+                        tuple(await wait_until(lambda id_=job.id: kept.conn.fetchrow(drawn, id_), 10.0))
+                        == wanted
+                    )
+        finally:
+            await kept.conn.execute("drop function odd cascade")
 
 
 async def test_lag_and_counters_are_in_postgres(database_url: str, redis_url: str, redis: Redis) -> None:

@@ -258,12 +258,13 @@ delete from decisions using old where decisions.id = old.id
 
 -- name: routes_of_rides
 -- Draws finished rides ($3 at most) once the fixes stream was drained $2 s beyond their end. Late fixes of a phone
--- carry its own time, so the window is wider than the ride; job_id says which of them count.
+-- carry its own time, so the window is wider than the ride; job_id says which of them count. $4: only of this one.
 with ready as (
   select r.id, r.driver_id, coalesce(r.assigned_at, r.created_at) as began_at, r.ended_at
     from rides r join drain_cursors c on c.shard = r.shard and c.stream = 'fixes'
    where r.shard = $1 and r.route_at is null and r.ended_at is not null
      and r.ended_at < c.reached_at - make_interval(secs => $2)
+     and ($4::uuid is null or r.id = $4)
    order by r.ended_at limit $3 for update of r skip locked
 ), lines as (
   select ready.id, count(*) as points, ST_MakeLine(l.location order by l.ts, l.seq) as line
@@ -285,6 +286,7 @@ with ready as (
     from packages p join drain_cursors c on c.shard = p.shard and c.stream = 'fixes'
    where p.shard = $1 and p.route_at is null and p.ended_at is not null
      and p.ended_at < c.reached_at - make_interval(secs => $2)
+     and ($4::uuid is null or p.id = $4)
    order by p.ended_at limit $3 for update of p skip locked
 ), lines as (
   select ready.id, count(*) as points, ST_MakeLine(l.location order by l.ts, l.seq) as line
@@ -298,3 +300,27 @@ update packages
        route_points = coalesce(lines.points, 0), route_at = clock_timestamp()
   from ready left join lines using (id)
  where packages.id = ready.id
+
+-- name: routeless_rides
+-- Those that routes_of_rides would draw.
+select r.id
+  from rides r join drain_cursors c on c.shard = r.shard and c.stream = 'fixes'
+ where r.shard = $1 and r.route_at is null and r.ended_at is not null
+   and r.ended_at < c.reached_at - make_interval(secs => $2)
+ order by r.ended_at limit $3
+
+-- name: without_route_rides
+-- Its route was refused: it counts as drawn, and has none.
+update rides set route_points = 0, route_at = clock_timestamp() where id = $1 and route_at is null
+
+-- name: routeless_packages
+-- Those that routes_of_packages would draw.
+select p.id
+  from packages p join drain_cursors c on c.shard = p.shard and c.stream = 'fixes'
+ where p.shard = $1 and p.route_at is null and p.ended_at is not null
+   and p.ended_at < c.reached_at - make_interval(secs => $2)
+ order by p.ended_at limit $3
+
+-- name: without_route_packages
+-- Its route was refused: it counts as drawn, and has none.
+update packages set route_points = 0, route_at = clock_timestamp() where id = $1 and route_at is null
