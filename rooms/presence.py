@@ -16,8 +16,9 @@ import math
 import time
 
 from rooms.registry import Registry
+from rooms.session import Session
 from rooms.tick import Tick
-from storage.presence import Leases, Member
+from storage.presence import Leases, Member, lookout
 from storage.shard import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ class Presence:
         self._changed = asyncio.Event()
         registry.moved = self._moved
 
-    def _moved(self, room: str, user: str, here: bool) -> None:
-        member = room, user
+    def _moved(self, room: str, session: Session, here: bool) -> None:
+        member = room, lookout(session.user_id) if session.looks_on else session.user_id
         if room.startswith("user:"):
             return
         if here:
@@ -61,7 +62,7 @@ class Presence:
 
     async def users(self, room: str) -> list[str]:
         """Who stands in the room, on any node. Raises Unavailable."""
-        here = {session.user_id for session in self._registry.members(room)}
+        here = {session.user_id for session in self._registry.members(room) if not session.looks_on}
         return sorted(here | await self._leases.users(room))
 
     async def run(self) -> None:

@@ -136,7 +136,7 @@ SAID = (
     (
         "user_joined_ride, user_left_ride, user_joined_package, user_left_package",
         f"{JOB_ID}, userId, userName",
-        "the others; volatile",
+        "the others; volatile; not of an administrator, who only looks",
     ),
     (
         "joined_ride, left_ride, joined_package, left_package, online_users, pong",

@@ -14,7 +14,7 @@ class Registry:
         self._users: dict[str, dict[Session, None]] = {}
         self._since_ms: dict[str, int] = {}
         self._ahead: dict[str, tuple[str, int, str | None]] = {}
-        self.moved: Callable[[str, str, bool], None] = lambda room, user, here: None
+        self.moved: Callable[[str, Session, bool], None] = lambda room, session, here: None
 
     def add(self, session: Session) -> None:
         """A session arrives in its user's room; beyond the cap the user's oldest one goes."""
@@ -42,7 +42,7 @@ class Registry:
     def enter(self, room: str, session: Session) -> None:
         if room not in session.rooms:
             if not self.stands(room, session.user_id):
-                self.moved(room, session.user_id, True)
+                self.moved(room, session, True)
             self._rooms.setdefault(room, {})[session] = None
             session.rooms.add(room)
 
@@ -89,7 +89,7 @@ class Registry:
             self._since_ms.pop(room, None)
             self._ahead.pop(room, None)
         if not self.stands(room, session.user_id):
-            self.moved(room, session.user_id, False)
+            self.moved(room, session, False)
 
     def close_room(self, room: str) -> None:
         for session in tuple(self._rooms.get(room, ())):

@@ -14,6 +14,12 @@ NODE_LEASE_MS = 5_000
 MEMBER_LEASE_MS = 30_000
 
 Member = tuple[str, str]  # room, user
+_LOOKOUT = b"~"
+
+
+def lookout(user: str) -> str:
+    """The name of a member who gets what is said in the room, and is not counted among who is there."""
+    return _LOOKOUT.decode() + user
 
 
 class Leases:
@@ -36,7 +42,7 @@ class Leases:
         await self._shard.ask(self._shard.client.zrem(keys.nodes(self._shard.name), self._node))
 
     async def users(self, room: str) -> set[str]:
-        """Who stands in the room on nodes that live. Raises Unavailable."""
+        """Who stands in the room on nodes that live, but for who only looks. Raises Unavailable."""
         s = self._shard.name
         pipe = self._shard.client.pipeline(transaction=False)
         pipe.time()
@@ -46,5 +52,7 @@ class Leases:
         now_ms = seconds * 1000 + micros // 1000
         nodes, members = ({name for name, until_ms in of if until_ms >= now_ms} for of in leases)
         return {
-            user.decode() for node, user in (member.split(b" ", 1) for member in members) if node in nodes
+            user.decode()
+            for node, user in (member.split(b" ", 1) for member in members)
+            if node in nodes and not user.startswith(_LOOKOUT)
         }

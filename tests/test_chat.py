@@ -111,6 +111,16 @@ async def test_typing_and_who_is_here(stack: RunningStack) -> None:
         here = await passenger.call("get_online_users", {"rideId": ride_id})
         assert here["userIds"] == everybody and here["count"] == 2
         assert (await passenger.hears("online_users"))["userIds"] == everybody
+        async with phone(stack, "admin") as admin:  # who looks on is no party's business
+            assert (await admin.call("join_ride", {"rideId": ride_id}))["members"] == everybody
+            assert (await passenger.call("get_online_users", {"rideId": ride_id}))["userIds"] == everybody
+            await driver.call("typing_start", {"rideId": ride_id})
+            await admin.hears("user_typing", isTyping=True)
+            await admin.call("leave_ride", {"rideId": ride_id})
+            await driver.call("typing_stop", {"rideId": ride_id})
+            await passenger.hears("user_typing", isTyping=False)
+            for event in ("user_joined_ride", "user_left_ride"):
+                assert admin.person.id not in [told["userId"] for told in passenger.heard(event)]
         await driver.close()
         await wait_until(lambda: _alone(passenger, ride_id))
 

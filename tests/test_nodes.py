@@ -269,6 +269,21 @@ async def test_a_node_that_left_is_gone(redis: Redis, redis_url: str) -> None:
             assert await _lives(redis, "n1")
 
 
+async def test_who_only_looks_on_hears_all_and_stands_nowhere(redis: Redis, redis_url: str) -> None:
+    async with two(redis, redis_url) as (here, there):
+        driver, passenger, ride, _ = await riding(here, there)
+        heard: Any = driver.wire
+        both = sorted([driver.user_id, passenger.user_id])
+        admin, wire = there.arrive("admin")
+        there.depart(passenger)  # the admin alone is why that node gets mail
+        assert (await there.say(admin, "join_ride", {"rideId": ride}))["ok"]
+        await shown(here, driver, 1, wire)
+        for node, session in ((here, driver), (there, admin)):
+            users = (await node.say(session, "get_online_users", {"rideId": ride}))["userIds"]
+            assert admin.user_id not in users and set(users) <= set(both)
+        assert not heard.heard("user_joined_ride")
+
+
 async def test_a_user_stands_where_any_of_his_devices_does(redis: Redis, redis_url: str) -> None:
     async with two(redis, redis_url) as (here, there):
         driver, passenger, ride, _ = await riding(here, there)

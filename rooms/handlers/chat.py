@@ -34,6 +34,8 @@ async def sync(house: House, session: Session, message: m.Sync) -> Answer:
 
 
 def _tell_presence(house: House, session: Session, event: str, kind: str, job_id: str) -> None:
+    if session.looks_on:
+        return
     payload = {
         "userId": session.user_id,
         "userName": session.name,
