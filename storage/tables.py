@@ -114,7 +114,7 @@ TABLES = {
     table.name: table
     for table in (
         Table("users", ("role", "status"), _user),
-        Table("drivers", ("state", "area"), _driver),
+        Table("drivers", ("state", "area", "class"), _driver),
         Table("rides", ("status", "area", "held"), _job),
         Table("packages", ("status", "area", "held"), _job),
         Table("letters", ("target", "stream"), _letter),
@@ -184,7 +184,7 @@ class Tables:
                 "areaId": row["area_id"],
                 "waitS": round(row["wait_s"], 1),
             }
-            for row in rows
+            for row in reversed(rows)
         ]
 
     async def database(self, asker: str) -> Item | None:

@@ -118,6 +118,10 @@ async def pass_on_and_cancel(window: Window, driver: Phone) -> None:
     await window.click("tbody .opens")
     await window.click("#story .actions >> text='Assign by hand'")
     await window.reads("#driverId", driver.person.name)
+    await window.fill("#driverQ", "nobody of this name")
+    await window.reads("#driverId", "Nobody who is online")
+    await window.fill("#driverQ", driver.person.name)
+    await window.reads("#driverId", driver.person.name)
     await window.assert_accessible()
     await window.frame.select_option("#driverId", driver.person.id)
     await window.fill("#reason", WHY)
@@ -288,6 +292,8 @@ async def test_all_else_an_operator_does(city: tuple[RunningStack, str], chromiu
         await window.reads("#toast", "They are kept apart.")
 
         await turn_to(window, "areas", "Areas")
+        await window.frame.evaluate("new Promise((done) => setTimeout(done, 2_000))")
+        assert window.page.url.endswith("/console/areas"), "the page before has looked once more"
         await search(window, "halted", "Open")
         await act(window, "Pause", "Paused", "halted is paused.")
         await act(window, "Resume", "Open", "halted is open.")

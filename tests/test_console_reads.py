@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from server.pulse import Beat, Buckets, quantile_ms, told
 from storage import keys, pulses
+from storage import tables as tables_module
 from storage.keyset import newest_first
 from storage.postgis import Database
 from storage.presence import Leases
@@ -141,7 +142,7 @@ async def test_for_others_all_of_it_is_empty(town: Town) -> None:
         assert await tables.database(asker) is None
 
 
-async def test_figures_by_hour_and_area(town: Town) -> None:
+async def test_figures_by_hour_and_area(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     late = timedelta(hours=1)
     await town.keep(
         town.job("ride"),
@@ -157,6 +158,8 @@ async def test_figures_by_hour_and_area(town: Town) -> None:
     assert (first["requests"], first["served"], first["waitS"], first["earnings"]) == (3, 2, 60.0, 25.0)
     assert (by["13", "sf"]["unserved"], by["13", "sf"]["served"], by["13", "la"]["waitS"]) == (1, 0, 30.0)
     assert await Tables(town.db).figures(town.di, START + timedelta(hours=5)) == []
+    monkeypatch.setattr(tables_module, "FIGURES_MAX", 2)  # of too many the oldest hours are left out
+    assert [row["hour"][11:13] for row in await Tables(town.db).figures(town.di, START)] == ["13", "13"]
 
 
 async def ask(stack: RunningStack, who: Person, path: str) -> tuple[int, Any]:
@@ -210,6 +213,9 @@ async def test_the_health_of_a_running_node(stack: RunningStack) -> None:
         listed = await wait_until(lambda: stack.rows("select 1 from drivers where id = $1", driver.person.id))
         assert listed
         _, drivers = await ask(stack, admin.person, f"drivers?q={driver.person.id}")
+        for vehicle_class, found in (("economy", 1), ("parcel", 0)):
+            _, served = await ask(stack, admin.person, f"drivers?q={driver.person.id}&class={vehicle_class}")
+            assert len(served["data"]) == found
         assert drivers["data"][0]["jobIds"] == [ride] or drivers["data"][0]["state"] in ("idle", "offered")
         assert passenger.person.token not in json.dumps(seen)
 

@@ -20,14 +20,15 @@ select u.id, u.first_name || ' ' || u.last_name as name, u.email, u.phone, u.rol
  order by u.created_at desc, u.id desc limit $7
 
 -- name: drivers
--- Drivers and couriers as dispatch left them; filters: state, area.
+-- Drivers and couriers as dispatch left them; filters: state, area, class.
 select d.id, d.name, d.state, d.area_id, d.classes, d.capacity, d.vehicle, d.job_ids, d.changed_at,
        d.committed_at as order_at, u.email, u.phone, u.status as account
   from drivers d left join users u on u.id = d.id
  where is_admin($1) and (d.committed_at, d.id) < ($2, $3)
    and /* text */ ($4::text is null or strpos(lower(d.name || ' ' || d.vehicle), $4) > 0) /* id: d.id = $4::uuid */
    and ($5::text is null or d.state = $5) and ($6::text is null or d.area_id = $6)
- order by d.committed_at desc, d.id desc limit $7
+   and ($7::text is null or $7 = any(d.classes))
+ order by d.committed_at desc, d.id desc limit $8
 
 -- name: rides
 -- Rides; filters: status, state or "ended", area, "held" for those that wait for a person. Text is looked for in those
@@ -112,7 +113,8 @@ select currency, count(*) as jobs, sum(fare_minor)::bigint as fare_minor
  group by currency order by currency
 
 -- name: figures
--- By hour and area since $2: what was asked for and served, how long a driver took to be found, what it came to.
+-- By hour and area since $2: what was asked for and served, how long a driver took to be found, what it came to. Where
+-- there are too many, the oldest hours are left out.
 select date_trunc('hour', created_at) as hour, area_id, currency, count(*) as requests,
        count(*) filter (where status = 'completed') as served,
        count(*) filter (where state in ('no_driver', 'no_courier')) as unserved,
@@ -122,7 +124,7 @@ select date_trunc('hour', created_at) as hour, area_id, currency, count(*) as re
        coalesce(sum(money_major(fare_minor, currency)::numeric) filter (where status = 'completed'), 0)::float8 as earnings
   from jobs
  where is_admin($1) and created_at >= $2
- group by 1, 2, 3 order by 1, 2, 3 limit $3
+ group by 1, 2, 3 order by 1 desc, 2, 3 limit $3
 
 -- name: database
 -- What the health page asks of PostgreSQL itself.

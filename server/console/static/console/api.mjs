@@ -35,6 +35,17 @@ class Api {
     this.ended(why);
   }
 
+  /** Ends this login here and at the server. */
+  async logOut() {
+    const token = this.login?.token;
+    this.leave();
+    try {
+      await http("", "/api/auth/logout", { token, body: {} });
+    } catch (error) {
+      if (error.code !== "UNAUTHORIZED" && !this.login) this.ended("Logged out here; the server could not be told.");
+    }
+  }
+
   /** The whole envelope of a GET: lists have `pagination` beside `data`.
    * @param {string} path
    * @param {Record<string, string | number | null | undefined>} [query]

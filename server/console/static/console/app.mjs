@@ -101,7 +101,7 @@ document.addEventListener("click", (event) => {
   go(path);
 });
 addEventListener("popstate", open);
-byId("logout").addEventListener("click", () => api.leave());
+byId("logout").addEventListener("click", () => api.logOut());
 byId("login").addEventListener("submit", async (/** @type {Event} */ event) => {
   event.preventDefault();
   show(byId("loginRefused"), false);

@@ -6,6 +6,7 @@ import { areaFilter, open as openTable } from "./table.mjs";
 import { ago, id, moment, person, pill, plain } from "./words.mjs";
 
 const PARCEL = "parcel";
+const MOST = 200; // drivers of a state that are offered to choose from; the others are searched for
 const UNASSIGNED = ["searching", "offered"];
 const BEFORE_PICKUP = ["assigned", "arrived", "arrived_pickup"];
 const CANCELLED = { ride: ["scheduled", "searching", "offered", "assigned", "arrived", "in_progress"], package: ["scheduled", "searching", "offered", "assigned", "arrived_pickup"] };
@@ -65,13 +66,16 @@ export const open = async (root, kind, title, states) =>
   });
 
 /** Who could take it, as far as history knows; the server has the last word.
- * @param {HTMLSelectElement} field
- * @param {string} wanted   the class */
-async function free(field, wanted) {
+ * @param {any} field   the select
+ * @param {string} wanted   the class
+ * @param {string} q   of his name or vehicle */
+async function free(field, wanted, q) {
   const states = wanted === PARCEL ? ["idle", "busy", "offered"] : ["idle", "offered"];
-  const pages = await Promise.all(states.map((state) => api.get("/api/admin/drivers", { state, limit: 200 })));
-  const drivers = pages.flatMap((page) => page.data).filter((driver) => driver.classes.includes(wanted));
-  const none = drivers.length ? "Choose a driver" : "Nobody who is online can take it";
+  const pages = await Promise.all(states.map((state) => api.get("/api/admin/drivers", { state, q, class: wanted, limit: MOST })));
+  if (field.dataset.q !== q) return; // something else is looked for by now
+  const drivers = pages.flatMap((page) => page.data);
+  const more = pages.some((page) => page.pagination.hasMore);
+  const none = !drivers.length ? "Nobody who is online can take it" : more ? "Choose a driver, or search for others" : "Choose a driver";
   field.replaceChildren(el("option", { value: "", text: none }), ...drivers.map((driver) => el("option", { value: driver.id, text: [driver.name, driver.vehicle, plain(driver.state)].filter(Boolean).join(" · ") })));
 }
 
@@ -88,8 +92,15 @@ function actions(kind, row) {
       name: "Assign by hand", event: "assign_job", body: ref, about: "To a driver who is online and free. An open offer to somebody else is taken back.",
       more: (form) => {
         const field = el("select", { id: "driverId", required: true });
-        form.append(el("label", { class: "field" }, el("span", { text: "Driver" }), field));
-        free(field, kind === "ride" ? row.class : PARCEL).catch((error) => field.setCustomValidity(error.message));
+        const search = el("input", { type: "search", id: "driverQ", maxlength: "100", placeholder: "Name or vehicle" });
+        const look = () => {
+          field.dataset.q = search.value.trim();
+          field.setCustomValidity("");
+          free(field, kind === "ride" ? row.class : PARCEL, field.dataset.q).catch((error) => field.setCustomValidity(error.message));
+        };
+        search.addEventListener("input", look);
+        form.append(el("label", { class: "field" }, el("span", { text: "Search" }), search), el("label", { class: "field" }, el("span", { text: "Driver" }), field));
+        look();
         return () => ({ driverId: field.value });
       },
       done: () => `The ${it} is assigned.`,

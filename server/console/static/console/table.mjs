@@ -65,6 +65,7 @@ export async function open(root, table) {
       note, el("p", { class: "older" }, older)),
   );
   let cursor = "";
+  let drained = 0;
   let turn = 0;
 
   async function load(more = false) {
@@ -105,7 +106,8 @@ export async function open(root, table) {
     const after = () => {
       dialog.close();
       load();
-      setTimeout(load, DRAINED_MS);
+      clearTimeout(drained);
+      drained = setTimeout(load, DRAINED_MS);
     };
     dialog.replaceChildren(
       el("header", {}, el("h2", { id: "storyTitle", text: told.title }),
@@ -128,5 +130,6 @@ export async function open(root, table) {
   return () => {
     turn += 1;
     clearTimeout(typing);
+    clearTimeout(drained);
   };
 }
