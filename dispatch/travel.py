@@ -16,6 +16,7 @@ from dispatch.etatable import Drives, distances_m
 from dispatch.policy import Policy
 from storage.records import Place
 
+SAME_PLACE_M = 1.0  # a degree of six decimals is rounded by a tenth of it
 Degrees = tuple[float, float]  # latitude, longitude
 
 
@@ -29,6 +30,12 @@ def trip(
     deg = _deg([pickup, *stops, dropoff])
     legs_s = area.eta.legs(deg[:-1], deg[1:], np.full(len(deg) - 1, at_ms / 1000))
     return road_m, float(legs_s.sum()) + len(stops) * area.policy.stop_dwell_s
+
+
+def goes_somewhere(pickup: Place, stops: Sequence[Place], dropoff: Place) -> bool:
+    """Whether any of it is another place than the pickup; a round trip goes where its stops are."""
+    deg = _deg([pickup, *stops, dropoff])
+    return bool((distances_m(deg[:1], deg[1:]) >= SAME_PLACE_M).any())
 
 
 def late_s(area: Area, pickup: Place, dropoff: Place, duration_s: float) -> float:

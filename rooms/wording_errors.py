@@ -21,7 +21,7 @@ def _types(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    return f"{float(text):g}"
+    return f"{float(text):.12g}"  # a bound of millions too is written out
 
 
 def _pattern(found: re.Match[str]) -> str:

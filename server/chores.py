@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
@@ -21,6 +21,7 @@ from dispatch.area import Area, Areas
 from dispatch.policy import Policy
 from dispatch.pricing import Prices
 from rooms.identity import KeyRing
+from rooms.wording_errors import in_words
 from server import names
 from server.needs import Stop, database_url, ring_path
 from server.settings import Settings
@@ -29,6 +30,8 @@ from storage.accounts import SQL
 from storage.enrol import Newcomer, enrol, open_sessions
 from storage.passwords import hash_now
 from storage.postgis import connect
+
+Kind = TypeVar("Kind")
 
 LOAD_DOMAIN = "load.invalid"  # RFC 2606: no mail can ever reach it
 PASSWORD_BYTES = 12
@@ -203,11 +206,8 @@ def checked_area(data: Any) -> areas.Feature:
     """Decoded JSON as an area that the dispatcher understands. Raises BadArea or Stop."""
     feature = areas.feature(data)
     p = feature.properties
-    try:
-        policy = msgspec.convert(p.policy, Policy)
-        prices = msgspec.convert(p.prices, Prices)
-    except msgspec.ValidationError as error:
-        raise Stop(f"Area {p.id}: its policy or prices are wrong: {error}.") from None
+    policy = _understood(p.id, "policy", p.policy, Policy)
+    prices = _understood(p.id, "prices", p.prices, Prices)
     polygon = msgspec.to_builtins(feature.geometry)
     try:
         Areas(
@@ -226,6 +226,13 @@ def checked_area(data: Any) -> areas.Feature:
     except ValueError as error:
         raise Stop(f"The polygon cannot be used: {error}.") from None
     return feature
+
+
+def _understood(area_id: str, what: str, given: dict[str, Any], kind: type[Kind]) -> Kind:
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise Stop(f"Area {area_id}: its {what} cannot be: {in_words(str(error), kind)}") from None
 
 
 def _private_file(path: Path) -> Any:

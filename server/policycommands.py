@@ -108,11 +108,12 @@ async def change_policy(settings: Settings, area_id: str, change: Change) -> str
 
 def _checked(policy: Any, what: str) -> None:
     from dispatch.policy import Policy
+    from rooms.wording_errors import in_words
 
     try:
         msgspec.convert(policy, Policy)
     except msgspec.ValidationError as error:
-        raise Stop(f"{what} is none: {error}.") from None
+        raise Stop(f"{what} is none: {in_words(str(error), Policy)}") from None
 
 
 async def _audit(conn: Any, change: str, area_id: str, version: int) -> None:

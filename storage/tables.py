@@ -84,7 +84,11 @@ def _line(row: Any) -> Item:
     return {
         **_plain(row, "id", "action", "details"),
         "actor": actor,
-        "subject": {"type": row["subject_type"], "id": row["subject_id"]},
+        "subject": {
+            "type": row["subject_type"],
+            "id": row["subject_id"],
+            "name": row["subject_name"] or "",
+        },
         **_times(row, at="at"),
     }
 
@@ -175,11 +179,11 @@ class Tables:
         }
 
     async def figures(self, asker: str, since: datetime) -> list[Item]:
-        """By hour and area: requests, served, unserved, waitS (until a driver was found), earnings in major units."""
+        """By hour and area: requests, served, unserved, ended, waitS (until a driver), earnings (in major units)."""
         rows = await self._db.fetch(SQL["figures"], asker, since, FIGURES_MAX)
         return [
             {
-                **_plain(row, "currency", "requests", "served", "unserved", "assigned", "earnings"),
+                **_plain(row, "currency", "requests", "served", "unserved", "ended", "assigned", "earnings"),
                 **_times(row, hour="hour"),
                 "areaId": row["area_id"],
                 "waitS": round(row["wait_s"], 1),

@@ -311,6 +311,7 @@ ROUTES: dict[tuple[str, str], Tries] = {
     ("POST", "/api/demo/people"): _demo("", {"role": "driver"}),
     # what a page shows is asked for with a token; the page itself is the same for everybody
     ("GET", "/console"): _get(200, 200),
+    ("GET", "/console/"): _get(200, 200),
     ("GET", "/console/{page}"): lambda w: [Try("users", 200, 200, 200), Try("nothing", 404, 404, 404)],
     ("GET", "/assets/{folder}/{part}/{file}"): lambda w: [Try("console/pages/users.mjs", 200, 200, 200)],
     ("GET", "/assets/{folder}/{file}"): lambda w: [Try("ui/base.css", 200, 200, 200)],

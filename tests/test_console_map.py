@@ -210,6 +210,7 @@ async def test_the_map_on_a_phone_in_the_dark(city: City, chromium: Chromium) ->
     await knows(window, "city.jobs.size > 10")
     await window.press(".found .line >> nth=0", "Enter")
     await window.reads(".told", "Everything about it")
+    await window.reads(".jobKey", "Held: a person must look")
     assert await narrow_enough(window)
     await window.assert_accessible()
     assert await window.frame.evaluate(

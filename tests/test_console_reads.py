@@ -150,12 +150,14 @@ async def test_figures_by_hour_and_area(town: Town, monkeypatch: pytest.MonkeyPa
         town.job("ride", state="cancelled"),
         town.job("ride", state="no_driver", assigned_ms=0, driver_id=None, created_ms=ms(late)),
         town.job("ride", created_ms=ms(late), assigned_ms=ms(late + timedelta(seconds=30)), area_id="la"),
+        town.job("ride", state="in_progress", ended_ms=0, created_ms=ms(late)),
     )
     rows = await Tables(town.db).figures(town.di, START)
     by = {(row["hour"][11:13], row["areaId"]): row for row in rows}
     assert set(by) == {("12", "sf"), ("13", "sf"), ("13", "la")}
     first = by["12", "sf"]
     assert (first["requests"], first["served"], first["waitS"], first["earnings"]) == (3, 2, 60.0, 25.0)
+    assert [by[at]["ended"] for at in sorted(by)] == [3, 1, 1], "not those under way"
     assert (by["13", "sf"]["unserved"], by["13", "sf"]["served"], by["13", "la"]["waitS"]) == (1, 0, 30.0)
     assert await Tables(town.db).figures(town.di, START + timedelta(hours=5)) == []
     monkeypatch.setattr(tables_module, "FIGURES_MAX", 2)  # of too many the oldest hours are left out

@@ -64,6 +64,20 @@ async def test_whole_ride(stack: RunningStack, transport: str) -> None:
         assert driver.sio.transport() == ("polling" if transport == "polling" else "websocket")
 
 
+async def test_a_trip_to_where_it_begins_has_no_price(stack: RunningStack) -> None:
+    """Neither is it opened; by way of another place it is a trip."""
+    spot = stack.spot()
+    round_trip = {"pickup": spot.at(), "dropoff": spot.at()}
+    async with phone(stack, "passenger") as passenger:
+        for kind in ("ride", "package"):
+            assert await passenger.refused("quote", {"kind": kind, **round_trip}) == "bad_request"
+        ride = {"rideId": new_id(), "class": "economy", **round_trip}
+        assert await passenger.refused("request_ride", ride) == "bad_request"
+        stops = {"stops": [spot.at(900.0)]}
+        assert (await passenger.call("quote", {"kind": "ride", **round_trip, **stops}))["quotes"]
+        assert (await passenger.call("request_ride", {**ride, **stops}))["state"] == "searching"
+
+
 async def test_a_polling_client_leaves_at_once(stack: RunningStack) -> None:
     """His last poll ends when he says goodbye, not at the next heartbeat."""
     async with phone(stack, "passenger", "polling") as passenger:

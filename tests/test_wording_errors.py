@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from dispatch.policy import Policy
+from dispatch.pricing import Prices
 from rooms import messages as m
 from rooms.wording_errors import TEXT_CHARS, in_words
 
@@ -45,6 +47,21 @@ TRIP = {"pickup": HERE, "dropoff": HERE}
 def test_what_is_wrong_is_said_in_words(kind: type[m.Message], payload: dict[str, Any], said: str) -> None:
     with pytest.raises(msgspec.ValidationError) as wrong:
         msgspec.convert(payload, kind)
+    assert in_words(str(wrong.value), kind) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules", "said"),
+    [
+        (Policy, {"offer_s": 0.001}, "offer_s must be at least 0.01."),
+        (Policy, {"offer_s": "long"}, "offer_s must be a number, not text."),
+        (Prices, {"parcel_per_km_minor": 2_000_000_000}, "parcel_per_km_minor must be at most 1000000000."),
+        (Prices, {"rides": {"economy": 1}}, "rides[...] must be an object, not a whole number."),
+    ],
+)
+def test_rules_of_an_area_are_refused_in_words(kind: type[Any], rules: dict[str, Any], said: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as wrong:
+        msgspec.convert(rules, kind)
     assert in_words(str(wrong.value), kind) == said
 
 

@@ -1,5 +1,7 @@
 """A passenger or sender opens a job: priced, in an area, searching or scheduled."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from dispatch.area import Area
@@ -9,9 +11,9 @@ from dispatch.policy import least_lead_s
 from dispatch.pricing import Fare, parcel_fare, ride_fare, surged
 from dispatch.rules.release import gives_up_ms
 from dispatch.surge import STEPS
-from dispatch.travel import trip
+from dispatch.travel import goes_somewhere, trip
 from dispatch.wording import receipt, status_fact
-from storage.records import Job
+from storage.records import Job, Place
 
 SCHEDULE_MAX_MS = 7 * 86_400_000 // 2  # a live record outlives its job: half of its TTL
 
@@ -36,6 +38,12 @@ def price(area: Area, command: OpenJob, distance_m: float, duration_s: float) ->
     return fare
 
 
+def refuse_nowhere(pickup: Place, stops: Sequence[Place], dropoff: Place) -> None:
+    """Nobody drives for nothing, and a fare for it would be a trap. Raises Refusal."""
+    if not goes_somewhere(pickup, stops, dropoff):
+        raise Refusal("bad_request", "Pickup and dropoff are the same place.")
+
+
 def decide(state: State, command: OpenJob) -> Decision:
     if state.job(command.job_id) is not None:
         raise Refusal("duplicate", "This id is taken.")
@@ -44,6 +52,7 @@ def decide(state: State, command: OpenJob) -> Decision:
         raise Refusal("outside_area")
     if area.paused:
         raise Refusal("no_supply", f"{area.name} takes no new jobs at the moment.")
+    refuse_nowhere(command.pickup, command.stops, command.dropoff)
     policy, now_ms = area.policy, state.now_ms
     begins_ms = max(now_ms, command.scheduled_ms)
     distance_m, duration_s = trip(area, command.pickup, command.stops, command.dropoff, begins_ms)

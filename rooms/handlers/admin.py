@@ -20,6 +20,7 @@ from rooms import messages as m
 from rooms.gate import Answer, House, content_of
 from rooms.handlers import common
 from rooms.session import Session
+from rooms.wording_errors import in_words
 from storage.operators import AreaNow, Command, Missing, NotAdmin, NotTheSame, Stands
 from storage.records import UserId
 
@@ -136,7 +137,7 @@ def _understood(name: str, kind: Any, given: Any) -> dict[str, Any]:
     try:
         msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
-        raise Refusal("bad_request", f"The {name} cannot be: {error}.") from None
+        raise Refusal("bad_request", f"The {name} cannot be: {in_words(str(error), kind)}") from None
     understood: dict[str, Any] = given
     return understood
 

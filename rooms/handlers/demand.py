@@ -13,6 +13,7 @@ from dispatch.match import nearest
 from dispatch.nearby import EVERY_S, blurred, cells_near
 from dispatch.pricing import parcel_fare, ride_fare, surged
 from dispatch.rules.go_online import PARCEL_CLASS
+from dispatch.rules.open_job import refuse_nowhere
 from dispatch.surge import STEPS
 from dispatch.wording import iso
 from rooms import messages as m
@@ -35,6 +36,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
     area = house.desk.areas.find(pickup.latitude, pickup.longitude)
     if area is None:
         raise Refusal("outside_area")
+    refuse_nowhere(pickup, stops, dropoff)
     now_ms = house.fixes.now_ms()
     distance_m, duration_s = await house.desk.roads.trip(area, pickup, stops, dropoff, now_ms)
     tenths = house.desk.heats.tenths(area, pickup.latitude, pickup.longitude, now_ms / 1000)

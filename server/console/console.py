@@ -29,5 +29,7 @@ async def index(call: Call) -> web.Response:
 
 async def page(call: Call) -> web.Response:
     if call.request.match_info["page"] not in PAGES:
+        if "text/html" in call.request.headers.get("Accept", ""):
+            return send(call, "console/index.html", 404)  # it says so itself, with the way to those there are
         raise Refusal(404, "There is no such page.", code="ROUTE_NOT_FOUND")
     return send(call, "console/index.html")

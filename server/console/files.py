@@ -57,7 +57,7 @@ def files() -> dict[str, File]:
     return found
 
 
-def send(call: Call, name: str) -> web.Response:
+def send(call: Call, name: str, status: int = 200) -> web.Response:
     """The file of this name, or that the browser has it already. Raises Refusal 404."""
     file = files().get(name)
     if file is None:
@@ -65,10 +65,12 @@ def send(call: Call, name: str) -> web.Response:
     headers = {**HEADERS, "ETag": file.tag}
     if file.type == "text/html":
         headers["Content-Security-Policy"] = policy(call.ctx.settings.tiles_url)
-    if call.request.headers.get("If-None-Match") == file.tag:
+    if status == 200 and call.request.headers.get("If-None-Match") == file.tag:
         return web.Response(status=304, headers=headers)
     charset = None if file.type.startswith(("font", "image")) else "utf-8"
-    return web.Response(body=file.body, content_type=file.type, charset=charset, headers=headers)
+    return web.Response(
+        status=status, body=file.body, content_type=file.type, charset=charset, headers=headers
+    )
 
 
 def policy(tiles_url: str) -> str:

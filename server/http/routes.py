@@ -143,6 +143,7 @@ ROUTES: tuple[Route, ...] = (
         "public",
         "The city, for administrators, in a browser; empty before a login.",
     ),
+    Route("GET", "/console/", console.index, "public", "The same."),
     Route(
         "GET",
         "/console/{page}",

@@ -76,7 +76,11 @@ select l.id, l.at, l.at as order_at, l.stream, l.entry_id, l.item, l.target, l.s
 -- name: audit
 -- What admins and commands of the shell did; filters: action, actor.
 select a.id, a.at, a.at as order_at, a.actor_id, a.action, a.subject_type, a.subject_id, a.details,
-       u.first_name || ' ' || u.last_name as actor_name
+       u.first_name || ' ' || u.last_name as actor_name,
+       case when a.subject_type = 'user' and a.subject_id ~ '^[0-9a-f-]{36}$'
+              then (select s.first_name || ' ' || s.last_name from users s where s.id = a.subject_id::uuid)
+            when a.subject_type = 'area' then (select s.name from areas s where s.id = a.subject_id)
+       end as subject_name
   from audit_log a left join users u on u.id = a.actor_id
  where is_admin($1) and (a.at, a.id) < ($2, $3)
    and /* text */ ($4::text is null
@@ -117,7 +121,7 @@ select currency, count(*) as jobs, sum(fare_minor)::bigint as fare_minor
 -- there are too many, the oldest hours are left out.
 select date_trunc('hour', created_at) as hour, area_id, currency, count(*) as requests,
        count(*) filter (where status = 'completed') as served,
-       count(*) filter (where state in ('no_driver', 'no_courier')) as unserved,
+       count(*) filter (where state in ('no_driver', 'no_courier')) as unserved, count(*) filter (where ended_at is not null) as ended,
        count(*) filter (where assigned_at is not null) as assigned,
        coalesce(avg(extract(epoch from assigned_at - greatest(created_at, coalesce(scheduled_at, created_at))))
          filter (where assigned_at is not null), 0)::float8 as wait_s,

@@ -58,6 +58,10 @@ def test_it_searches_and_its_requester_joins(kind: str) -> None:
         ({"dropoff": FAR}, "outside_area"),
         ({"stops": (FAR,)}, "outside_area"),
         ({"vehicle_class": "parcel"}, "bad_request"),
+        ({"dropoff": PICKUP}, "bad_request"),
+        ({"dropoff": PICKUP, "stops": (PICKUP,)}, "bad_request"),
+        ({"kind": "package", "dropoff": PICKUP}, "bad_request"),
+        ({"dropoff": PICKUP, "stops": (DROPOFF,)}, "ok"),
         ({"scheduled_ms": NOW + 3 * DAY_MS}, "ok"),
         ({"scheduled_ms": NOW + 4 * DAY_MS}, "bad_request"),
         ({"kind": "package", "parcel": Parcel(size="small", weight_kg=30.1)}, "bad_request"),
@@ -71,6 +75,7 @@ def test_what_is_refused(given: dict[str, Any], code: str) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"dropoff": PICKUP}, "Pickup and dropoff are the same place."),
         ({"vehicle_class": "tank"}, "class must be one of: comfort, economy, premium, shared."),
         (
             {"kind": "package", "parcel": Parcel(size="vast", tier="warp")},
@@ -82,7 +87,7 @@ def test_what_is_refused(given: dict[str, Any], code: str) -> None:
         ),
     ],
 )
-def test_what_is_not_served_is_named_with_what_is(given: dict[str, Any], said: str) -> None:
+def test_what_is_wrong_is_named(given: dict[str, Any], said: str) -> None:
     with pytest.raises(c.Refusal) as refused:
         world(policy=POLICY).decide(ask(**given))
     assert (refused.value.code, refused.value.message) == ("bad_request", said)

@@ -41,7 +41,14 @@ function nav() {
 
 const asked = () => {
   const id = location.pathname.split("/")[2] ?? "";
-  return id in PAGES ? id : FIRST;
+  return id === "" ? FIRST : id;
+};
+
+/** What a wrong address shows. @type {Page} */
+const NOWHERE = {
+  title: "There is no such page",
+  open: (root) => root.append(el("header", { class: "head" }, el("div", {}, el("h1", { text: NOWHERE.title }),
+    el("p", { class: "soft" }, "Choose one at the side, or look at the ", el("a", { href: "/console/map", text: "live map" }), ".")))),
 };
 
 async function open() {
@@ -56,7 +63,7 @@ async function open() {
       link.scrollIntoView({ block: "nearest", inline: "center" });
     } else link.removeAttribute("aria-current");
   }
-  const page = await PAGES[id].load();
+  const page = Object.hasOwn(PAGES, id) ? await PAGES[id].load() : NOWHERE;
   if (mine !== turn) return;
   document.title = `${page.title} · ARYV console`;
   const root = el("div", { class: "page" });
@@ -96,7 +103,7 @@ function enter(why = "") {
 document.addEventListener("click", (event) => {
   const link = /** @type {HTMLElement} */ (event.target).closest?.("a");
   const path = link?.getAttribute("href") ?? "";
-  if (!path.startsWith("/console") || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+  if (event.defaultPrevented || !path.startsWith("/console") || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
   event.preventDefault();
   go(path);
 });
@@ -116,4 +123,5 @@ byId("login").addEventListener("submit", async (/** @type {Event} */ event) => {
 });
 api.ended = enter;
 nav();
+if (!api.login) await api.share();
 enter();

@@ -19,6 +19,9 @@ export function toast(text) {
 /**
  * @typedef {object} Action
  * @property {string} name        as on its button
+ * @property {string} [title]     what is asked, where the name alone could mean the question itself
+ * @property {string} [yes]       the button that does it, instead of the name
+ * @property {string} [no]        the button that does not
  * @property {string} event       of the protocol
  * @property {Record<string, any>} [body]
  * @property {string} about       what it does, in a sentence
@@ -45,14 +48,14 @@ function ask(action, after) {
   const fields = el("div", { class: "fields" });
   const more = action.more?.(fields) ?? (() => ({}));
   const reason = el("input", { id: "reason", maxlength: "200", required: true, autocomplete: "off" });
-  const submit = el("button", { class: action.grave ? "button main grave" : "button main", type: "submit", text: action.name });
+  const submit = el("button", { class: action.grave ? "button main grave" : "button main", type: "submit", text: action.yes ?? action.name });
   const form = el("form", {},
-    el("h2", { id: "askTitle", text: action.name }),
+    el("h2", { id: "askTitle", text: action.title ?? action.name }),
     el("p", { class: "soft", text: action.about }),
     fields,
     el("label", { class: "field" }, el("span", { text: "Reason, for the audit log" }), reason),
     refused,
-    el("p", { class: "row" }, el("button", { class: "button", type: "button", text: "Leave it", onclick: () => dialog.close() }), submit),
+    el("p", { class: "row" }, el("button", { class: "button", type: "button", text: action.no ?? "Not now", onclick: () => dialog.close() }), submit),
   );
   form.addEventListener("submit", async (/** @type {Event} */ event) => {
     event.preventDefault();

@@ -110,6 +110,6 @@ function actions(kind, row) {
   for (const [status, name] of ENDS[kind][row.state] ?? []) {
     found.push({ name, event: `${kind}_status_update`, body: { ...ref, status }, about: "No code is asked for: make sure that it is so.", done: (answer) => `The ${it} is ${plain(answer.state).toLowerCase()}.` });
   }
-  if (CANCELLED[kind].includes(row.state)) found.push({ name: "Cancel", grave: true, event: `cancel_${kind}`, body: ref, about: "It ends for everybody on it, and they are told the reason.", done: () => `The ${it} is cancelled.` });
+  if (CANCELLED[kind].includes(row.state)) found.push({ name: "Cancel", title: `Cancel this ${it}?`, yes: `Cancel ${it}`, no: "Keep it", grave: true, event: `cancel_${kind}`, body: ref, about: "It ends for everybody on it, and they are told the reason.", done: () => `The ${it} is cancelled.` });
   return found;
 }

@@ -34,6 +34,9 @@ const LIMIT = 50;
  * @property {(query: Record<string, string>) => [string, Record<string, string>]} [asks]  path and query where `path` is not all
  */
 
+/** Whether he asks for another window. @param {MouseEvent} event */
+const elsewhere = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
+
 /** By area; where nobody says which there are, there is nothing to choose from.
  * @returns {Promise<Filter>} */
 export async function areaFilter() {
@@ -93,10 +96,33 @@ export async function open(root, table) {
     const cells = table.columns.map((column, at) => {
       const content = column.cell(row);
       if (at > 0) return el("td", { class: column.class, "data-title": column.title }, content);
-      const opens = table.link ? el("a", { class: "opens", href: table.link(row) }, content) : el("button", { class: "opens", type: "button", onclick: () => tell(row) }, content);
-      return el("th", { scope: "row", class: column.class }, opens);
+      return el("th", { scope: "row", class: column.class }, opener(row, content));
     });
-    return el("tr", { "data-id": row.id }, ...cells);
+    const line = el("tr", { "data-id": row.id, class: "leads" }, ...cells);
+    const opens = line.querySelector(".opens");
+    // the whole row is as good as its link: but not for who clicks another link in it, or marks text to copy it
+    const other = (/** @type {MouseEvent} */ event) => /** @type {Element} */ (event.target).closest("a, button") !== null || String(getSelection()) !== "";
+    line.addEventListener("click", (/** @type {MouseEvent} */ event) => {
+      if (other(event)) return;
+      if (elsewhere(event)) window.open(opens.href);
+      else opens.click();
+    });
+    line.addEventListener("auxclick", (/** @type {MouseEvent} */ event) => {
+      if (event.button === 1 && !other(event)) window.open(opens.href);
+    });
+    return line;
+  }
+
+  /** The link in the first cell; in a window of its own it finds the row alone.
+   * @param {any} row
+   * @param {any} content */
+  function opener(row, content) {
+    if (table.link) return el("a", { class: "opens", href: table.link(row) }, content);
+    return el("a", { class: "opens", href: `${location.pathname}?q=${encodeURIComponent(row.id)}`, "aria-haspopup": "dialog", onclick: (/** @type {MouseEvent} */ event) => {
+      if (elsewhere(event)) return;
+      event.preventDefault();
+      tell(row);
+    } }, content);
   }
 
   /** @param {any} row */

@@ -86,7 +86,7 @@ function ofJob(city, job, before, choose) {
   const him = carrier && el("button", { class: "link", type: "button", text: carrier.name, onclick: () => choose({ vehicle: carrier }) });
   return [
     ["State", el("span", { class: "pills" }, pill(job.state), job.needsPerson && pill("refused", "Waits for a person"))],
-    ["Class", plain(job.class)],
+    ...(job.kind === "ride" ? [/** @type {[string, any]} */ (["Class", plain(job.class)])] : []),
     ...(him ? [/** @type {[string, any]} */ ([job.driverId ? "With" : "Offered to", him])] : []),
     ...(job.driverId && city.etaS !== null ? [/** @type {[string, any]} */ (["Arrives in", minutes(city.etaS)])] : []),
     ["Since", span(Math.max(0, (city.atMs - job.sinceMs) / 1000))],

@@ -46,6 +46,9 @@ function edit(row, what, defaults) {
   };
 }
 
+/** @param {Record<string, any>} document */
+const own = (document) => (Object.keys(document).length ? json(document) : el("p", { class: "soft", text: "None: the defaults hold." }));
+
 /** @param {HTMLElement} root */
 export async function open(root) {
   /** @type {Record<string, any>} */
@@ -62,14 +65,14 @@ export async function open(root) {
       { title: "Live jobs", cell: (row) => count(row.jobs), class: "number right" },
       { title: "Drivers online", cell: (row) => count(row.drivers), class: "number right" },
       { title: "Currency", cell: (row) => row.currency },
-      { title: "Own rules", cell: (row) => Object.keys(row.policy).map(plain).join(", ") || "Defaults", class: "long" },
+      { title: "Own rules and prices", cell: (row) => [...Object.keys(row.policy), ...Object.keys(row.prices)].map(plain).join(", ") || "None: the defaults", class: "long" },
       { title: "Version", cell: (row) => String(row.version), class: "number right" },
     ],
     empty: "There are no areas. `dispatch areas put FILE` adds one.",
     story: (row) => ({
       title: row.name,
       facts: [["Id", id(row.id)], ["State", row.paused ? pill("paused") : pill("active", "Open")], ["Shard", row.shard], ["Currency", row.currency], ["Version", String(row.version)], ["Changed", moment(row.updatedAt)]],
-      more: el("div", { class: "documents" }, el("h3", { text: "Own policy" }), json(row.policy), el("h3", { text: "Own prices" }), json(row.prices)),
+      more: el("div", { class: "documents" }, el("h3", { text: "Own rules" }), own(row.policy), el("h3", { text: "Own prices" }), own(row.prices)),
       actions: [
         edit(row, "policy", defaults),
         edit(row, "prices", defaults),

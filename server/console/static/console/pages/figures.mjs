@@ -23,7 +23,7 @@ export async function open(root) {
   const charts = el("div", { class: "charts" });
   const note = el("p", { class: "note soft", role: "status" });
   root.append(
-    el("header", { class: "head" }, el("div", {}, el("h1", { text: title }), el("p", { class: "soft", text: "By the hour in which it was asked for." }))),
+    el("header", { class: "head" }, el("div", {}, el("h1", { text: title }), el("p", { class: "soft", text: "Rides and parcels, by the hour in which they were asked for." }))),
     el("div", { class: "tools" }, period, area), note, charts,
   );
   /** @type {any[]} */
@@ -40,10 +40,10 @@ export async function open(root) {
       return values;
     };
     const total = (/** @type {number[]} */ values) => values.reduce((sum, value) => sum + value, 0);
-    const requests = sums((row) => row.requests), served = sums((row) => row.served), unserved = sums((row) => row.unserved);
+    const requests = sums((row) => row.requests), served = sums((row) => row.served), unserved = sums((row) => row.unserved), ended = sums((row) => row.ended);
     const assigned = sums((row) => row.assigned), waited = sums((row) => row.waitS * row.assigned);
     const waits = waited.map((seconds, hour) => (assigned[hour] ? seconds / assigned[hour] : null));
-    const share = total(requests) ? ` · ${Math.round((100 * total(served)) / total(requests))} % served` : "";
+    const share = total(ended) ? ` · of the ${count(total(ended))} that are over, ${Math.round((100 * total(served)) / total(ended))} % were served` : "";
     const format = (/** @type {number} */ n) => count(n);
     charts.replaceChildren(
       chart({ title: "Requests", hours, format, total: `${some(total(requests))}${share}`, series: [{ name: "Requests", class: "two", values: requests }, { name: "Served", class: "one", values: served }] }),
@@ -83,12 +83,12 @@ function byArea(rows) {
   const sum = (/** @type {any[]} */ of, /** @type {(row: any) => number} */ what) => of.reduce((total, row) => total + what(row), 0);
   const lines = areas.map((name) => {
     const its = rows.filter((row) => row.areaId === name);
-    const requests = sum(its, (row) => row.requests), served = sum(its, (row) => row.served), assigned = sum(its, (row) => row.assigned);
+    const requests = sum(its, (row) => row.requests), served = sum(its, (row) => row.served), ended = sum(its, (row) => row.ended), assigned = sum(its, (row) => row.assigned);
     const currencies = [...new Set(its.map((row) => row.currency))];
     const money = currencies.map((currency) => major(sum(its.filter((row) => row.currency === currency), (row) => row.earnings), currency)).join(", ");
-    const cells = [["Requests", count(requests)], ["Served", `${Math.round((100 * served) / Math.max(1, requests))} %`], ["Wait", assigned ? span(sum(its, (row) => row.waitS * row.assigned) / assigned) : "–"], ["Earnings", money]];
+    const cells = [["Requests", count(requests)], ["Served of those over", ended ? `${Math.round((100 * served) / ended)} %` : "–"], ["Wait", assigned ? span(sum(its, (row) => row.waitS * row.assigned) / assigned) : "–"], ["Earnings", money]];
     return el("tr", {}, el("th", { scope: "row", text: name }), ...cells.map(([title, text]) => el("td", { class: "number right", "data-title": title, text })));
   });
-  const heads = ["Area", "Requests", "Served", "Wait", "Earnings"].map((text, at) => el("th", { scope: "col", class: at ? "right" : "", text }));
+  const heads = ["Area", "Requests", "Served of those over", "Wait", "Earnings"].map((text, at) => el("th", { scope: "col", class: at ? "right" : "", text }));
   return el("div", { class: "card whole" }, el("table", {}, el("caption", { class: "unseen", text: "By area" }), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...lines)));
 }

@@ -144,7 +144,7 @@ function redis(redis) {
   const memory = redis.maxBytes ? `${bytes(redis.usedBytes)} of ${bytes(redis.maxBytes)}` : `${bytes(redis.usedBytes)}, without a limit`;
   return card("Redis", redis,
     fact("Memory", el("span", {}, memory, redis.maxBytes ? meter("Memory of Redis", share) : "")), fact("Operations a second", count(redis.operationsPerS)), fact("Clients", count(redis.clients)),
-    fact("Undrained facts, fixes", `${count(redis.streams.facts)}, ${count(redis.streams.fixes)}`), fact("Timers", count(redis.timers)), fact("Kept on disk", redis.appendOnly ? "Yes" : "No"),
+    fact("Log in memory", `${count(redis.streams.facts)} facts, ${count(redis.streams.fixes)} ticks of fixes`), fact("Timers", count(redis.timers)), fact("Kept on disk", redis.appendOnly ? "Yes" : "No"),
     fact("Up", span(redis.uptimeS)), fact("Version", redis.version));
 }
 

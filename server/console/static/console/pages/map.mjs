@@ -29,6 +29,8 @@ export async function open(root) {
   const told = el("section", { class: "told card", tabindex: "-1", "aria-label": "What was chosen", hidden: true });
   const ground = el("div", { class: "ground", role: "application", "aria-label": "Map of the city; what is on it is listed beside it" });
   root.classList.add("city");
+  const key = el("ul", { class: "keys jobKey", "aria-label": "What a job's colour means" },
+    ...[["offered", "Nobody has it yet"], ["on", "A driver has it"], ["held", "Held: a person must look"]].map(([look, text]) => el("li", { class: "small" }, el("span", { class: `dot ${look}` }), text)));
   const heat = new Heat(() => ((layer.heat = heat.cells), layer.draw()));
   root.append(
     ground,
@@ -36,7 +38,7 @@ export async function open(root) {
       el("header", { class: "head" }, el("h1", { text: title }), status),
       el("div", { class: "toggles", role: "group", "aria-label": "Drivers and couriers" }, ...states),
       el("div", { class: "toggles", role: "group", "aria-label": "Layers" }, jobs, heatToggle),
-      heat.legend, areaList,
+      key, heat.legend, areaList,
       el("label", { class: "search" }, icon("search"), search), list),
     told,
   );
@@ -118,6 +120,7 @@ export async function open(root) {
   jobs.addEventListener("click", () => {
     layer.showJobs = !layer.showJobs;
     press(jobs, layer.showJobs);
+    show(key, layer.showJobs);
     layer.draw();
   });
   heatToggle.addEventListener("click", () => {
@@ -177,6 +180,9 @@ function refill(list, lines) {
   if (held) /** @type {HTMLElement | null} */ (list.querySelector(`[data-id="${CSS.escape(held)}"]`))?.focus({ preventScroll: true });
 }
 
+/** A parcel has one class only. @param {any} job */
+const called = (job) => (job.kind === "ride" ? `Ride · ${plain(job.class)}` : "Parcel");
+
 /** @param {any} thing
  * @param {number} atMs
  * @param {string} chosen
@@ -184,7 +190,7 @@ function refill(list, lines) {
 function line(thing, atMs, chosen, choose) {
   const { job, vehicle, area } = thing;
   const id = job?.id ?? vehicle?.id ?? area.id;
-  const name = area ? area.name : job ? `${plain(job.kind === "ride" ? "ride" : "parcel")} · ${plain(job.class)}` : vehicle.name;
+  const name = area ? area.name : job ? called(job) : vehicle.name;
   const state = area ? (area.paused ? "Paused" : "Area") : job ? `${plain(job.state)} · ${span(Math.max(0, (atMs - job.sinceMs) / 1000))}` : STATE_WORDS[/** @type {keyof typeof STATE_WORDS} */ (STATES[vehicle.state])];
   return el("li", {}, el("button", { type: "button", class: "line", "data-id": id, "aria-current": id === chosen ? "true" : null, onclick: () => choose(thing) },
     el("span", { class: `dot ${area ? "area" : job ? (job.needsPerson ? "held" : job.driverId ? "busy" : "offered") : STATES[vehicle.state]}` }),

@@ -22,7 +22,7 @@ export async function open(root) {
 const choose = (root) =>
   openTable(root, {
     title,
-    lead: "Choose a job that is over, and see how it went.",
+    lead: "Choose a job that is over, and see how it went; what was asked for last comes first.",
     path: "/api/admin/rides",
     asks: ({ kind, ...query }) => [`/api/admin/${kind || "ride"}s`, { ...query, status: query.status || "ended" }],
     searched: "Id, name or address",
@@ -36,7 +36,7 @@ const choose = (root) =>
       { title: "Requester", cell: (row) => row.requester.name },
       { title: "Driver", cell: (row) => row.driver?.name ?? "" },
       { title: "Took", cell: (row) => (row.endedAt ? span((Date.parse(row.endedAt) - Date.parse(row.createdAt)) / 1000) : ""), class: "number right" },
-      { title: "Ended", cell: (row) => ago(row.endedAt) },
+      { title: "Asked for", cell: (row) => ago(row.createdAt) },
     ],
     empty: "Nothing is over yet.",
     link: (row) => `/console/replay?job=${row.id}&kind=${new URLSearchParams(location.search).get("kind") || "ride"}`,
