@@ -62,6 +62,8 @@ def job_card(job: Job) -> dict[str, Any]:
     }
     if job.needs_person:
         card["needsPerson"] = True
+    if job.code:
+        card["needsCode"] = True
     if job.stops:
         card["stops"] = [place(stop) for stop in job.stops]
     if job.note:
@@ -142,6 +144,8 @@ def assigned_fact(
         leave = (before,)
     if driver.has_queued(job.id):
         payload["finishing"] = True
+    if job.code:
+        payload["needsCode"] = True  # that there is one; only the requester hears which
     records = (job, driver, *((offer,) if offer else ()))
     return Fact(
         room=job.room,

@@ -105,6 +105,7 @@ SAID = (
     (
         "driver_assigned",
         f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, previousDriverId?, reason?, "
+        "needsCode?, "
         "finishing? (true: he has another ride on board, whose rest is in etaSeconds; until it is over no position is "
         "told here and `arrived` is refused)",
         "the room; previousDriverId was on his way, has it no more, and leaves with this",

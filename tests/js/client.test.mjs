@@ -207,6 +207,21 @@ test("a job that another driver takes over is his, and where the first one was i
   }
 });
 
+test("who had a job before it is searched for again is known until somebody else has it", () => {
+  const jobs = new Jobs();
+  jobs.me = "p";
+  const job = jobs.put(card());
+  const searching = (version, updatedBy) => jobs.hear("ride_status_update", { rideId: "1", state: "searching", status: "pending", version, driverId: null, updatedBy });
+  searching(4, "d");
+  assert.deepEqual([job.driver, job.left], [null, { name: "D", himself: true }]);
+  jobs.hear("ride_status_update", { rideId: "1", state: "offered", status: "pending", version: 5, driverId: null, updatedBy: "system" });
+  assert.equal(job.left.name, "D");
+  jobs.hear("driver_assigned", { rideId: "1", state: "assigned", status: "confirmed", version: 6, driverId: "e", driverName: "E", needsCode: true });
+  assert.deepEqual([job.left, job.needsCode], [null, true]);
+  searching(7, "system");
+  assert.deepEqual(job.left, { name: "E", himself: false });
+});
+
 test("a line that waits stands behind those that are said, and takes its place when it is", () => {
   const jobs = new Jobs();
   const job = jobs.put(card());

@@ -25,9 +25,11 @@
  * @property {{amount: number, currency: string}} [fare]   in minor units
  * @property {{id: string, name: string}} [requester]
  * @property {{id: string, name: string, vehicle?: string} | null} driver
+ * @property {{name: string, himself: boolean} | null} left   the driver it had before it was searched for again; `himself`: he gave it back
  * @property {number | null} etaSeconds   of the driver to where he goes next
  * @property {Record<string, any> | null} position   the newest `driver_location`
  * @property {string} code       what a ride or delivery is proved by; only its requester is told
+ * @property {boolean} needsCode whether its driver is asked for that code
  * @property {boolean} needsPerson
  * @property {string} reason
  * @property {Message[]} messages
@@ -65,7 +67,8 @@ export class Jobs {
     const job = known ?? this.#blank(id, kind);
     if ((card.version ?? 0) >= job.version) {
       const { rideId, packageId, epoch, seq, ...rest } = card;
-      Object.assign(job, rest, { over: ENDS.has(card.status), needsPerson: card.needsPerson === true });
+      Object.assign(job, rest, { over: ENDS.has(card.status), needsPerson: card.needsPerson === true, needsCode: card.needsCode === true });
+      if (job.driver) job.left = null;
       if (!job.driver) Object.assign(job, { position: null, etaSeconds: null });
     }
     this.all.set(id, job);
@@ -134,16 +137,19 @@ export class Jobs {
   #moved(id, said) {
     const job = this.all.get(id) ?? this.#blank(id, said.rideId ? "ride" : "package");
     if (said.version <= job.version) return job;
-    const before = job.driver?.id;
+    const before = job.driver;
     const { state, status, version, timestamp, reason = "", etaSeconds = job.etaSeconds } = said;
     Object.assign(job, { state, status, version, reason, etaSeconds, over: ENDS.has(status) });
     job.needsPerson = said.needsPerson === true;
+    if (said.needsCode) job.needsCode = true;
     job.story.push({ state, at: timestamp });
     if (said.driverName) job.driver = { id: said.driverId, name: said.driverName, vehicle: said.vehicle };
     else if (!said.driverId || WITHOUT_DRIVER.has(state)) job.driver = null;
+    if (job.driver) job.left = null;
+    else if (before) job.left = { name: before.name, himself: said.updatedBy === before.id };
     if (!job.driver || job.over) Object.assign(job, { position: null, etaSeconds: null });
-    else if (job.driver.id !== before) job.position = null; // where the one was who had it
-    if (before === this.me && job.driver?.id !== before && !job.over) this.all.delete(id); // given to somebody else: not his business any more
+    else if (job.driver.id !== before?.id) job.position = null; // where the one was who had it
+    if (before?.id === this.me && job.driver?.id !== this.me && !job.over) this.all.delete(id); // given to somebody else: not his business any more
     else this.all.set(id, job);
     return job;
   }
@@ -171,7 +177,7 @@ export class Jobs {
   #blank(id, kind) {
     return {
       id, kind, room: `${kind}:${id}`, state: "requesting", status: "pending", version: 0, over: false,
-      driver: null, etaSeconds: null, position: null, code: "", needsPerson: false, reason: "",
+      driver: null, etaSeconds: null, position: null, code: "", needsCode: false, left: null, needsPerson: false, reason: "",
       messages: [], readUpTo: new Map(), story: [], typing: "",
     };
   }

@@ -4,7 +4,7 @@
  */
 
 import { at } from "../ui/map.mjs";
-import { NEXT } from "./words.mjs";
+import { NEXT, hasCode } from "./words.mjs";
 
 /** @typedef {import("../client/aryv-client.mjs").Job} Job */
 
@@ -54,7 +54,7 @@ export class Autopilot {
       return;
     }
     const code = job.messages.findLast((line) => line.senderId !== this.car.aryv.userId && CODE.test(line.text))?.text.match(CODE)?.[0] ?? "";
-    if (next.code === "proof" && !code) return; // he waits at the door
+    if (hasCode(job) && !code) return; // he waits to be told
     this.#soon(`${what} ${code}`, THINK_MS, () => this.car.step(job, code));
   }
 

@@ -9,7 +9,7 @@ import { Autopilot } from "./autopilot.mjs";
 import { attempt, enter, stages } from "./enter.mjs";
 import { chat, stars } from "./talk.mjs";
 import { Wheel } from "./wheel.mjs";
-import { NEXT, STAGES, forCarrier, stage } from "./words.mjs";
+import { NEXT, STAGES, forCarrier, hasCode, stage } from "./words.mjs";
 
 /** @typedef {import("../client/aryv-client.mjs").Job} Job */
 /** @typedef {import("../client/aryv-client.mjs").Offer} Offer */
@@ -161,10 +161,12 @@ byId("step").addEventListener("submit", async (/** @type {Event} */ event) => {
   event.preventDefault();
   const job = current();
   if (!job) return;
-  refuse("");
+  const [whose, code] = [hasCode(job), byId("code").value.trim()];
+  refuse(whose && !code ? `Ask the ${whose} for the code, and type it here.` : "");
+  if (whose && !code) return byId("code").focus();
   byId("next").disabled = true;
   try {
-    await step(job, byId("code").value.trim());
+    await step(job, code);
     byId("code").value = "";
   } catch (error) {
     refuse(error.message);
@@ -271,8 +273,9 @@ function drawJob(job) {
   }
   const next = job.over ? undefined : NEXT[job.kind][job.state];
   show(byId("step"), Boolean(next));
-  show(byId("codeField"), Boolean(next?.code));
-  say(byId("codeName"), next?.code === "otp" ? "The passenger's code, if there is one" : "The code that the recipient tells");
+  const whose = job.over ? "" : hasCode(job);
+  show(byId("codeField"), whose !== "");
+  say(byId("codeName"), `The code that the ${whose} tells you`);
   if (next) say(byId("next"), next.label);
   show(byId("way"), Boolean(next?.place));
   const other = job.over ? undefined : INSTEAD[job.state];

@@ -90,6 +90,7 @@ function drawPlan() {
 
 function quoteSoon() {
   clearTimeout(quoting);
+  byId("request").disabled = true; // until it has the price of this trip
   quoting = setTimeout(quote, QUOTE_AFTER_MS);
 }
 

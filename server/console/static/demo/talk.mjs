@@ -38,7 +38,7 @@ export function chat(aryv, other) {
     update(next) {
       job = next;
       show(form, !job.over);
-      show(element, job.driver !== null || job.messages.length > 0);
+      show(element, job.driver !== null || (job.over && job.messages.length > 0)); // with nobody there is nothing to say
       say(typing, job.typing ? `${job.typing.split(" ")[0]} is typing …` : "");
       const seen = [...job.readUpTo].filter(([reader]) => reader !== aryv.userId).map(([, id]) => id);
       const now = JSON.stringify([job.id, job.messages.map((line) => [line.id, line.state]), seen]);

@@ -32,12 +32,13 @@ export function forRequester(job) {
   const eta = job.etaSeconds === null ? "" : job.etaSeconds < 45 ? "Less than a minute" : `About ${minutes(job.etaSeconds)}`;
   const to = job.dropoff?.address || "the destination";
   const driver = job.kind === "ride" ? "driver" : "courier";
+  const gone = job.left ? `${job.left.name.split(" ")[0]} ${job.left.himself ? `gave the ${job.kind === "ride" ? "ride" : "parcel"} back` : "cannot come any more"}.` : "";
   /** @type {Record<string, [string, string]>} */
   const lines = {
     requesting: ["Sending your request", "It goes out as soon as there is a connection."],
     scheduled: ["Planned", "The search begins shortly before."],
-    searching: [`Looking for a ${driver}`, "The nearest free one is asked first."],
-    offered: [`Asking a ${driver} nearby`, "They have a few seconds to answer."],
+    searching: job.left ? [`Looking for another ${driver}`, gone] : [`Looking for a ${driver}`, "The nearest free one is asked first."],
+    offered: job.left ? [`Asking another ${driver}`, gone] : [`Asking a ${driver} nearby`, "They have a few seconds to answer."],
     assigned: [`${first(job)} is on the way to ${job.kind === "ride" ? "you" : "the pickup"}`, eta],
     arrived: [`${first(job)} is here`, "Look out for the car."],
     arrived_pickup: [`${first(job)} is at the pickup`, "Hand over the parcel."],
@@ -104,3 +105,10 @@ export const NEXT = {
     returning: { to: "returned", label: "Given back", place: "pickup", code: "proof" },
   },
 };
+
+/** Whom a carrier has to ask for a code before the next step; "" where none is needed. @param {Job} job */
+export function hasCode(job) {
+  const code = NEXT[job.kind][job.state]?.code;
+  if (code === "otp") return job.needsCode ? "passenger" : "";
+  return code === "proof" ? (job.state === "returning" ? "sender" : "recipient") : "";
+}

@@ -9,6 +9,7 @@ import { Streets } from "./streets.mjs";
 
 const L = /** @type {any} */ (window).L;
 const NAMES_FROM = 12.5; // from farther away the names of places would lie on one another
+const PIN_PX = 56, MARGIN_PX = 44; // of the map, around what shall be seen: a pin is tall, and a sheet lies on the lowest part
 const GLIDE_M = 400; // who jumps farther has not driven there
 
 /** @typedef {import("./streets.mjs").LatLng} LatLng */
@@ -44,6 +45,8 @@ export class CityMap {
   #centre = L.latLng(0, 0);
   /** @type {Map<string, any>} */
   #things = new Map();
+  /** What shall be seen, also once a sheet has taken some of the map. @type {(Point | null | undefined)[]} */
+  #looked = [];
   streets = new Streets(null);
   /** Named places of the base map. @type {{name: string, point: Point}[]} */
   places = [];
@@ -65,7 +68,11 @@ export class CityMap {
       this.restyle();
       element.classList.toggle("far", this.leaflet.getZoom() < NAMES_FROM);
     });
-    this.#resizes = new ResizeObserver(() => this.leaflet.invalidateSize({ pan: false }));
+    this.#resizes = new ResizeObserver(() => {
+      this.leaflet.invalidateSize({ pan: false });
+      this.look(this.#looked);
+    });
+    this.leaflet.on("dragstart", () => (this.#looked = [])); // from then on he looks where he wants
     this.#resizes.observe(element);
   }
 
@@ -214,12 +221,20 @@ export class CityMap {
    * @param {boolean} [anyway]
    */
   look(points, anyway = false) {
+    this.#looked = points;
     const there = points.filter((point) => point !== null && point !== undefined).map(at);
     if (there.length === 0 || this.leaflet.getSize().x === 0) return;
     const bounds = L.latLngBounds(there);
-    if (!anyway && this.leaflet.getBounds().pad(-0.08).contains(bounds)) return;
+    if (!anyway && this.#shows(bounds)) return;
     const animate = !matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.leaflet.fitBounds(bounds.pad(0.05), { padding: [36, 48], maxZoom: 16, animate });
+    this.leaflet.fitBounds(bounds, { paddingTopLeft: [MARGIN_PX, PIN_PX], paddingBottomRight: [MARGIN_PX, MARGIN_PX], maxZoom: 16, animate });
+  }
+
+  /** With the pins that stand on them, and not under the edge of a sheet. @param {any} bounds */
+  #shows(bounds) {
+    const { x: width, y: height } = this.leaflet.getSize();
+    const { min, max } = L.bounds([bounds.getNorthWest(), bounds.getSouthEast()].map((corner) => this.leaflet.latLngToContainerPoint(corner)));
+    return min.x > MARGIN_PX / 2 && min.y > PIN_PX / 2 && max.x < width - MARGIN_PX / 2 && max.y < height - MARGIN_PX / 2;
   }
 }
 
