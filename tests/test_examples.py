@@ -104,7 +104,7 @@ async def none_is_left() -> AsyncIterator[None]:
 
 async def area_is_known(stack: RunningStack, token: str) -> bool:
     point = {"latitude": 49.994, "longitude": 36.231}
-    quote = {"kind": "ride", "pickup": point, "dropoff": point}
+    quote = {"kind": "ride", "pickup": point, "dropoff": {**point, "latitude": 50.004}}
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as http:
         answer = await http.post(f"{stack.url}/api/commands/quote", json=quote)
         return bool(json.loads(await answer.text())["success"])
