@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser import Chromium, View, Window
+from tests.browser import Chromium, View, narrow_enough
 from tests.stack import RunningStack
 from tests.support import wait_until
 from tests.test_demo_pages import PHONE, chromium, city
@@ -126,7 +126,3 @@ async def test_a_pair_on_a_phone_is_two_tabs(city: RunningStack, chromium: Chrom
     await driver.click("#online")
     assert await narrow_enough(window)
     await window.assert_clean()
-
-
-async def narrow_enough(window: Window) -> bool:
-    return bool(await window.frame.evaluate("document.documentElement.scrollWidth <= innerWidth"))
