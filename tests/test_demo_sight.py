@@ -70,7 +70,7 @@ async def test_nowhere_is_no_trip(city: RunningStack, chromium: Chromium) -> Non
 
 
 async def test_an_offer_is_seen_with_the_way_to_it(city: RunningStack, chromium: Chromium) -> None:
-    """Then the passenger is told that his driver has left, and by whom."""
+    """Then the passenger is told that his driver has left, and by whom; the next one needs the code."""
     window = await chromium.window(city.url, "/demo/ride", width=1400, height=900)
     passenger, driver = window.inside("/demo/passenger"), window.inside("/demo/driver")
     await driver.reads("#state", "Live")
@@ -98,6 +98,11 @@ async def test_an_offer_is_seen_with_the_way_to_it(city: RunningStack, chromium:
     await passenger.reads("#line", "is on the way to you")
     await passenger.say("And who are you?")
     await other.reads(".lines", "And who are you?")
+    await other.click("#next")
+    await other.reads("#codeName", "The code that the passenger tells you")
+    await other.click("#next")
+    await other.reads("#refused", "Ask the passenger for the code")
+    assert await other.knows("job.state") == "arrived"
     await passenger.click("#cancel")
     await other.reads("#line", "Waiting for work")
     await window.assert_clean()
