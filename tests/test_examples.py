@@ -228,6 +228,7 @@ async def test_the_parcel_gets_from_hand_to_hand(stack: RunningStack) -> None:
 
 async def test_a_parcel_whose_connection_is_lost_ends_its_example(stack: RunningStack) -> None:
     """Before the offer came, which is told once: nobody waits for it without end."""
+    await the_city(stack)
     courier = f"courier-{secrets.token_hex(4)}@example.org"
     sender = await register(stack.url, "passenger")
     await stack.person("courier", email=courier, password_hash=hash_now(PASSWORD, 4))
