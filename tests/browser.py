@@ -24,6 +24,9 @@ from tests.support import CHECKOUT, NO_CHROMIUM, wait_until
 
 AXE = CHECKOUT / "tests" / "js" / "node_modules" / "axe-core" / "axe.min.js"
 PATIENCE_S = 20.0
+#: What fades from one colour to another has, for a moment, the contrast of neither.
+STANDS_STILL = """() => Promise.allSettled(document.getAnimations()
+  .filter((each) => each.effect.getComputedTiming().endTime !== Infinity).map((each) => each.finished))"""
 #: What the browser itself writes of a server that a test has killed under its page.
 SERVER_AWAY = re.compile(
     r"Failed to load resource: net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE)"
@@ -84,6 +87,7 @@ class View:
 
     async def assert_accessible(self) -> None:
         """axe-core finds no serious fault. The debugger lets it in: no policy has to be opened for it."""
+        await self.frame.evaluate(STANDS_STILL)
         await self.frame.evaluate(AXE.read_text())
         found = await self.frame.evaluate("axe.run(document, { resultTypes: ['violations'] })")
         serious = [
