@@ -189,8 +189,9 @@ def _undone(command: c.Command, loaded: Loaded) -> bool:
     if not isinstance(job, Job) or job.driver_id != command.user:
         return False
     told = str(_remembered.decode(loaded.answer or b"").answer.get("state"))
-    gives_back = isinstance(command, c.CancelJob)
-    return (told == "searching") == gives_back and "D" in TABLES[job.kind].get(job.state, {}).get(told, "")
+    # given back, it searches, or is offered to who was asked to take it over
+    step = "searching" if told == "offered" else told
+    return "D" in TABLES[job.kind].get(job.state, {}).get(step, "")
 
 
 def _content(command: c.Command) -> str:

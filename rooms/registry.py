@@ -13,6 +13,7 @@ class Registry:
         self._rooms: dict[str, dict[Session, None]] = {}
         self._users: dict[str, dict[Session, None]] = {}
         self._since_ms: dict[str, int] = {}
+        self._heard: dict[str, tuple[str, int]] = {}
         self._ahead: dict[str, tuple[str, int, str | None]] = {}
         self.moved: Callable[[str, Session, bool], None] = lambda room, session, here: None
 
@@ -87,6 +88,7 @@ class Registry:
         if not members:
             del self._rooms[room]
             self._since_ms.pop(room, None)
+            self._heard.pop(room, None)
             self._ahead.pop(room, None)
         if not self.stands(room, session.user_id):
             self.moved(room, session, False)
@@ -108,12 +110,18 @@ class Registry:
             self._since_ms[room] = max(at_ms, self._since_ms.get(room, 0))
 
     def stood(self, room: str, epoch: str, seq: int, driver_id: str | None) -> None:
-        """A job's room was read as it stood at `seq`: who is its driver there may be another than by what was heard."""
+        """A job's room was read as it stood at `seq`: who is its driver there may be another than by what was heard. A
+        reading that comes later than what was heard, or than a newer one, says nothing."""
+        ahead, heard = self._ahead.get(room), self._heard.get(room)
+        if any(known and known[0] == epoch and known[1] >= seq for known in (ahead, heard)):
+            return
         if room in self._rooms:
             self._ahead[room] = epoch, seq, driver_id
 
     def heard(self, room: str, epoch: str, seq: int) -> None:
         """The log has been heard up to this fact of the room."""
+        if room in self._rooms:
+            self._heard[room] = epoch, seq
         ahead = self._ahead.get(room)
         if ahead is not None and (ahead[0] != epoch or ahead[1] <= seq):
             del self._ahead[room]

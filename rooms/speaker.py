@@ -175,7 +175,8 @@ class Speaker:
             if moves is not None:
                 self._part(entry.room, moves)
                 self._registry.changed(entry.room, _ms(entry.id))
-            self._registry.heard(entry.room, entry.epoch, entry.seq)
+            if entry.event:  # others have no number in the room
+                self._registry.heard(entry.room, entry.epoch, entry.seq)
             if _DRIVER in entry.data:
                 for record in entry.records():
                     if isinstance(record, Driver):

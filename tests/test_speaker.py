@@ -154,6 +154,23 @@ async def test_what_is_heard_while_it_is_unknown_whether_one_may(
     assert (RIDE in session.rooms) == (let_in or not refused)
 
 
+async def test_who_drives_is_who_was_read_last_until_the_log_is_heard_so_far(ear: Ear) -> None:
+    registry = ear.registry
+    epoch = "e"
+    registry.stood(RIDE, epoch, 5, "new")
+    assert registry.drives(RIDE, "new") and not registry.drives(RIDE, "old")
+    registry.stood(RIDE, epoch, 4, "old")  # an older reading that comes late
+    assert not registry.drives(RIDE, "old")
+    silent = spoilt(e=b"", n=b"life", s=b"0", m=b"")
+    ear.speaker.hear(entry_or_fault(b"1-0", silent))
+    registry.heard(RIDE, epoch, 4)
+    assert not registry.drives(RIDE, "old")
+    registry.heard(RIDE, epoch, 5)
+    assert registry.drives(RIDE, "old")  # what the log says counts again
+    registry.stood(RIDE, epoch, 5, "new")
+    assert registry.drives(RIDE, "whoever came by fact 6")
+
+
 async def test_who_cannot_be_told_still_leaves(redis: Redis, ear: Ear) -> None:
     at = await ear.speaker._tail.newest()
     await redis.xadd(keys.facts(S), spoilt(p=b"\xff", m=b'{"leave":["u"]}'))

@@ -234,7 +234,8 @@ export class CityMap {
   #shows(bounds) {
     const { x: width, y: height } = this.leaflet.getSize();
     const { min, max } = L.bounds([bounds.getNorthWest(), bounds.getSouthEast()].map((corner) => this.leaflet.latLngToContainerPoint(corner)));
-    return min.x > MARGIN_PX / 2 && min.y > PIN_PX / 2 && max.x < width - MARGIN_PX / 2 && max.y < height - MARGIN_PX / 2;
+    // a little less than what `look` leaves free: a pin is 40 high, a car is 19 from its middle and a sheet lies on 16
+    return min.x > MARGIN_PX / 2 && min.y > PIN_PX - 8 && max.x < width - MARGIN_PX / 2 && max.y < height - MARGIN_PX + 6;
   }
 }
 
