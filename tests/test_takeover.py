@@ -165,3 +165,24 @@ async def test_a_ride_by_hand_keeps_its_driver(stack: RunningStack) -> None:
         async with phone(stack, "passenger") as other:
             second = await assigned_ride(other, near, spot)
         assert [each["job"]["rideId"] for each in near.heard("offer")] == [second]
+
+
+async def test_who_gave_it_back_while_another_thought_about_it_can_do_so_again(stack: RunningStack) -> None:
+    """Named by nothing but the ride: the answer of the first time would leave it his, and his phone would not know."""
+    spot = stack.spot("nearer")
+    async with (
+        phone(stack, "admin") as admin,
+        phone(stack, "driver") as far,
+        phone(stack, "driver") as near,
+        phone(stack, "passenger") as passenger,
+    ):
+        ride_id = await ride_of(passenger, far, spot)
+        await online(near, spot.at(100.0))
+        offer_id = (await offered(near, ride_id))["offerId"]
+        assert (await far.call("cancel_ride", {"rideId": ride_id}))["state"] == "offered"
+        await near.call("decline_offer", {"offerId": offer_id})
+        by_hand = {"rideId": ride_id, "driverId": far.person.id, "reason": "by hand"}
+        given = await admin.call("assign_job", by_hand)
+        again = await far.call("cancel_ride", {"rideId": ride_id})
+        assert again["state"] == "searching" and again["version"] > given["version"]
+        await passenger.call("cancel_ride", {"rideId": ride_id})
