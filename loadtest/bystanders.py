@@ -25,7 +25,7 @@ from loadtest.stage import StageError
 FIX_EVERY_S, LINE_EVERY_S = 1.0, 2.0
 READY_S, ANSWER_S, AGAIN_S = 60.0, 10.0, 0.5
 NORTH, EAST, EDGE_DEG = 40.0, 20.0, 0.2
-POLICY = {"stale_s": 3600, "offer_s": 3600, "jitter_s": 1.0, "top_speed_mps": 1000.0}
+POLICY = {"plenty": 1, "stale_s": 3600, "offer_s": 3600, "jitter_s": 1.0, "top_speed_mps": 1000.0}
 
 
 def feature() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What happens by itself: timers that run out, jobs that wait for a driver.
 
-Any node may sweep at any time; what two nodes do at once, the commit lets happen once. Work is taken from one
+Any node may sweep at any time; what two nodes do at once, the commit lets happen once. Where several nodes look, each
+looks so much less often, so that a deadline is seen as soon as by one, for the price of one. Work is taken from one
 bounded queue by a few workers, each job or driver once at a time; when the queue is full the timers simply
 stand, and the next sweep finds them again.
 """
@@ -13,6 +14,7 @@ from dispatch.commands import SYSTEM, Command, Refusal, WakeDriver, WakeJob
 from dispatch.desk import Desk
 from dispatch.match import Match
 from rooms.faults import fault
+from rooms.tick import Tick
 from storage.log import Conflict, Loaded
 from storage.records import Driver, Job, JobId, Offer, Room, UserId
 from storage.shard import Unavailable
@@ -24,7 +26,13 @@ QUEUE_MAX = 10_000
 POSTPONE_MS = 2_000
 LATE_S = 3.0
 GRACE_S = 4.0  # longer than the pause between two tries of a tick, and its timeout
+LOOK_MOST_S = 1.0  # between two looks of one node, however many there are
 HELD_UP_S = 0.5  # a sweep that took so long: nobody heard anything meanwhile
+
+
+def pause_between_looks_s(every_s: float, others: int) -> float:
+    """For this node, so that it and the others look every `every_s` together, and each at least every LOOK_MOST_S."""
+    return max(every_s, min(LOOK_MOST_S, every_s * (1 + others)))
 
 
 class Clock:
@@ -52,17 +60,19 @@ class Clock:
             self._queued.add(timer)
             self._queue.put_nowait(timer)
 
-    async def sweep(self, every_s: float) -> None:
-        """Takes up the timers that ran out. After an outage of Redis silence proves nothing: the drivers' signs
-        of life get GRACE_S to come in before anybody is called lost, and phones as long to say that they show an
-        offer. Nor does it when no node was there to hear them: a timer that stands for LATE_S, and so was seen by
-        nobody, gets as long as after a new life of Redis (an unseen offer's GRACE_S)."""
+    async def sweep(self, every_s: float, tick: Tick) -> None:
+        """Takes up the timers that ran out, every `every_s` together with the other nodes, of which `tick` knows. After
+        an outage of Redis silence proves nothing: the drivers' signs of life get GRACE_S to come in before anybody is
+        called lost, and phones as long to say that they show an offer. Nor does it when no node was there to hear
+        them: a timer that stands for LATE_S, and so was seen by nobody, gets as long as after a new life of Redis (an
+        unseen offer's GRACE_S)."""
         loop = asyncio.get_running_loop()
         last_s = float("-inf")
         while True:
-            await asyncio.sleep(every_s)
+            pause_s = pause_between_looks_s(every_s, tick.others)
+            await asyncio.sleep(pause_s)
             began_s = loop.time()
-            was_away = began_s - last_s > LATE_S + every_s
+            was_away = began_s - last_s > LATE_S + pause_s
             try:
                 if was_away:
                     await self._desk.log.give_back_time(int(LATE_S * 1000))

@@ -12,6 +12,7 @@
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -90,7 +91,7 @@ class Fixes:
 
     def _keep(self, live: Live, fix: LocationUpdate) -> None:
         """A row of history: one for each job he is on, or one of nobody's."""
-        keep = self.tick.fixes.append
+        keep = self.tick.keep
         for job in live.jobs or _NOBODYS:
             live.count += 1
             # unique among all fixes of this driver: only the lease holder numbers them
@@ -122,15 +123,16 @@ class Fixes:
             self._speaker.volatile(job.room, job.room, json, live.driver_id, live.version)
 
     async def run(self, tick_s: float) -> None:
-        """Sends a tick every `tick_s`, when there is anything to say."""
-        number = 0
+        """Sends a tick when there is anything to say, every `tick_s` at most."""
+        number, next_s = 0, 0.0
         while True:
-            await asyncio.sleep(tick_s)
-            if self.tick:
-                number += 1
-                await self.tick.deliver(number)
-                if self.tick.new_life():
-                    self.leases.enter_again()
+            await self.tick.wanted()
+            await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+            next_s = time.monotonic() + tick_s
+            number += 1
+            await self.tick.deliver(number)
+            if self.tick.new_life():
+                self.leases.enter_again()
 
 
 def _pace(live: Live, job: Binding, fix: LocationUpdate | PastFix, now_ms: int) -> None:

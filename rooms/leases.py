@@ -174,7 +174,7 @@ class Leases:
         self._tick.updates.pop(session.user_id, None)
         if live.indexed:
             live.flag, live.sign_ms = "l", 0
-            self._tick.updates[live.driver_id] = live
+            self._tick.put(live.driver_id, live)
 
     def forget_all(self) -> None:
         """The log was lost track of: nothing here can be trusted any more."""
@@ -205,7 +205,7 @@ class Leases:
         self._sign(live, waits, now_ms)
         if flag != "-" or live.sign_ms or live.jobs:
             live.indexed, live.flag = live.indexed or live.available, flag
-            self._tick.updates[live.driver_id] = live
+            self._tick.put(live.driver_id, live)
 
     def foretell(self, live: Live, now_ms: int) -> None:
         """Where his ride ends, and when, goes into the index with the position that waits for the tick, once that is
@@ -227,7 +227,7 @@ class Leases:
         self._sign(live, waits, now_ms)
         if live.sign_ms and not waits and live.ts_ms:
             live.flag = "-"
-            self._tick.updates[live.driver_id] = live
+            self._tick.put(live.driver_id, live)
 
     def _sign(self, live: Live, waits: bool, now_ms: int) -> None:
         """How long he counts as alive from now, when that is due to be said again; else 0."""
@@ -294,7 +294,7 @@ class Leases:
             # free again: he stands in the index now, not only after his next fix
             self._sign(live, driver.id in self._tick.updates, self._tick.now_ms())
             live.indexed, live.flag = True, "e"
-            self._tick.updates[driver.id] = live
+            self._tick.put(driver.id, live)
         elif not live.available:
             live.indexed, live.flag = False, "-"
 

@@ -159,7 +159,7 @@ class Speaker:
             for said in mail.said():
                 if _ms(mail.id) > self._registry.since_ms(said.room):
                     self._say(*said)
-        except (TypeError, ValueError) as error:
+        except msgspec.DecodeError as error:
             metrics.UNREADABLE.inc()
             logger.error("mail %s cannot be told: %s", mail.id, fault(error))
 

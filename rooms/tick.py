@@ -4,6 +4,7 @@ While Redis is slow the newest position of each driver waits, not a queue; a tic
 again unchanged under the same (node, boot, number), which Redis applies once. Kept fixes waiting for the fixes
 stream are bounded: beyond FIXES_WAITING_MAX the oldest are shed, and counted. What members on other nodes are
 to be told goes along, the latest of each; where there are no other nodes it costs nothing.
+A tick is sent at once when the last one was long enough ago: who has nothing to say is not waked to see that.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ class Moved(Protocol):
 
 
 class Tick:
-    """`updates`, `fixes` and what was relayed are what the next tick carries."""
+    """`updates`, `fixes` and what was relayed are what the next tick carries; `put`, `keep` and `relay` add to them."""
 
     def __init__(self, fleet: Fleet, node: str) -> None:
         self._fleet = fleet
@@ -43,10 +44,26 @@ class Tick:
         self.fixes: list[tuple[Any, ...]] = []
         self._relayed: dict[tuple[str, str], Relayed] = {}
         self.others = 0  # nodes besides this one
+        self._stirred = asyncio.Event()
         self._entering: dict[str, list[asyncio.Event]] = {}
 
     def __bool__(self) -> bool:
         return bool(self.updates or self.fixes or self._relayed)
+
+    async def wanted(self) -> None:
+        """Returns when there is anything to send."""
+        self._stirred.clear()
+        if not self:
+            await self._stirred.wait()
+
+    def put(self, driver_id: str, moved: Moved) -> None:
+        """Over what waits of him."""
+        self.updates[driver_id] = moved
+        self._stirred.set()
+
+    def keep(self, fix: tuple[Any, ...]) -> None:
+        self.fixes.append(fix)
+        self._stirred.set()
 
     def relay(self, said: Said, driver_id: str = "", version: int = 0) -> None:
         """Something volatile for members on other nodes, as Relayed; beyond RELAYED_MAX keys a tick new ones are
@@ -54,6 +71,7 @@ class Tick:
         key = said.room, said.key
         if len(self._relayed) < RELAYED_MAX or key in self._relayed:
             self._relayed[key] = Relayed(said, driver_id, version)
+            self._stirred.set()
         else:
             metrics.UNRELAYED.inc()
 

@@ -235,7 +235,7 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     counting = Counting(database, settings.shard)
     seer = Seer(house.desk, HeatStore(shard), counting, house.node)
     tasks.start(seer.run(settings.heat_ms / 1000), "seer", essential=True)
-    tasks.start(clock.sweep(settings.sweep_ms / 1000), "sweep", essential=True)
+    tasks.start(clock.sweep(settings.sweep_ms / 1000, house.fixes.tick), "sweep", essential=True)
     for number in range(WORKERS):
         tasks.start(clock.work(), f"clock {number}")
     tasks.start(house.city.run(), "city")

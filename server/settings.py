@@ -67,9 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tick_ms: Annotated[
         int, about("Fixes are sent to Redis in batches every so many milliseconds.", ge=5, le=1000)
     ] = 40
-    sweep_ms: Annotated[int, about("Deadlines are looked at every so many milliseconds.", ge=10, le=5000)] = (
-        100
-    )
+    sweep_ms: Annotated[
+        int, about("All nodes together look at deadlines every so many milliseconds.", ge=10, le=5000)
+    ] = 100
     batch_ms: Annotated[
         int,
         about(

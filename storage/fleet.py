@@ -114,14 +114,9 @@ class Fleet:
             )
             for u in updates
         ]
-        args += [
-            INDEX_TTL_MS,
-            MAIL_MAX,
-            MAIL_TTL_MS,
-            msgpack.packb(moves, use_bin_type=False),
-        ]  # Redis has no binary
-        for event in relayed:
-            args += event.args()
+        rows = [event.row() for event in relayed]
+        args += [INDEX_TTL_MS, MAIL_MAX, MAIL_TTL_MS]
+        args += [msgpack.packb(each, use_bin_type=False) for each in (moves, rows)]  # Redis has no binary
         wanted = [keys.tick(s, node), keys.spot(s), keys.due(s), keys.fixes(s)]
         wanted += [keys.fixed(s), keys.nodes(s)]
         return Ticked(*await self._shard.ask(self._shard.tick_script(wanted, args)))

@@ -88,9 +88,10 @@ class Shard:
         self._timeout_s = timeout_s
         self._replicas = replicas
         self.client = self._connected(CONNECTIONS_MAX)
-        # commands that wait for one another must not keep a node from hearing, nor from telling where it is
-        self.tail_client = self._connected(CONNECTIONS_APART)
-        self._tick_client = self._connected(CONNECTIONS_APART, alone=True)  # one tick at a time
+        # commands that wait for one another must not keep a node from hearing, nor from telling where it is;
+        # each of these asks one thing at a time
+        self.tail_client = self._connected(CONNECTIONS_APART, alone=True)
+        self._tick_client = self._connected(CONNECTIONS_APART, alone=True)
         self.load_script = Script(self.client, "load")
         self.commit_script = Script(self.client, "epoch", "commit")
         self.room_script = Script(self.client, "epoch", "room")

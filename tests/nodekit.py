@@ -195,7 +195,7 @@ async def node(
     await started.wait()
     tasks.start(made.fixes.run(0.01), "fixes")
     tasks.start(made.presence.run(), "presence")
-    tasks.start(made.clock.sweep(0.02), "sweep")
+    tasks.start(made.clock.sweep(0.02, made.fixes.tick), "sweep")
     tasks.start(Leader(Rounds(made.desk), made.log.waiting, name).run(0.02), "rounds")
     for number in range(4):
         tasks.start(made.clock.work(), f"clock {number}")

@@ -56,6 +56,14 @@ async def test_timers_that_fail_keep_nobody_from_his_turn(redis: Redis, redis_ur
         await wait_until(lambda: is_stale(n, driver.user_id))
 
 
+@pytest.mark.parametrize(
+    ("every_s", "others", "pause_s"),
+    [(0.1, 0, 0.1), (0.1, 1, 0.2), (0.1, 9, 1.0), (0.1, 50, 1.0), (5.0, 0, 5.0), (5.0, 3, 5.0)],
+)
+def test_nodes_share_the_looks(every_s: float, others: int, pause_s: float) -> None:
+    assert clock.pause_between_looks_s(every_s, others) == pytest.approx(pause_s)
+
+
 async def offer_to_one(n: Node) -> tuple[Session, str, str]:
     """A driver whose phone says when it shows an offer, and what he is offered: (driver, ride, offer)."""
     driver, wire = n.arrive("driver")

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -317,7 +318,7 @@ async def test_who_waits_for_a_snapshot_is_shown_nothing_of_before(redis: Redis,
 
 
 async def test_mail_of_before_the_start_is_not_read(redis: Redis, redis_url: str) -> None:
-    old = Relayed(Said("ride:r", "k", b'["driver_location",{}]', "")).args()[-1]
+    old = msgspec.msgpack.encode([Said("ride:r", "k", b'["driver_location",{}]', "")])
     await redis.xadd(keys.mail(S, "n1"), {"b": old}, id="1-0")
     async with node(redis_url, "n1") as here:
         passenger, wire = here.arrive("passenger")

@@ -25,7 +25,7 @@ from storage import keys
 from storage.facts import Entry, entry_or_fault
 from storage.fleet import Fleet
 from storage.log import Log
-from storage.mail import Mail, Relayed, Said
+from storage.mail import Mail, Said
 from storage.records import UserId
 from storage.shard import CONNECTIONS_MAX, Shard, Unavailable
 from storage.tail import Heard, Position
@@ -297,7 +297,7 @@ def entry(id_: str, n: int, **fields: bytes) -> Entry:
 
 def letter(id_: str, *numbers: int) -> Mail:
     said = [Said(RIDE, "k", f'["driver_location",{{"n":{n},"x":1}}]'.encode(), "") for n in numbers]
-    return Mail(id_, b"".join(Relayed(one).args()[-1] for one in said))
+    return Mail(id_, msgspec.msgpack.encode(said))
 
 
 def numbers(ear: Ear) -> list[int]:

@@ -12,6 +12,9 @@ from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from rooms import metrics
+from rooms.fixes import Fixes
+from rooms.registry import Registry
+from rooms.speaker import Speaker
 from rooms.tick import FIXES_WAITING_MAX, Tick
 from storage import keys
 from storage.fleet import INDEX_TTL_MS, Fleet, Update, pack, unpack
@@ -217,6 +220,20 @@ async def test_what_is_shed_is_counted(caplog: pytest.LogCaptureFixture) -> None
     assert (second[b"count"], second[b"number"]) == (b"50000", b"50001")
     assert metrics.SHED._value.get() - before == 700
     assert "700 fixes were shed" in caplog.text
+
+
+async def test_the_first_after_silence_waits_for_no_tick(bench: Bench, redis: Redis, shard: Shard) -> None:
+    """Ticks are a minute apart here; what comes within it goes together."""
+    fixes = Fixes(bench.fleet, Speaker(bench.log, Registry()), "n1")
+    ticking = asyncio.ensure_future(fixes.run(60.0))
+    fixes.tick.keep(("d", 1))
+    await wait_until(lambda: redis.xlen(keys.fixes(S)))
+    fixes.tick.keep(("d", 2))
+    fixes.tick.keep(("d", 3))
+    for _ in range(10):
+        assert await redis.xlen(keys.fixes(S)) == 1
+    assert len(fixes.tick.fixes) == 2
+    ticking.cancel()
 
 
 async def test_many_in_one_tick(bench: Bench) -> None:

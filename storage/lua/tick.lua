@@ -4,10 +4,10 @@
 --       drivers, packed: [id, flag, generation, version, cell, classes, stale_ms (0 no sign), carries, position, entry, soon]
 --       of each; soon, where not '', is shown in the index instead of position;
 --       flags: e enters (only while his record has this version), m is here, l leaves;
---       then per event for members elsewhere: room, driver ('' none), version his record must have, packed event
+--       events for members elsewhere, packed: [room, driver ('' none), version his record must have, packed event] of each
 -- Returns {now_ms, how many other nodes there are}
 local last, spot, due, fixes, fixed, nodes = unpack(KEYS)
-local prefix, node, boot, tick, packed, count, cap, ttl_ms, mail_cap, mail_ttl_ms, drivers = unpack(ARGV, 1, 11)
+local prefix, node, boot, tick, packed, count, cap, ttl_ms, mail_cap, mail_ttl_ms, drivers, events = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local last_boot, last_tick = (redis.call('GET', last) or ''):match('^(%S+) (%S+)$')
@@ -57,8 +57,8 @@ end
 local number = packed ~= '' and redis.call('INCRBY', fixed, count)
 if number then redis.call('XADD', fixes, 'MAXLEN', '~', cap, '*', 'node', node, 'boot', boot, 'tick', tick, 'count', count, 'number', number, 'b', packed) end
 local boxes = {}
-for i = 12, #ARGV, 4 do
-  local room, driver, version, event = unpack(ARGV, i, i + 3)
+for _, said in ipairs(cmsgpack.unpack(events)) do
+  local room, driver, version, event = unpack(said)
   -- of a driver whose record has changed nobody knows here whom he drives
   if driver == '' or redis.call('HGET', prefix .. 'driver:' .. driver, 'v') == version then
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'at:' .. room, now, '+inf')) do
@@ -70,6 +70,6 @@ for i = 12, #ARGV, 4 do
 end
 for there, box in pairs(boxes) do
   local mail = prefix .. 'mail:' .. there
-  redis.call('XADD', mail, 'MAXLEN', '~', mail_cap, '*', 'b', table.concat(box)); redis.call('PEXPIRE', mail, mail_ttl_ms)
+  redis.call('XADD', mail, 'MAXLEN', '~', mail_cap, '*', 'b', struct.pack('>BI4', 0xdd, #box) .. table.concat(box)); redis.call('PEXPIRE', mail, mail_ttl_ms)
 end
 return { now, others }
