@@ -5,6 +5,7 @@
 | the reply of a tick is lost | the same tick is sent again; Redis applies it once |
 | we die with a tick in memory | up to a tick of fixes is lost; positions are volatile, an ack means received |
 | a fix arrives between the end of a trip and the log telling it | the watchers get it before they hear of the end |
+| it was taken before a job was his, or the ride before it was over | it is not for that job: not told, not kept |
 | the log has not been read for 5 s | nobody is told where anybody is: who drives whom may have changed |
 | the driver's record changed while his entry was under way | the index takes it only for the version we knew |
 | his ride ends later than was foretold, or he falls silent | he stands there as of then; in the end like any ghost |
@@ -63,9 +64,12 @@ class Fixes:
             leases.heard(live, now_ms)
             return {"kept": False, "reason": verdict.name.lower()}
         leases.moved(live, latitude, longitude, fix.heading, now_ms)
-        self._keep(live, fix)
-        if verdict is _KEPT and live.jobs and self._speaker.fresh():
-            self._tell(live, live.jobs, fix, live.ts_ms, now_ms)
+        jobs = live.jobs
+        if live.ts_ms < live.shown_ms:
+            jobs = tuple([job for job in jobs if live.ts_ms >= job.from_ms])
+        self._keep(live, jobs, fix)
+        if verdict is _KEPT and jobs and self._speaker.fresh():
+            self._tell(live, jobs, fix, live.ts_ms, now_ms)
             if live.finishing and now_ms - live.foretold_ms > FORETELL_MS:
                 leases.foretell(live, now_ms)
         if live.stale:
@@ -89,10 +93,10 @@ class Fixes:
         if ts_ms > live.told_ms and self._speaker.fresh():
             self._tell(live, [job for job in live.jobs if job.job_id in job_ids], fix, ts_ms, now_ms)
 
-    def _keep(self, live: Live, fix: LocationUpdate) -> None:
-        """A row of history: one for each job he is on, or one of nobody's."""
+    def _keep(self, live: Live, jobs: tuple[Binding, ...], fix: LocationUpdate) -> None:
+        """A row of history: one for each of the jobs he was on then, or one of nobody's."""
         keep = self.tick.keep
-        for job in live.jobs or _NOBODYS:
+        for job in jobs or _NOBODYS:
             live.count += 1
             # unique among all fixes of this driver: only the lease holder numbers them
             seq = live.generation << 32 | live.count

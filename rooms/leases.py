@@ -44,7 +44,8 @@ _DEFAULT_POLICY = Policy()
 class Binding(msgspec.Struct):
     """A job this driver is on: where to tell his fixes, and where he is going for it: to `target`, his next stop, and
     from there `after_m` in straight lines by way of `between` stops of other jobs. `pace_s_per_m`, until
-    `paced_until_ms`, is how long a metre of the straight line takes him."""
+    `paced_until_ms`, is how long a metre of the straight line takes him. Where he was before `from_ms` is not for its
+    parties."""
 
     room: str
     field: str
@@ -52,6 +53,7 @@ class Binding(msgspec.Struct):
     target: Place
     after_m: float = 0.0
     between: int = 0
+    from_ms: int = 0
     pace_s_per_m: float = 0.0
     paced_until_ms: int = 0
 
@@ -62,7 +64,7 @@ class Live:
     __slots__ = (
         "area", "available", "before", "classes", "count", "driver_id", "finishing", "flag", "floor", "foretold_ms",
         "generation", "heading", "indexed", "jobs", "lat", "lng", "policy", "revived_ms", "ride_over_ms", "session",
-        "sign_ms", "signed_ms", "soon", "stale", "told_ms", "track", "ts_ms", "version",
+        "shown_ms", "sign_ms", "signed_ms", "soon", "stale", "told_ms", "track", "ts_ms", "version",
     )  # fmt: skip
 
     def __init__(self, session: Session, policy: Policy) -> None:
@@ -79,6 +81,7 @@ class Live:
         self.foretold_ms = self.ride_over_ms = 0
         self.classes = ""
         self.jobs: tuple[Binding, ...] = ()
+        self.shown_ms = 0  # from then on where he was is for the parties of all his jobs
         self.lat = self.lng = 0.0
         self.heading: float | None = None
         self.ts_ms = self.signed_ms = self.revived_ms = self.told_ms = 0
@@ -284,7 +287,8 @@ class Leases:
     def _adopt(self, live: Live, driver: Driver) -> None:
         live.generation, live.version = driver.generation, driver.version
         live.stale, live.available = driver.stale, driver.available
-        live.jobs, live.ride_over_ms = _bindings(driver), driver.ride_over_ms
+        live.jobs, live.ride_over_ms = _bindings(driver, live.jobs), driver.ride_over_ms
+        live.shown_ms = max((job.from_ms for job in live.jobs), default=0)
         if self.areas is not None and (area := self.areas.get(driver.area_id)) is not None:
             live.policy, live.area = area.policy, area
         classes = _soon_classes(driver) if live.policy.finishing_s else []
@@ -311,13 +315,14 @@ def _is_his(holder: Session, session: Session) -> bool:
     return holder is session or (holder.wire is None and holder.device == session.device)
 
 
-def _bindings(driver: Driver) -> tuple[Binding, ...]:
+def _bindings(driver: Driver, had: tuple[Binding, ...]) -> tuple[Binding, ...]:
     """The jobs on a driver's plan in its order, each with where he is going for it: to the pickup, and from there to
     the dropoff (nobody tells when a stop of its own on the way is behind him), by way of the stops before. A ride that
-    comes after another has no place in it: where he is until then is not for its parties."""
+    comes after another has no place in it: where he is until then is not for its parties. Nor is where he was before
+    the record that gave him a job: the first with it, or a later one where his device came here with it."""
     jobs: dict[str, Binding] = {}
     stops = [stop for stop in driver.plan if stop.what != "stop" and not driver.has_queued(stop.job_id)]
-    after_m = 0.0
+    after_m, known = 0.0, {job.job_id: job.from_ms for job in had}
     for between, stop in enumerate(stops):
         if between:
             before = stops[between - 1].place
@@ -325,7 +330,8 @@ def _bindings(driver: Driver) -> tuple[Binding, ...]:
         if stop.job_id not in jobs:
             room = f"{stop.kind}:{stop.job_id}"
             field = id_field(stop.kind)
-            jobs[stop.job_id] = Binding(room, field, stop.job_id, stops[0].place, after_m, between)
+            from_ms = max(known.get(stop.job_id, driver.changed_ms), driver.ride_over_ms)
+            jobs[stop.job_id] = Binding(room, field, stop.job_id, stops[0].place, after_m, between, from_ms)
     return tuple(jobs.values())
 
 

@@ -222,6 +222,33 @@ async def test_where_he_was_before_the_job_is_not_for_its_parties(redis: Redis, 
         assert len(seen(ride.heard)) == 1
 
 
+async def test_nor_where_one_fix_that_comes_late_shows_him(redis: Redis, redis_url: str) -> None:
+    """Taken before he had the job: the same as in a batch, also where another job's fixes are his own already."""
+    async with riding(redis_url) as ride:
+        assigned_ms = await since_assigned(ride)
+        leases, who = ride.one.fixes.leases, ride.driver.user_id
+        await wait_until(lambda: leases._lives[who].jobs)
+        for ago_ms, north in ((1, 2e-4), (0, 3e-4)):
+            late = {**HERE, "latitude": 0.5 + north, "timestamp": assigned_ms - ago_ms}
+            assert (await ride.one.say(ride.driver, "location_update", late)) == {"ok": True, "kept": True}
+
+        async def kept() -> list[Row]:
+            entries = await redis.xrange(keys.fixes(S))
+            found = [tuple(fix) for _, entry in entries for fix in msgpack.unpackb(entry[b"b"])]
+            return [row for row in found if row[0] == who]
+
+        async def both() -> bool:
+            return len(await kept()) == 2
+
+        await wait_until(both)
+        assert [(row[1], row[-1]) for row in await kept()] == [
+            (assigned_ms - 1, None),
+            (assigned_ms, ride.id),
+        ]
+        await wait_until(lambda: seen(ride.heard))
+        assert [place["timestamp"] for place in seen(ride.heard)] == [iso(assigned_ms)]
+
+
 async def test_whose_device_it_is_not(redis: Redis, redis_url: str) -> None:
     async with node(redis_url, "n1", stale_s=3600) as one, node(redis_url, "n2", stale_s=3600) as two:
         driver, _ = one.arrive("driver")

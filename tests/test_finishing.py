@@ -37,10 +37,10 @@ class Riding:
         self.second, self.second_wire = n.arrive("passenger")
         self._steps = 0
 
-    async def drive(self, at: dict[str, float]) -> None:
+    async def drive(self, at: dict[str, float], **more: Any) -> None:
         """A fix there that is told: a little beside the last one."""
         self._steps += 1
-        to = {**at, "longitude": at["longitude"] + 5e-5 * (self._steps % 2)}
+        to = {**at, "longitude": at["longitude"] + 5e-5 * (self._steps % 2), **more}
 
         async def kept() -> bool:
             return bool((await self.n.say(self.driver, "location_update", to)).get("kept"))
@@ -206,7 +206,10 @@ async def test_the_second_passenger_sees_nothing_of_the_first_ride(redis: Redis,
         over_ms = (await n.driver(riding.driver.user_id)).ride_over_ms
         joined = await there.say(riding.second, "join_ride", {"rideId": second})
         assert joined["position"] is None  # where he is known to be was with the other
-        late = {"batchId": "b2", "fixes": [{**NEAR, "timestamp": iso(over_ms - 1)}]}
+        live = n.fixes.leases._lives[riding.driver.user_id]
+        await wait_until(lambda: [job.job_id for job in live.jobs] == [second])
+        await riding.drive(NEAR, timestamp=iso(over_ms - 2))  # one alone that comes late
+        late = {"batchId": "b2", "fixes": [{**NEAR, "latitude": 0.5091, "timestamp": iso(over_ms - 1)}]}
         assert (await n.say(riding.driver, "location_batch", late))["kept"] == 1
         for wire in (near_wire, riding.second_wire):
             assert not told(wire, "driver_location")
