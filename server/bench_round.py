@@ -39,7 +39,7 @@ RING = [[36.0, 49.8], [36.4, 49.8], [36.4, 50.2], [36.0, 50.2], [36.0, 49.8]]
 WITHIN_S = 30.0  # on a busy machine a round may take longer than a server allows it
 
 
-def town() -> Areas:
+def town(finishing_s: float) -> Areas:
     polygon = {"type": "Polygon", "coordinates": [RING]}
     return Areas(
         [
@@ -49,7 +49,7 @@ def town() -> Areas:
                 shard=S,
                 polygon=polygon,
                 currency="USD",
-                policy=Policy(plenty=1000.0),
+                policy=Policy(plenty=1000.0, finishing_s=finishing_s, swap_accepted=finishing_s > 0.0),
             )
         ]
     )
@@ -58,9 +58,9 @@ def town() -> Areas:
 class Full:
     """A shard with so many drivers and jobs, new for each round."""
 
-    def __init__(self, url: str, seed: int) -> None:
+    def __init__(self, url: str, seed: int, finishing_s: float) -> None:
         self.shard = Shard(S, url)
-        self.desk = Desk(Log(self.shard), Fleet(self.shard), town())
+        self.desk = Desk(Log(self.shard), Fleet(self.shard), town(finishing_s))
         self._chance = random.Random(seed)
 
     def _place(self) -> Place:
@@ -115,7 +115,7 @@ def in_processor_time() -> None:
 
 
 async def a_round(url: str, options: argparse.Namespace, seed: int) -> dict[str, float]:
-    full = Full(url, seed)
+    full = Full(url, seed, options.finishing_s)
     await full.shard.client.flushall()
     await full.fill(options.drivers, options.jobs)
     gap_s = 0.0
@@ -168,6 +168,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="round", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=500, help="that wait (500)")
     parser.add_argument("--drivers", type=int, default=2000, help="who are free (2000)")
+    parser.add_argument(
+        "--finishing-s",
+        type=float,
+        default=0.0,
+        help="the area's finishing_s, with takeovers: also those are looked for whose ride ends soon (0)",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="each with others (5)")
     parser.add_argument("--json", action="store_true", help="one line of figures on standard output")
     parser.add_argument("--check", action="store_true", help="nothing is needed but Redis")

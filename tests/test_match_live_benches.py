@@ -19,5 +19,6 @@ async def test_a_small_index(stack: RunningStack) -> None:
 
 
 async def test_a_small_round() -> None:
-    _, line, said = await alone("server.bench_round", "--jobs", "20", "--drivers", "60", "--rounds", "1")
+    words = ("--jobs", "20", "--drivers", "60", "--rounds", "1", "--finishing-s", "60")
+    _, line, said = await alone("server.bench_round", *words)
     assert line["offered"]["most"] == 20 and line["longest_ms"]["most"] > 0.0, said

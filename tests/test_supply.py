@@ -7,8 +7,8 @@ import h3.api.basic_int as h3
 import pytest
 
 from dispatch.candidates import EACH
-from dispatch.cells import RESOLUTION, cell_of, distance_m, face_angle, zone_covered_m
-from dispatch.supply import SupplySearch
+from dispatch.cells import MAX_SEARCH_RADIUS_M, RESOLUTION, cell_of, distance_m, face_angle, zone_covered_m
+from dispatch.supply import CELLS_AT_ONCE, SupplySearch
 from storage.fleet import Position
 from tests.test_cells import PLACES, moved
 
@@ -29,7 +29,7 @@ def searched(
     search = SupplySearch([lat for lat, _ in requests], [lng for _, lng in requests], reach_m)
     read = 0
     while asked := search.ask():
-        assert len(set(asked)) == len(asked)
+        assert len(set(asked)) == len(asked) <= CELLS_AT_ONCE
         read += len(asked)
         search.feed(each for cell in asked for each in cells.get(cell, ()))
     return search, read
@@ -90,6 +90,14 @@ def test_a_crowd_is_not_read_to_the_end_of_the_reach() -> None:
     assert read == 7 * 7 and len(search.found) < 1_200
     _, all_of_it = searched([PLACES["Kharkiv"]], {})
     assert all_of_it > 700
+
+
+def test_no_step_of_a_wide_search_is_long() -> None:
+    """500 wait all over a city, and nobody is free within the longest reach: no cell twice, and not all at once."""
+    rng = random.Random(6)
+    places = [somewhere(rng, PLACES["Kharkiv"], 12e3) for _ in range(500)]
+    _, read = searched(places, {}, MAX_SEARCH_RADIUS_M)
+    assert read > 3 * CELLS_AT_ONCE
 
 
 @pytest.mark.parametrize("resolution", [7, 8])
