@@ -19,7 +19,7 @@ match at once, are harmless: of two commits for one job or driver, the second is
 | more wait than WAITING_MAX | a round takes so many, the next those after them (`waiting`) |
 | an offer is answered or runs out while another driver is nearer | the commit that was to move it is refused |
 | more offers are open than ASKED_MAX | those with the most time left are looked at again |
-| more are on their way than COMING_MAX | those who accepted last are looked at again, area by area |
+| more are on their way than COMING_MAX | a round looks at so many of all areas, the next at those after (`coming`) |
 | a parcel may go on top of another of its place | it is left to a later round while that is asked (`bundled`) |
 | nobody looked at the demand lately | where a job ends is worth nothing: as with `end_weight` 0 |
 | more drivers are in reach than DRIVERS_MAX | the nearest are read, no farther ones (`drivers`) |
@@ -92,7 +92,7 @@ class Rounds:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.notes = Notes(desk.log)
-        self._first = 0
+        self._first = self._coming_next = 0
 
     async def go(self, within_s: float) -> Done:
         """A round, whose offers all begin `within_s` from now. Raises Unavailable or Conflict."""
@@ -214,12 +214,13 @@ class Rounds:
     async def _coming(self, now_ms: int, done: Done) -> list[Coming]:
         """Accepted jobs that may get another driver, in areas that allow it, and are worth a look."""
         areas = {area.id: area for area in self._desk.areas if area.policy.swap_accepted}
-        ids = list[JobId]()
-        for area_id in areas:
-            if left := COMING_MAX - len(ids):
-                ids += await self._desk.log.waiting.coming(area_id, left)
-        if not ids:
+        if not areas:
             return []
+        ids, self._coming_next, count = await self._desk.log.waiting.coming(
+            list(areas), self._coming_next, COMING_MAX
+        )
+        if count > len(ids):
+            done.bounds["coming"] += count - len(ids)
         found, now_ms = await self._load(Job, ids)
         jobs = {
             job.driver_id: job for job in found.values() if isinstance(job, Job) and job.driver_id is not None

@@ -3,7 +3,7 @@
 All of it is a hint: a job that is named here may have been taken or called off since; its record says so.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
 from storage import keys
@@ -44,12 +44,23 @@ class Waiting:
         found = await self._ask(self._shard.client.zrevrange(keys.asked(self._shard.name), 0, at_most - 1))
         return [JobId(job.decode()) for job in found]
 
-    async def coming(self, area_id: str, at_most: int) -> list[JobId]:
-        """Jobs of an area whose driver is on his way and may be another yet; those whom he took last first."""
-        found = await self._ask(
-            self._shard.client.zrevrange(keys.coming(self._shard.name, area_id), 0, at_most - 1)
-        )
-        return [JobId(job.decode()) for job in found]
+    async def coming(self, area_ids: Sequence[str], first: int, at_most: int) -> tuple[list[JobId], int, int]:
+        """Jobs whose driver is on his way and may be another yet, area after area and in each those whom he took last
+        first, without the `first` of them, which begins anew beyond the last; where to go on; how many there are."""
+        wanted = [keys.coming(self._shard.name, area_id) for area_id in area_ids]
+        pipe = self._shard.client.pipeline(transaction=False)
+        for key in wanted:
+            pipe.zcard(key)
+        counts = await self._ask(pipe.execute())
+        count = sum(counts)
+        first = first if first < count else 0
+        pipe, skip = self._shard.client.pipeline(transaction=False), first
+        for key, of_area in zip(wanted, counts, strict=True):
+            if skip < of_area and skip + at_most > 0:
+                pipe.zrevrange(key, max(0, skip), skip + at_most - 1)
+            skip -= of_area
+        found = [JobId(job.decode()) for jobs in await self._ask(pipe.execute()) for job in jobs]
+        return found, (first + at_most if first + at_most < count else 0), count
 
     async def lead(self, token: str, lease_ms: int) -> bool:
         """Takes or keeps the lead for so long; with 0 gives it up. Whether `token` leads now."""

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from dispatch import commands as c
 from dispatch import rounds
+from dispatch.area import Areas
 from dispatch.cells import cell_of
 from dispatch.wording import user_room
 from storage import keys
@@ -230,18 +231,53 @@ async def test_where_nobody_knows_where_he_is(swaps: Town) -> None:
     assert not (await swaps.nodes[0].rounds.go(2.0)).asked
 
 
+def halves() -> Areas:
+    """The same city as two areas, west and east of the centre."""
+    (one,) = city(replace(POLICY, swap_accepted=True))
+    spans = {"west": (36.0, CENTRE[1]), "east": (CENTRE[1], 36.5)}
+    rings = {
+        id_: [[west, 49.8], [east, 49.8], [east, 50.2], [west, 50.2], [west, 49.8]]
+        for id_, (west, east) in spans.items()
+    }
+    return Areas(
+        [replace(one, id=id_, polygon={"type": "Polygon", "coordinates": [rings[id_]]}) for id_ in rings]
+    )
+
+
+@pytest.mark.parametrize("areas", [1, 2])
 async def test_more_are_on_their_way_than_a_round_looks_at(
+    swaps: Town, monkeypatch: pytest.MonkeyPatch, areas: int
+) -> None:
+    """They take turns: neither who accepted last nor another area keeps anybody from being looked at."""
+    monkeypatch.setattr(rounds, "COMING_MAX", 1)
+    if areas == 2:
+        for node in swaps.nodes:
+            node.desk.areas = halves()
+    await on_the_way(swaps, "first", -10_000.0, "a", -14_000.0)
+    await swaps.client.set(TRAVELLED, 2)
+    await on_the_way(swaps, "second", 10_000.0, "b", 14_000.0)
+    assert len({(await swaps.job(id_)).area_id for id_ in ("first", "second")}) == areas
+    await swaps.driver("near", -9_900.0)
+    await swaps.driver("beside", 10_100.0)
+    node = swaps.nodes[1]
+    done = [await node.rounds.go(2.0) for _ in range(2)]
+    assert [each.asked for each in done] == [{"beside": 1}] * 2
+    assert [each.bounds for each in done] == [{"coming": 1}, {}]
+    assert [await who(swaps, id_) for id_ in ("first", "second")] == [("a", "near"), ("b", "beside")]
+
+
+async def test_who_can_change_no_more_keeps_nobody_from_being_looked_at(
     swaps: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nobody knows where the one is who accepted last, and goes on not knowing."""
     monkeypatch.setattr(rounds, "COMING_MAX", 1)
     await on_the_way(swaps, "first", -10_000.0, "a", -14_000.0)
     await swaps.client.set(TRAVELLED, 2)
     await on_the_way(swaps, "second", 10_000.0, "b", 14_000.0)
+    await swaps.client.delete(keys.pos(S, "b"))
     await swaps.driver("near", -9_900.0)
-    assert not (await swaps.nodes[0].rounds.go(2.0)).asked
-    await swaps.driver("beside", 10_100.0)
-    assert (await swaps.nodes[0].rounds.go(2.0)).asked == {"beside": 1}
-    assert await who(swaps, "second") == ("b", "beside")
+    asked = [(await swaps.nodes[0].rounds.go(2.0)).asked for _ in range(3)]
+    assert asked.count({"beside": 1}) == 1 and await who(swaps, "first") == ("a", "near")
 
 
 async def test_a_courier_with_room_is_asked_as_he_is(swaps: Town) -> None:
