@@ -70,7 +70,7 @@ class Proposal:
     ) -> None:
         self._jobs = jobs
         coming_s = {each.job.id: each.arrives_s for each in coming}
-        standing_s = coming_s | {job_id: offer.eta_s for job_id, offer in asked.items()}
+        standing_s = coming_s | {id_: offer.eta_at(now_ms) for id_, offer in asked.items()}
         self._standing_s = np.array([standing_s.get(job.id, np.nan) for job, _ in jobs])
         self._bound = np.array(
             [OFFERED if j.id in asked else ACCEPTED if j.id in coming_s else PLANNED for j, _ in jobs]

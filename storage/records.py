@@ -114,7 +114,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     """A job held for one driver until `deadline_ms`. States: open, accepted, declined, expired,
     withdrawn (the job went away), lost (the driver did), unseen
     (he was not shown it by `unseen_ms`, which is 0 where his phone does not tell). `finishing`: he had another ride on
-    board when he was asked, and this one comes after it."""
+    board when he was asked, whose rest is `rest_s` of `eta_s`, and this one comes after it."""
 
     id: OfferId
     job_id: JobId
@@ -126,11 +126,16 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     distance_m: float
     eta_s: float
     finishing: bool = False
+    rest_s: float = 0.0
     unseen_ms: int = 0
     seen_ms: int = 0
     ended_ms: int = 0
     reason: str = ""
     version: int = 0
+
+    def eta_at(self, now_ms: int) -> float:
+        """How long he needs from now on: while he thinks, a ride on board goes on; who is free stands."""
+        return self.eta_s - min(self.rest_s, max(0.0, (now_ms - self.made_ms) / 1000))
 
 
 class Stop(msgspec.Struct, frozen=True, omit_defaults=True):

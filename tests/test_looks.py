@@ -15,7 +15,7 @@ from dispatch.proposal import Proposal
 from dispatch.why import CONSIDERED_MAX, choice
 from storage.fleet import Position
 from storage.records import Choice, Driver, Job, Place, UserId
-from tests.rules.build import NOW, a_driver, a_job, town
+from tests.rules.build import DOV, NOW, a_driver, a_job, an_offer, town
 
 AREA = next(iter(town(Policy(longest_pickup_s=600.0, search_radius_m=6_000.0))))
 M_DEG = 1 / 111_195
@@ -40,6 +40,25 @@ def batch(jobs: list[Job], drivers: dict[str, float], area: Area = AREA, **of: D
     return {
         job.id: choice(job, area, proposal.look(row), NOW, served.get(row)) for row, job in enumerate(jobs)
     }
+
+
+@pytest.mark.parametrize(
+    ("rest_s", "moved"),
+    [
+        (100.0, False),  # 14 s of it are over: he needs 186 s more, and 184 save less than keep_offer_s
+        (2.0, True),  # it is over, and he on his way: 198 s
+        (0.0, True),  # he is free, and stands while he thinks
+    ],
+)
+def test_an_open_offer_is_compared_as_of_now(rest_s: float, moved: bool) -> None:
+    asked = a_job("ride", "offered", excluded=())
+    offer = an_offer("ride", eta_s=200.0, made_ms=NOW - 14_000, finishing=rest_s > 0, rest_s=rest_s)
+    found = {"economy": {DOV: Position(DOV, 49.99 + 880.0 * M_DEG, 36.23, NOW, None)}}
+    proposal = Proposal([(asked, AREA)], found, NOW, {asked.id: offer}, np.zeros(1))
+    records = {id_: a_driver(UserId(id_), changed_ms=NOW) for id_ in proposal.candidates()}
+    for _ in proposal.judge(records, Blocks()):
+        pass
+    assert [each.to.driver_id for each in proposal.best()] == ([DOV] if moved else [])
 
 
 def reasons(made: Choice) -> dict[str, str]:

@@ -96,6 +96,7 @@ def _asked(
         distance_m=command.distance_m,
         eta_s=command.eta_s,
         finishing=driver.finishing,
+        rest_s=command.rest_s or 0.0,
     )
     held = replace(
         job,

@@ -125,6 +125,9 @@ def test_his_phone_is_told_that_it_comes_after_and_nobody_else_hears_of_it() -> 
     assert told(decision) == [(home(DEE), "offer"), (room("ride"), "ride_status_update")]
     asked = the_fact(decision, "offer").payload
     assert asked["finishing"] is True and asked["etaSeconds"] == 194
+    made = busy().after(decision).offer
+    assert (made.finishing, made.rest_s) == (True, 100.0)
+    assert [round(made.eta_at(NOW + ms)) for ms in (0, 15_000, 200_000)] == [194, 179, 94]
     free = world(a_driver(), a_job("ride", "searching"), policy=SOON).decide(offer(None))
     assert "finishing" not in the_fact(free, "offer").payload
 
