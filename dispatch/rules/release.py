@@ -49,9 +49,8 @@ def searching_again(
     asked to take it over from `without` is asked on: his offer is an ordinary one from now on."""
     beside = job.driver_id is not None and job.offer_id is not None
     since_ms = now_ms if restart else job.searching_ms
-    missed = job.unseen + unseen
-    tired = job.offers - missed >= area.policy.max_offers
-    later_ms = now_ms + int(area.policy.offer_s * 1000)
+    job = _not_him(job, area, now_ms, without, unseen=unseen)
+    tired = job.offers - job.unseen >= area.policy.max_offers
     again = replace(
         job,
         state=step(job.kind, "searching", "offered", "S") if beside else "searching",
@@ -61,9 +60,6 @@ def searching_again(
         vehicle="",
         offer_id=job.offer_id if beside else None,
         offered_to=job.offered_to if beside else None,
-        excluded=job.excluded if unseen else (*job.excluded, without),
-        unseen=missed,
-        passed=job.passed | {without: later_ms} if unseen else job.passed,
         searching_ms=since_ms,
         assigned_ms=0,
         arrived_ms=0,
@@ -73,10 +69,18 @@ def searching_again(
     return held(again, job.needs_person) if job.needs_person else again
 
 
-def stays(job: Job, without: UserId | None) -> Job:
-    """Its driver keeps it: `without` was asked to take it over, and is not again."""
-    excluded = (*job.excluded, without) if without else job.excluded
-    return replace(job, offer_id=None, offered_to=None, excluded=excluded, wake_ms=0)
+def _not_him(job: Job, area: Area, now_ms: int, without: UserId, *, unseen: bool) -> Job:
+    """Without a driver for good; or, where his phone did not show him his offer, for as long as others may think."""
+    if not unseen:
+        return replace(job, excluded=(*job.excluded, without))
+    later_ms = now_ms + int(area.policy.offer_s * 1000)
+    return replace(job, unseen=job.unseen + 1, passed=job.passed | {without: later_ms})
+
+
+def stays(job: Job, area: Area, now_ms: int, *, without: UserId, unseen: bool) -> Job:
+    """Its driver keeps it: `without` was asked to take it over."""
+    job = _not_him(job, area, now_ms, without, unseen=unseen)
+    return replace(job, offer_id=None, offered_to=None, wake_ms=0)
 
 
 def held(job: Job, why: str) -> Job:
@@ -119,10 +123,9 @@ def offer_returned(
     """The open offer is over and its job searches on, without that driver (for a while, where he is `unseen`); or stays
     with the driver who has it, and nobody else hears of it."""
     records, facts = end_offer(state, job, outcome, reason)
+    area, without, unseen = state.area(job.area_id), job.offered_to or UserId(""), outcome == "unseen"
     if job.driver_id is not None:
-        return (stays(job, job.offered_to), *records), facts
-    without = job.offered_to or UserId("")
-    again = searching_again(
-        job, state.area(job.area_id), state.now_ms, without=without, restart=False, unseen=outcome == "unseen"
-    )
+        kept = stays(job, area, state.now_ms, without=without, unseen=unseen)
+        return (kept, *records), facts
+    again = searching_again(job, area, state.now_ms, without=without, restart=False, unseen=unseen)
     return (again, *records), (status_fact(again, state.now_ms, "system"), *facts)

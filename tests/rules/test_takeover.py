@@ -202,7 +202,13 @@ def test_his_time_runs_out(tells_seen: bool) -> None:
     decision = before.decide(wake, before.job.wake_ms)
     after = before.after(decision)
     keeps(after)
-    assert beside(after).state == ("unseen" if tells_seen else "expired") and DOV in after.job.excluded
+    assert beside(after).state == ("unseen" if tells_seen else "expired")
+    # whom it was not shown has no mark for it, and the job as many offers left as before
+    assert (DOV in after.job.excluded) != tells_seen == (DOV in after.job.passed)
+    assert (after.job.offers, after.job.unseen, after.job.takeovers) == (2, int(tells_seen), 1)
+    assert after.code(ask("ride"), before.job.wake_ms) == "no_supply"
+    later_ms = before.job.wake_ms + 15_000
+    assert after.code(ask("ride"), later_ms) == ("ok" if tells_seen else "no_supply")
     assert told(decision) == [(home(DOV), "offer_withdrawn")]
     assert before.code(answer(c.AcceptOffer), before.job.wake_ms + 20_000) == "offer_gone"
     assert after.decide(wake, NOW + 99_000).put == ()
