@@ -125,10 +125,10 @@ def status_fact(
 
 
 def assigned_fact(
-    job: Job, driver: Driver, offer: Offer | None, now_ms: int, before: UserId | None = None
+    job: Job, driver: Driver, offer: Offer | None, now_ms: int, *, taken_over: bool = False
 ) -> Fact:
-    """A driver took the job, or was given it without an offer; he joins its room with this fact, and the one who had it
-    `before`, from whom he took it over, leaves."""
+    """A driver took the job, or was given it without an offer; he joins its room with this fact. From whom he took it
+    over is none of his business."""
     payload = {
         **receipt(job),
         "driverId": driver.id,
@@ -138,10 +138,8 @@ def assigned_fact(
         "distanceM": round(offer.distance_m) if offer else None,
         "timestamp": iso(now_ms),
     }
-    leave: tuple[UserId, ...] = ()
-    if before is not None:
-        payload |= {"previousDriverId": before, "reason": NEARER}
-        leave = (before,)
+    if taken_over:
+        payload |= {"takenOver": True, "reason": NEARER}
     if driver.has_queued(job.id):
         payload["finishing"] = True
     if job.code:
@@ -153,24 +151,25 @@ def assigned_fact(
         payload=payload,
         records=records,
         join=(driver.id,),
-        leave=leave,
     )
 
 
-def taken_over_fact(job: Job, driver: Driver, now_ms: int) -> Fact:
-    """Another driver took the job over from this one, whose it is no longer."""
-    return Fact(
+def taken_over_facts(job: Job, driver: Driver, now_ms: int) -> tuple[Fact, ...]:
+    """Another driver took the job over from this one, whose it is no longer: he hears so himself, and is out of its
+    room before that hears who has it now."""
+    told = Fact(
         room=user_room(driver.id),
         event="notification",
         payload={
             "type": "job_taken_over",
             "title": "Another driver is nearer",
             "message": f"He takes this {job.kind} over: you are free for the next one.",
-            "data": {id_field(job.kind): job.id, "reason": NEARER},
+            "data": {id_field(job.kind): job.id, "version": job.version + 1, "reason": NEARER},
             "timestamp": iso(now_ms),
         },
         records=(driver,),
     )
+    return told, Fact(room=job.room, leave=(driver.id,))
 
 
 def offer_fact(job: Job, driver: Driver, offer: Offer, now_ms: int) -> Fact:

@@ -53,7 +53,7 @@ class Carrier(Person):
         self._handlers |= {
             "offer": self._offered,
             "offer_withdrawn": self._withdrawn,
-            "driver_assigned": self._assigned,
+            "notification": self._notified,
             "ride_status_update": self._status,
             "package_status_update": self._status,
             "new_message": self._message,
@@ -236,10 +236,10 @@ class Carrier(Person):
         found = job_of(payload)
         return self.trip if self.trip and found and found[1] == self.trip.job.id else None
 
-    def _assigned(self, payload: dict[str, Any]) -> None:
-        trip = self._carries(payload)
-        if trip is not None and payload.get("driverId") != self.id:
-            trip.over.set()  # another driver, who is nearer, took it over
+    def _notified(self, payload: dict[str, Any]) -> None:
+        trip = self._carries(payload.get("data") or {})
+        if trip is not None and payload.get("type") == "job_taken_over":
+            trip.over.set()  # another driver is nearer
 
     def _status(self, payload: dict[str, Any]) -> None:
         trip = self._carries(payload)

@@ -28,7 +28,7 @@ class Spoken(NamedTuple):
     driver: str | None
     message: str
     at_ms: int
-    before: str | None = None  # from whom this driver took the job over
+    taken_over: bool = False  # this driver took the job over from the one who had it
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -65,7 +65,7 @@ def spoken_of(event: str, payload: Mapping[str, Any]) -> Spoken | None:
         driver=payload.get("driverId") or None,
         message=str(payload.get("id") or ""),
         at_ms=round(datetime.fromisoformat(when).timestamp() * 1000) if isinstance(when, str) else 0,
-        before=payload.get("previousDriverId") or None,
+        taken_over=payload.get("takenOver") is True,
     )
 
 
@@ -113,7 +113,7 @@ def holdings(events: Iterable[Spoken]) -> tuple[list[Holding], int]:
                 continue
             driver = None if each.state in UNASSIGNED_STATES | TERMINAL_STATES else each.driver
             if open_ is not None and driver != open_.driver:
-                twice += driver is not None and each.before != open_.driver
+                twice += driver is not None and not each.taken_over
                 found.append(open_._replace(to_seq=each.seq, to_ms=each.at_ms))
                 open_ = None
             if open_ is None and driver is not None:

@@ -104,11 +104,11 @@ SAID = (
     ("offer_withdrawn", "offerId, reason: expired, unseen, withdrawn or lost", "the driver"),
     (
         "driver_assigned",
-        f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, previousDriverId?, reason?, "
-        "needsCode?, "
+        f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, takenOver? (true: from the "
+        "driver who was on his way, who hears nothing of it here), reason?, needsCode?, "
         "finishing? (true: he has another ride on board, whose rest is in etaSeconds; until it is over no position is "
         "told here and `arrived` is refused)",
-        "the room; previousDriverId was on his way, has it no more, and leaves with this",
+        "the room",
     ),
     (
         "ride_status_update",
@@ -130,7 +130,7 @@ SAID = (
     ("notification", f"type: delivery_code or ride_code, data {{{JOB_ID}, code}}", "the requester"),
     (
         "notification",
-        f"type: job_taken_over, data {{{JOB_ID}, reason}}: it is not his any more, and he is free",
+        f"type: job_taken_over, data {{{JOB_ID}, version, reason}}: it is not his any more, and he is free",
         "the driver who was on his way",
     ),
     ("user_typing", f"{JOB_ID}, userId, userName, isTyping", "the others in the room; volatile"),

@@ -113,7 +113,7 @@ async def test_a_nearer_driver_takes_over(swaps: Town) -> None:
     assert await accept(swaps, "r", 1) == "ok"
     assert await who(swaps, "r") == ("near", None)
     event, told = (await spoken(swaps, "ride:r"))[-1]
-    assert (event, told["driverId"], told["previousDriverId"]) == ("driver_assigned", "near", "far")
+    assert (event, told["driverId"], told["takenOver"]) == ("driver_assigned", "near", True)
     event, told = (await spoken(swaps, "user:far"))[-1]
     assert (event, told["type"], told["data"]["rideId"]) == ("notification", "job_taken_over", "r")
     # and he is free for others, at once

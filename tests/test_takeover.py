@@ -37,11 +37,11 @@ async def test_who_is_nearer_takes_the_ride_over(stack: RunningStack) -> None:
 
         answer = await near.call("accept_offer", {"offerId": offer["offerId"]})
         told = await passenger.hears("driver_assigned", driverId=near.person.id)
-        assert (told["previousDriverId"], told["reason"]) == (far.person.id, NEARER)
+        assert (told["takenOver"], told["reason"]) == (True, NEARER)
         assert told["version"] == answer["version"] and told["etaSeconds"] == offer["etaSeconds"]
         note = await far.hears("notification", type="job_taken_over")
-        assert note["data"] == {"rideId": ride_id, "reason": NEARER}
-        await far.hears("driver_assigned", driverId=near.person.id)
+        assert note["data"] == {"rideId": ride_id, "version": told["version"], "reason": NEARER}
+        await near.hears("driver_assigned", driverId=near.person.id)
 
         # the first one is out of the room, whatever he says, and is heard and seen there no more
         await drive(near, passenger, ride_id, spot.at(90.0))
@@ -59,6 +59,7 @@ async def test_who_is_nearer_takes_the_ride_over(stack: RunningStack) -> None:
         await passenger.status("arrived")
         assert len(passenger.heard("driver_location")) == seen
         assert not [event for event, each in far.log[heard:] if each.get("rideId") == ride_id]
+        assert near.person.id not in str(far.log) and far.person.id not in str(near.log)
         passenger.assert_gapless(f"ride:{ride_id}")
 
         # he is free, and nobody holds it against him: the next ride is his

@@ -14,7 +14,7 @@ from dispatch.decision import Decision, State
 from dispatch.lifecycle import step
 from dispatch.rules.release import offer_returned, without_job
 from dispatch.rules.taking import taken
-from dispatch.wording import assigned_fact, code_fact, receipt, taken_over_fact
+from dispatch.wording import assigned_fact, code_fact, receipt, taken_over_facts
 from storage.facts import Fact
 from storage.records import Driver, Job, Offer, UserId
 
@@ -85,7 +85,7 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
         job = replace(job, settled=True, excluded=(*job.excluded, before))
     assigned, busy = taken(job, driver, state.now_ms, area, command.code)
     accepted = replace(offer, state="accepted", ended_ms=state.now_ms)
-    told = assigned_fact(assigned, busy, accepted, state.now_ms, before)
+    told = assigned_fact(assigned, busy, accepted, state.now_ms, taken_over=before is not None)
     free, let_go = _let_go(state, assigned, before)
     # a ride's code is for the start; a parcel's is issued once the parcel is on board
     secret = (code_fact(assigned, state.now_ms),) if job.kind == "ride" and assigned.code else ()
@@ -103,4 +103,4 @@ def _let_go(state: State, job: Job, before: UserId | None) -> tuple[tuple[Driver
     if driver is None:
         return (), ()
     free = without_job(driver, job.id, state.now_ms)
-    return (free,), (taken_over_fact(job, free, state.now_ms),)
+    return (free,), taken_over_facts(job, free, state.now_ms)

@@ -66,7 +66,7 @@ def judge(history: History, held: Held) -> Verdict:
         out_of_order=[*hearing.out_of_order(history, held, heard_events)],
         foreign=[*hearing.foreign(history, known, lines)],
         double_assignments=[*doubles(spans), *two_winners(history)],
-        takeovers=sum(each.before is not None for each in union),
+        takeovers=sum(each.taken_over for each in union),
         assignments=sum(each.event == "driver_assigned" for each in union),
         after_a_ride=len(hearing.after_a_ride(spans)),
         acked=sum(command.acked for command in history.commands),

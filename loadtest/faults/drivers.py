@@ -51,9 +51,9 @@ class Driver(Patient, Carrier):
         self._recorded: list[dict[str, Any]] = []
         self._tunnel = 0  # so many positions are still taken in it
         self._newest_ms = 0
+        self._handlers["driver_assigned"] = self._assigned
 
     def _assigned(self, payload: dict[str, Any]) -> None:
-        super()._assigned(payload)
         found = job_of(payload)
         if found is not None and payload.get("driverId") == self.id:
             self._spawn(self._take_given(*found))

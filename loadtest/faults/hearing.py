@@ -37,7 +37,7 @@ def _gaps(
     link: int, heard: Sequence[Heard], owners: Mapping[str, str], told: Mapping[Place, Spoken]
 ) -> Iterator[str]:
     """Numbers that one connection heard twice, backwards, or not at all. Whose job was taken from him is out of its
-    room; given it again, he hears on from there."""
+    room, and hears nothing of its being taken over; given it again, he hears on from there."""
     known: dict[str, tuple[str, int]] = {}
     for each in heard:
         for stand in each.stands:
@@ -51,20 +51,19 @@ def _gaps(
         room, epoch, seq = each.place
         before = known.get(room)
         expected = before[1] + 1 if before is not None and before[0] == epoch else 1
-        joins = before is None and each.said is not None and each.said.driver == each.user
+        missed = told.get((room, epoch, expected))
+        let_out = before is None or (missed is not None and missed.taken_over)
+        joins = let_out and each.said is not None and each.said.driver == each.user
         if seq != expected and not joins:
-            missed, role = told.get((room, epoch, expected)), owners.get(each.job) == each.user
+            role = owners.get(each.job) == each.user
             yield (
                 f"link {link} of {each.user} heard {each.event} {each.place} where {expected} was next"
                 f" ({'his own job' if role else 'not his own'}; it was {missed}; this is {each.said})"
             )
         known[room] = epoch, max(seq, expected - 1)
-        if each.said is not None and owners.get(each.job) != each.user and _leaves(each.said, each.user):
+        gone = each.said is not None and each.said.state in UNASSIGNED_STATES
+        if gone and owners.get(each.job) != each.user:
             del known[room]
-
-
-def _leaves(said: Spoken, user: str) -> bool:
-    return said.state in UNASSIGNED_STATES or said.before == user
 
 
 def _resumes(history: History) -> Iterator[str]:
@@ -158,7 +157,7 @@ def foreign(history: History, spans: Sequence[Stretch], lines: Timelines) -> Ite
         elif each.said is not None and history.owners.get(each.job) != each.user:
             now = lines.moment(each.said.epoch, each.said.seq)
             party = (s.from_ <= now and (s.to is None or now <= s.to) for s in mine[each.user, each.job])
-            if not any(party):
+            if not any(party) or (each.said.taken_over and each.said.driver != each.user):
                 yield f"{each.user} heard {each.event} {each.place}, no party of {each.job}"
         if each.secret and history.owners.get(each.job) != each.user:
             yield f"{each.user} was told the code of {each.job}"

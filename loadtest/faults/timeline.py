@@ -19,8 +19,8 @@ Moment = tuple[int, int]  # the life's rank, and the number in it
 
 
 class Stretch(NamedTuple):
-    """One driver has one job from an event of its room to another; `to` is None while it does not end. `before`: from
-    whom he took it over; `began_ms` is when he came to the pickup, `on_board_ms` when a ride's passenger got in."""
+    """One driver has one job from an event of its room to another; `to` is None while it does not end. `taken_over`
+    from who had it; `began_ms` is when he came to the pickup, `on_board_ms` when a ride's passenger got in."""
 
     job: str
     driver: str
@@ -29,7 +29,7 @@ class Stretch(NamedTuple):
     from_ms: float
     to_ms: float | None
     ride: bool = False
-    before: str | None = None
+    taken_over: bool = False
     began_ms: float | None = None
     on_board_ms: float | None = None
 
@@ -82,7 +82,7 @@ def stretches(lines: Timelines, forgets: Sequence[tuple[float, float]] = ()) -> 
                 open_ = None
             if open_ is None and driver is not None:
                 ride = each.room.startswith("ride:")
-                open_ = Stretch(each.job, driver, now, None, each.at_ms, None, ride, each.before)
+                open_ = Stretch(each.job, driver, now, None, each.at_ms, None, ride, each.taken_over)
             if open_ is not None and open_.ride and each.state not in {"assigned", *TERMINAL_STATES}:
                 began_ms = each.at_ms if open_.began_ms is None else open_.began_ms
                 on_board_ms = open_.on_board_ms
@@ -122,9 +122,9 @@ def wrong_takeovers(lines: Timelines) -> Iterator[str]:
     for room, said in lines.rooms.items():
         moves = [each for each in said if each.state]
         for last, each in pairwise(moves):
-            if each.before is not None and (last.state, last.driver) != ("assigned", each.before):
-                yield f"{room} was taken over from {each.before} after {last}"
-        if (count := sum(each.before is not None for each in moves)) > 1:
+            if each.taken_over and (last.state != "assigned" or last.driver in (None, each.driver)):
+                yield f"{room} was taken over by {each.driver} after {last}"
+        if (count := sum(each.taken_over for each in moves)) > 1:
             yield f"{room} was taken over {count} times"
 
 
@@ -140,14 +140,14 @@ def _at_once(spans: list[Stretch]) -> Iterator[tuple[str, str]]:
 
 def _overlaps(spans: list[Stretch]) -> Iterator[tuple[str, str]]:
     """Neighbours in time that overlap: drivers of one job. One handed on in one event overlaps with itself as well,
-    unless that event says from whom it was taken over."""
+    unless that event says that it was taken over."""
     last: Stretch | None = None
     for each in sorted(spans, key=lambda one: (one.from_ms, one.from_)):
         if last is not None:
             until_ms = float("inf") if last.to_ms is None else last.to_ms
             # one that a Redis forgot has ended before the event by which that shows
             at_once = last.to == each.from_ and last.to_ms == each.from_ms
-            if each.from_ms < until_ms or (at_once and each.before != last.driver):
+            if each.from_ms < until_ms or (at_once and not each.taken_over):
                 yield last.driver, each.driver
         if last is None or (last.to_ms is not None and (each.to_ms is None or each.to_ms >= last.to_ms)):
             last = each

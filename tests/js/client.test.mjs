@@ -201,8 +201,16 @@ test("a job that another driver takes over is his, and where the first one was i
     const job = jobs.put(card());
     jobs.hear("driver_location", { rideId: "1", latitude: 1, longitude: 1, timestamp: "t1" });
     const taken = { rideId: "1", state: "assigned", status: "confirmed", version: 4, driverId: "e", driverName: "E", vehicle: "V", etaSeconds: 60 };
-    jobs.hear("driver_assigned", { ...taken, previousDriverId: "d", reason: "another driver is nearer" });
+    const told = { type: "job_taken_over", data: { rideId: "1", version: 4, reason: "another driver is nearer" } };
+    if (me === "d") jobs.hear("notification", told);
+    else jobs.hear("driver_assigned", { ...taken, takenOver: true, reason: "another driver is nearer" });
     assert.equal(jobs.all.has("1"), stays);
+    if (me === "d") {
+      jobs.put({ ...card(), version: 5 });
+      jobs.hear("notification", told); // told late: it is his again
+      assert.equal(jobs.all.has("1"), true);
+      continue;
+    }
     assert.deepEqual([job.driver?.id, job.position, job.etaSeconds], ["e", null, 60]);
   }
 });

@@ -48,7 +48,7 @@ test("what happened is told once, in order, with what came of each offer", () =>
 test("a job that another driver took over was his from then on", () => {
   const given = (s, driverId, more) => ({ event: "driver_assigned", timestamp: at(s), payload: { state: "assigned", driverId, ...more } });
   const decisions = [decision(5, "d", { state: "accepted", endedAt: at(10) }), decision(20, "e", { state: "accepted", endedAt: at(30) })];
-  const it = film({ facts: [given(10, "d"), given(30, "e", { previousDriverId: "d" })], decisions, row: { endedAt: null } });
+  const it = film({ facts: [given(10, "d"), given(30, "e", { takenOver: true })], decisions, row: { endedAt: null } });
   assert.deepEqual(it.marks.map(({ title }) => title), ["Asked for", "Offered to Dan", "Assigned to Dan", "Offered to Eve", "Taken over by Eve"]);
   assert.deepEqual([15, 25, 35].map((s) => it.standing(START + s * 1000).driverId), ["d", "d", "e"]);
 });

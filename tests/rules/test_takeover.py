@@ -143,13 +143,15 @@ def test_taken_over(kind: str) -> None:
     assert job.settled and not job.may_change and DEE in job.excluded and job.assigned_ms == NOW
     assert (beside(after).state, dov(after).offer_id) == ("accepted", None) and JOB in dov(after).load
     assert after.dee.available and after.dee.load == {} and after.dee.plan == ()
-    # first she hears it, then the room, which she leaves with it
+    # first she hears it, and is out of the room before that hears it: neither driver is told who the other one is
     assert told(decision)[:2] == [(home(DEE), "notification"), (room(kind), "driver_assigned")]
-    hers, rooms = decision.facts[0], the_fact(decision, "driver_assigned")
+    hers, out, rooms = decision.facts[:3]
+    assert (out.room, out.leave, out.event) == (room(kind), (DEE,), "") and rooms.event == "driver_assigned"
     assert hers.payload["type"] == "job_taken_over" and hers.payload["data"]["reason"] == NEARER
     assert hers.records == (after.dee.__class__(**{**_fields(after.dee), "version": before.dee.version}),)
-    assert rooms.payload["driverId"] == DOV and rooms.payload["previousDriverId"] == DEE
-    assert rooms.payload["etaSeconds"] == 40 and (rooms.join, rooms.leave) == ((DOV,), (DEE,))
+    assert rooms.payload["driverId"] == DOV and rooms.payload["takenOver"] is True
+    assert rooms.payload["etaSeconds"] == 40 and (rooms.join, rooms.leave) == ((DOV,), ())
+    assert DEE not in str(rooms.payload) and DOV not in str(hers.payload)
 
 
 def _fields(driver: Driver) -> dict[str, Any]:

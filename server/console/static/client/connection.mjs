@@ -251,6 +251,7 @@ export class Connection {
       job = this._jobs.hear(event, fact);
       // `last` has the card of a job that is new here, and where a new driver is, who may say nothing for seconds
       const unseen = event === "driver_assigned" && !missed && !job?.position && fact.driverId !== this.userId;
+      if (job && job.room !== fact.room && !this.jobs.has(job.id)) this.#rooms.forget(job.room);
       if (job && this.jobs.has(job.id) && !job.over && (!job.pickup || unseen)) this.#rooms.want(fact.room);
     }
     this.#emit("fact", { event, payload: fact, missed });

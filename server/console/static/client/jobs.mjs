@@ -168,6 +168,7 @@ export class Jobs {
   #told(said) {
     const job = this.all.get(jobIdOf(said.data ?? {}));
     if (job && said.data.code) job.code = said.data.code;
+    if (job && said.type === "job_taken_over" && said.data.version > job.version) this.all.delete(job.id); // its room tells him nothing of it
     return job;
   }
 
