@@ -182,8 +182,9 @@ def offer_fact(job: Job, driver: Driver, offer: Offer, now_ms: int) -> Fact:
 
 
 def offer_card(job: Job, offer: Offer, now_ms: int) -> dict[str, Any]:
-    """As it was offered: whoever has it until he takes it over is none of his business."""
-    job = replace(job, state="offered", driver_id=None)
+    """As it was offered: whoever has it until he takes it over, or had it before, is none of his business, and so is
+    the code which that one was to be told."""
+    job = replace(job, state="offered", driver_id=None, code="")
     card = {
         "offerId": offer.id,
         "kind": job.kind,

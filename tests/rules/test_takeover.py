@@ -84,6 +84,7 @@ def test_only_who_is_asked_hears_of_it(kind: str) -> None:
     assert told(decision) == [(home(DOV), "offer")]
     card = the_fact(decision, "offer").payload["job"]
     assert card["driver"] is None and (card["state"], card["status"]) == ("offered", "pending")
+    assert "needsCode" not in card, "she has it, and is told the code"
     assert (after.job.state, after.job.driver_id, after.job.offered_to) == ("assigned", DEE, DOV)
     assert after.job.wake_ms == beside(after).deadline_ms + 1_000 and after.job.takeovers == 1
     assert after.dee == before.dee and decision.read == (before.dee,)
