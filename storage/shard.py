@@ -93,7 +93,7 @@ class Shard:
         self.tail_client = self._connected(CONNECTIONS_APART, alone=True)
         self._tick_client = self._connected(CONNECTIONS_APART, alone=True)
         self.load_script = Script(self.client, "load")
-        self.commit_script = Script(self.client, "epoch", "commit")
+        self.commit_script = Script(self.client, "epoch", "lives", "commit")
         self.room_script = Script(self.client, "epoch", "room")
         self.tick_script = Script(self._tick_client, "tick")
         self.look_script = Script(self.tail_client, "look")

@@ -271,6 +271,22 @@ async def test_what_is_over_is_kept_for_a_quarter_of_an_hour(redis: "Redis", log
         assert OVER_TTL_MS < await redis.pttl(key) <= LIVE_TTL_MS, key
 
 
+@pytest.mark.parametrize("elapsed_share", [0.0, 0.01, 0.02, 0.5])
+async def test_what_is_written_lives_on(redis: "Redis", log: Log, elapsed_share: float) -> None:
+    """A record and its room that are written again live as long as from the first time, but for a 64th."""
+    job, of_job = fresh(), (keys.job(S, JOB), keys.log(S, RIDE), keys.head(S, RIDE))
+    await log.commit(await write(log, job, facts=(told(),)))
+    for key in of_job:
+        await redis.pexpire(key, int(LIVE_TTL_MS * (1.0 - elapsed_share)))
+    await log.commit(await write(log, replace(job, version=1), facts=(told(),)))
+    for key in of_job:
+        assert LIVE_TTL_MS * 63 / 64 - 5_000 < await redis.pttl(key) <= LIVE_TTL_MS, key
+    await log.commit(
+        await write(log, replace(job, version=2, state="completed", ended_ms=1), facts=(told(),))
+    )
+    assert OVER_TTL_MS - 5_000 < await redis.pttl(keys.job(S, JOB)) <= OVER_TTL_MS
+
+
 @pytest.mark.parametrize("reseat", [False, True])
 @pytest.mark.parametrize("who", ["dee", "sixteen-letters-", "3f2b8c1e-0a4d-4c7e-9b1f-5d6e7f8091a2"])
 async def test_who_leaves_supply_leaves_the_index(

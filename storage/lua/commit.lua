@@ -30,7 +30,7 @@ for _ = 1, arg() do
 end
 for _ = 1, arg() do
   local record = nextkey()
-  redis.call('HSET', record, 'v', arg(), 'r', arg()); redis.call('PEXPIRE', record, arg())
+  redis.call('HSET', record, 'v', arg(), 'r', arg()); lives(record, arg())
 end
 for _ = 1, arg() do
   local command, argc = arg(), tonumber(arg())
@@ -57,7 +57,7 @@ for _ = 1, arg() do
     seq = redis.call('HINCRBY', head, 'seq', 1)
     text = text .. ',"room":"' .. room .. '","epoch":"' .. epoch .. '","seq":' .. seq .. '}]'
     redis.call('XADD', log, 'MAXLEN', '~', cap, seq .. '-0', 'p', text, 'm', moves)
-    redis.call('PEXPIRE', head, ttl); redis.call('PEXPIRE', log, ttl)
+    lives(head, ttl); lives(log, ttl)
   end
   redis.call('XADD', facts, '*', 'r', room, 'n', epoch, 's', seq, 'e', event, 'p', text, 'd', records, 'm', moves, 't', now, 'a', causer)
 end
