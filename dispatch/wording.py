@@ -41,8 +41,9 @@ def user_room(user: str) -> Room:
     return Room(f"user:{user}")
 
 
-def job_card(job: Job) -> dict[str, Any]:
-    """A job as its parties and its offered driver see it."""
+def job_card(job: Job, *, finishing: bool = False) -> dict[str, Any]:
+    """A job as its parties and its offered driver see it; `finishing`: its driver has another ride on board, after
+    which it comes."""
     card: dict[str, Any] = {
         id_field(job.kind): job.id,
         "kind": job.kind,
@@ -62,6 +63,8 @@ def job_card(job: Job) -> dict[str, Any]:
     }
     if job.needs_person:
         card["needsPerson"] = True
+    if finishing:
+        card["finishing"] = True
     if job.code:
         card["needsCode"] = True
     if job.stops:

@@ -92,7 +92,8 @@ JOB_ID = "rideId or packageId"
 SAID = (
     (
         "connected",
-        "userId, node, timestamp, room, epoch, seq, jobs: [active], offers: [open], resume",
+        "userId, node, timestamp, room, epoch, seq, jobs: [active; with finishing? as in driver_assigned], offers: "
+        "[open], resume",
         "this socket",
     ),
     (

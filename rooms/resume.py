@@ -116,12 +116,14 @@ def _joined_late(session: Session, standing: Standing) -> bool:
 async def _last(house: House, session: Session, standing: Standing) -> dict[str, Any]:
     """Where things stand: a job with its driver's position, or all that concerns the user."""
     if (job := standing.job) is not None:
+        (card,) = await snapshot.cards_for(house, [job], session.user_id)
         return {
-            "job": snapshot.card_for(job, session.user_id),
+            "job": card,
             "position": await snapshot.position_of(house, job),
         }
     jobs = await snapshot.jobs_of(house, standing, session.user_id)
+    cards = await snapshot.cards_for(house, jobs, session.user_id)
     return {
-        "jobs": [{**snapshot.card_for(mine, session.user_id), "room": mine.room} for mine in jobs],
+        "jobs": [{**card, "room": mine.room} for card, mine in zip(cards, jobs, strict=True)],
         "offers": await snapshot.offers_of(house, standing),
     }

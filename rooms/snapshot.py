@@ -14,7 +14,7 @@ from dispatch.wording import code_for, id_field, iso, job_card, offer_card, user
 from rooms.gate import House
 from rooms.session import Session
 from storage.log import Conflict
-from storage.records import Driver, Job, JobId, Offer
+from storage.records import Driver, Job, JobId, Offer, UserId
 from storage.roomlog import Asked, Standing
 from storage.shard import Unavailable
 
@@ -71,27 +71,22 @@ async def opening(house: House, session: Session) -> dict[str, Any]:
             assert own is not None
             jobs = await jobs_of(house, own, user)
             if not jobs:
-                return _opened(own, [], user, await offers_of(house, own))
+                return _opened(user, own, [], await offers_of(house, own))
         rooms = [mine, *(Asked(job.room, job.id) for job in jobs)]
         async with standing(house, session, rooms) as (own, *others):
             assert own is not None
-            return _opened(own, others, user, await offers_of(house, own))
+            live = [each for each in others if each and each.job and not each.job.ended_ms]
+            cards = await cards_for(house, [each.job for each in live if each.job], user)
+            announced = [_announced(card, each) for card, each in zip(cards, live, strict=True)]
+            return _opened(user, own, announced, await offers_of(house, own))
     except (Unavailable, Conflict):
         raise Refusal("unavailable") from None
 
 
 def _opened(
-    own: Standing, others: list[Standing | None], user: str, offers: list[dict[str, Any]]
+    user: str, own: Standing, jobs: list[dict[str, Any]], offers: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    return {
-        "room": user_room(user),
-        "epoch": own.epoch,
-        "seq": own.seq,
-        "jobs": [
-            _announced(each.job, each, user) for each in others if each and each.job and not each.job.ended_ms
-        ],
-        "offers": offers,
-    }
+    return {"room": user_room(user), "epoch": own.epoch, "seq": own.seq, "jobs": jobs, "offers": offers}
 
 
 async def jobs_of(house: House, own: Standing, user: str) -> list[Job]:
@@ -108,13 +103,39 @@ def may_watch(session: Session, job: Job) -> bool:
     return session.role == "admin" or session.user_id in (job.requester_id, job.driver_id)
 
 
-def _announced(job: Job, standing: Standing, user: str) -> dict[str, Any]:
-    return {**card_for(job, user), "room": job.room, "epoch": standing.epoch, "seq": standing.seq}
+def _announced(card: dict[str, Any], standing: Standing) -> dict[str, Any]:
+    assert standing.job is not None
+    return {**card, "room": standing.job.room, "epoch": standing.epoch, "seq": standing.seq}
 
 
-def card_for(job: Job, user: str) -> dict[str, Any]:
-    """A job as one who may watch it sees it; its requester with the code."""
-    return {**job_card(job), **code_for(job, user)}
+async def cards_for(house: House, jobs: list[Job], user: str) -> list[dict[str, Any]]:
+    """Jobs as one who may watch them sees them; their requester with the code. Raises Unavailable or Conflict."""
+    after = await _after_another(house, jobs)
+    return [{**job_card(job, finishing=job.id in after), **code_for(job, user)} for job in jobs]
+
+
+async def _after_another(house: House, jobs: list[Job]) -> set[JobId]:
+    """Those whose driver has another ride on board, after which they come: his record says so, not theirs."""
+    drivers: dict[JobId, UserId] = {}
+    for job in jobs:
+        area = house.desk.areas.get(job.area_id)
+        may = (
+            area is not None
+            and area.policy.finishing_s > 0
+            and job.kind == "ride"
+            and job.state == "assigned"
+        )
+        if may and job.driver_id is not None:
+            drivers[job.id] = job.driver_id
+    if not drivers:
+        return set()
+    found = (await house.desk.log.load([(Driver, id_) for id_ in set(drivers.values())])).records
+    queued = set[JobId]()
+    for job_id, driver_id in drivers.items():
+        driver = found[Driver, driver_id]
+        if isinstance(driver, Driver) and driver.has_queued(job_id):
+            queued.add(job_id)
+    return queued
 
 
 def crowded(house: House, session: Session, room: str) -> bool:
@@ -153,10 +174,11 @@ async def joining(house: House, session: Session, kind: str, job_id: str) -> dic
         async with standing(house, session, [Asked(room, JobId(job_id))]) as (found,):
             if found is None or found.job is None:
                 raise Refusal("not_found")
+            (card,) = await cards_for(house, [found.job], session.user_id)
             return {
-                **_announced(found.job, found, session.user_id),
+                **_announced(card, found),
                 "success": True,
-                "job": job_card(found.job),
+                "job": {name: value for name, value in card.items() if name != "code"},
                 "position": await position_of(house, found.job),
                 "members": await house.presence.users(room),
                 "timestamp": iso(house.fixes.now_ms()),

@@ -223,6 +223,40 @@ async def test_the_second_passenger_sees_nothing_of_the_first_ride(redis: Redis,
         assert joined["position"]["latitude"] == NEAR["latitude"]
 
 
+async def test_who_comes_back_is_told_again_that_it_comes_after_another(redis_url: str) -> None:
+    """Both phones, with every answer that shows a ride; and no more once the first one is over."""
+    async with (
+        node(redis_url, "n1", finishing_s=60.0) as n,
+        node(redis_url, "n2", finishing_s=60.0) as there,
+        on_board(n) as riding,
+    ):
+        await riding.drive(NEAR)
+        await wait_until(riding.soon)
+        second = await riding.ask()
+
+        async def shown(role: str, user: str) -> list[bool]:
+            session, wire = await there.connect(role, user)
+            (opened,) = told(wire, "connected")
+            cards = [each for each in opened["jobs"] if each["rideId"] == second]
+            cards += [each["job"] for each in opened["offers"]]
+            if cards[0]["state"] != "offered":
+                joined = await there.say(session, "join_ride", {"rideId": second})
+                rooms = [[f"ride:{second}", joined["epoch"], 0], [f"user:{user}", "", 0]]
+                of_ride, own = (await there.say(session, "sync", {"rooms": rooms}))["rooms"]
+                cards += [joined, joined["job"], of_ride["last"]["job"]]
+                cards += [each for each in own["last"]["jobs"] if each["rideId"] == second]
+            assert not any(each.get("finishing") for each in opened["jobs"] if each["rideId"] != second)
+            return [each.get("finishing", False) for each in [*opened["offers"], *cards]]
+
+        assert await shown("driver", riding.driver.user_id) == [True, False]  # of the offer, as it was made
+        await riding.take(second)
+        for who in (riding.driver, riding.second):
+            assert await shown(who.role, who.user_id) == [True] * 5
+        assert (await riding.status("completed"))["ok"]
+        for who in (riding.driver, riding.second):
+            assert await shown(who.role, who.user_id) == [False] * 5
+
+
 async def test_whose_phone_falls_silent_is_asked_no_more(redis_url: str) -> None:
     async with node(redis_url, finishing_s=60.0, stale_s=0.6) as n, on_board(n) as riding:
         await riding.drive(NEAR)

@@ -215,6 +215,19 @@ test("a job that another driver takes over is his, and where the first one was i
   }
 });
 
+test("that a ride comes after another is known from the fact or from a card, until it begins", () => {
+  const jobs = new Jobs();
+  const job = jobs.put({ ...card(), finishing: true });
+  assert.equal(job.finishing, true);
+  jobs.put(card());
+  assert.equal(job.finishing, false);
+  const said = (version, state) => ({ rideId: "1", state, status: "confirmed", version, driverId: "d", driverName: "D" });
+  jobs.hear("driver_assigned", { ...said(8, "assigned"), finishing: true });
+  assert.equal(job.finishing, true);
+  jobs.hear("ride_status_update", said(9, "arrived"));
+  assert.equal(job.finishing, false);
+});
+
 test("who had a job before it is searched for again is known until somebody else has it", () => {
   const jobs = new Jobs();
   jobs.me = "p";

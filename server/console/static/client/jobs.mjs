@@ -31,6 +31,7 @@
  * @property {string} code       what a ride or delivery is proved by; only its requester is told
  * @property {boolean} needsCode whether its driver is asked for that code
  * @property {boolean} needsPerson
+ * @property {boolean} finishing whether its driver has another ride on board, after which this one comes
  * @property {string} reason
  * @property {Message[]} messages
  * @property {Map<string, string>} readUpTo   by reader: the id of the last line he has read
@@ -67,7 +68,7 @@ export class Jobs {
     const job = known ?? this.#blank(id, kind);
     if ((card.version ?? 0) >= job.version) {
       const { rideId, packageId, epoch, seq, ...rest } = card;
-      Object.assign(job, rest, { over: ENDS.has(card.status), needsPerson: card.needsPerson === true, needsCode: card.needsCode === true });
+      Object.assign(job, rest, { over: ENDS.has(card.status), needsPerson: card.needsPerson === true, finishing: card.finishing === true, needsCode: card.needsCode === true });
       if (job.driver) job.left = null;
       if (!job.driver) Object.assign(job, { position: null, etaSeconds: null });
     }
@@ -141,6 +142,7 @@ export class Jobs {
     const { state, status, version, timestamp, reason = "", etaSeconds = job.etaSeconds } = said;
     Object.assign(job, { state, status, version, reason, etaSeconds, over: ENDS.has(status) });
     job.needsPerson = said.needsPerson === true;
+    job.finishing = said.finishing === true;
     if (said.needsCode) job.needsCode = true;
     job.story.push({ state, at: timestamp });
     if (said.driverName) job.driver = { id: said.driverId, name: said.driverName, vehicle: said.vehicle };
@@ -178,7 +180,7 @@ export class Jobs {
   #blank(id, kind) {
     return {
       id, kind, room: `${kind}:${id}`, state: "requesting", status: "pending", version: 0, over: false,
-      driver: null, etaSeconds: null, position: null, code: "", needsCode: false, left: null, needsPerson: false, reason: "",
+      driver: null, etaSeconds: null, position: null, code: "", needsCode: false, left: null, needsPerson: false, finishing: false, reason: "",
       messages: [], readUpTo: new Map(), story: [], typing: "",
     };
   }
