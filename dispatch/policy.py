@@ -37,7 +37,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # Search
     patience_s: Duration = 180.0
-    """A search without a taker is given up after this."""
+    """A search without a taker is given up after this; so long a ride waits when the one before it is late."""
     search_retry_s: Duration = 2.0
     """When nobody was free, the next look comes after this."""
     search_radius_m: Radius = 6_000.0

@@ -108,7 +108,7 @@ SAID = (
         f"{JOB_ID}, driverId, driverName, vehicle, etaSeconds, distanceM, takenOver? (true: from the "
         "driver who was on his way, who hears nothing of it here), reason?, needsCode?, "
         "finishing? (true: he has another ride on board, whose rest is in etaSeconds; until it is over no position is "
-        "told here and `arrived` is refused)",
+        "told here and `arrived` is refused; where it is late by `patience_s`, this one is searched for again)",
         "the room",
     ),
     (

@@ -133,6 +133,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     reason: str = ""
     version: int = 0
 
+    @property
+    def rest_over_ms(self) -> int:
+        """When his ride on board was to be over."""
+        return self.made_ms + int(self.rest_s * 1000)
+
     def eta_at(self, now_ms: int) -> float:
         """How long he needs from now on: while he thinks, a ride on board goes on; who is free stands."""
         return self.eta_s - min(self.rest_s, max(0.0, (now_ms - self.made_ms) / 1000))

@@ -257,6 +257,23 @@ async def test_who_comes_back_is_told_again_that_it_comes_after_another(redis_ur
             assert await shown(who.role, who.user_id) == [False] * 5
 
 
+async def test_the_next_is_searched_for_again_when_the_first_is_too_late(redis_url: str) -> None:
+    """He stands at the dropoff, and does not say that it is over."""
+    async with node(redis_url, finishing_s=60.0, patience_s=2.0) as n, on_board(n) as riding:
+        await riding.drive(THERE)
+        await wait_until(riding.soon)
+        second = await riding.ask()
+        await riding.take(second)
+        riding.second_wire.told.clear()
+        await wait_until(lambda: told(riding.second_wire, "ride_status_update"))
+        gone = told(riding.second_wire, "ride_status_update")[0]
+        assert (gone["state"], gone["driverId"], gone["updatedBy"]) == ("searching", None, "system")
+        driver = await n.driver(riding.driver.user_id)
+        assert list(driver.load) == [riding.first] and (await n.job(second)).excluded == (driver.id,)
+        assert (await riding.status("completed"))["ok"]
+        assert (await n.driver(driver.id)).available
+
+
 async def test_whose_phone_falls_silent_is_asked_no_more(redis_url: str) -> None:
     async with node(redis_url, finishing_s=60.0, stale_s=0.6) as n, on_board(n) as riding:
         await riding.drive(NEAR)

@@ -84,6 +84,8 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     else:
         job = replace(job, settled=True, excluded=(*job.excluded, before))
     assigned, busy = taken(job, driver, state.now_ms, area, command.code)
+    if busy.has_queued(job.id):  # until the ride on board is over, but not for ever (wake_job.py)
+        assigned = replace(assigned, wake_ms=offer.rest_over_ms + int(policy.patience_s * 1000))
     accepted = replace(offer, state="accepted", ended_ms=state.now_ms)
     told = assigned_fact(assigned, busy, accepted, state.now_ms, taken_over=before is not None)
     free, let_go = _let_go(state, assigned, before)

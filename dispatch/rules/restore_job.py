@@ -10,7 +10,7 @@
 | assigned, and another was asked to take it over | that offer is lost; as any assigned one |
 | assigned or later, and its driver's records agree | he keeps it, and has BACK_WITHIN_MS to go online again |
 | assigned or later, and they do not | it keeps its state and is held for a person |
-| he has a ride on board and another after it | he keeps both, whichever comes back first |
+| he has a ride on board and another after it | he keeps both, whichever comes back first; the other waits anew |
 
 Codes are not in PostgreSQL: a new one is made, and told where the old one had been.
 """
@@ -82,6 +82,8 @@ def _again(state: State, command: RestoreJob, job: Job, area: Area) -> tuple[str
         return "held", held(job, job.needs_person or UNCLEAR), None
     if job.state == "arrived" and not job.needs_person:
         job = replace(job, wake_ms=now_ms + int(area.policy.no_show_wait_s * 1500))
+    elif job.state == "assigned" and job.wake_ms:  # it may come after another ride (wake_job.py)
+        job = replace(job, wake_ms=now_ms + BACK_WITHIN_MS + int(area.policy.patience_s * 1000))
     return "kept", job, driver
 
 

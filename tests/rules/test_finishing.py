@@ -245,9 +245,49 @@ def test_a_better_one_is_asked_instead() -> None:
     assert moved.job.offered_to == DOV and moved.dee.finishing and moved.dee.offer_id is None
 
 
+def wake() -> c.WakeJob:
+    return c.WakeJob(user=c.SYSTEM, room=room("ride"), job_id=JOB)
+
+
+#: The first was to be over in 100 s, and a search has a patience of 180 s.
+LATE_MS = NOW + 280_000
+
+
+def test_the_next_does_not_wait_for_ever() -> None:
+    after = both()
+    assert after.job.wake_ms == LATE_MS and after.decide(wake(), LATE_MS - 1).put == ()
+    decision = after.decide(wake(), LATE_MS)
+    assert told(decision) == [(room("ride"), "ride_status_update")] and decision.facts[0].leave == (DEE,)
+    late = after.after(decision)
+    job = late.job
+    assert (job.state, job.driver_id, job.excluded) == ("searching", None, (DEE,))
+    assert job.searching_ms == LATE_MS and job.wake_ms == LATE_MS + 180_000
+    assert plan(late) == [(FIRST, "dropoff")] and late.dee.finishing and not late.dee.stale
+    assert late.decide(wake(), LATE_MS).put == ()
+    assert late.run(move("completed", FIRST), now_ms=LATE_MS).dee.available
+
+
+def test_it_is_his_when_the_first_is_over_in_time() -> None:
+    over = both().run(move("completed", FIRST), now_ms=LATE_MS - 1)
+    decision = over.decide(wake(), LATE_MS)
+    kept = over.after(decision)
+    assert not told(decision) and (kept.job.driver_id, kept.job.wake_ms) == (DEE, 0)
+    assert kept.decide(wake(), LATE_MS + 1).put == () and kept.code(move("arrived")) == "ok"
+    thinking = busy().run(offer()).run(move("completed", FIRST))
+    assert thinking.run(accept()).job.wake_ms == 0, "it waits for nothing"
+
+
+def test_what_a_person_decided_waits() -> None:
+    hand = {"user": ANN, "room": room("ride"), "job_id": JOB, "kind": "ride", "driver_id": DEE}
+    given = busy().run(c.AssignJob(**hand, code=CODE, reason="because"))  # type: ignore[arg-type]
+    assert given.job.wake_ms == 0
+    asked_for = both().run(c.HoldJob(user=PAT, room=room("ride"), job_id=JOB, seen_version=99))
+    assert asked_for.job.needs_person and asked_for.decide(wake(), LATE_MS).put == ()
+
+
 @pytest.mark.parametrize("first_back", [FIRST, JOB])
 def test_both_come_back_after_a_loss_in_either_order(first_back: JobId) -> None:
-    rides = {FIRST: on_board(code=""), JOB: a_job("ride", "assigned", code="")}
+    rides = {FIRST: on_board(code=""), JOB: a_job("ride", "assigned", code="", wake_ms=NOW - 1)}
     his = row(FIRST, JOB)
     now = world(policy=SOON)
     order = [first_back, *(id_ for id_ in rides if id_ != first_back)]
@@ -257,6 +297,7 @@ def test_both_come_back_after_a_loss_in_either_order(first_back: JobId) -> None:
         now = now.run(command)
     assert list(now.dee.load) == [FIRST, JOB] and plan(now) == [(FIRST, "dropoff"), *ALL_OF_JOB]
     assert now.records[Job, FIRST].version == 3 + LEAP + 1
+    assert now.job.wake_ms == NOW + 300_000 + 180_000, "both phones have time to come back"
 
 
 def test_two_that_both_began_are_for_a_person() -> None:

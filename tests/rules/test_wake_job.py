@@ -31,6 +31,9 @@ def test_every_state(kind: str, state: str, left_ms: int) -> None:
     decision = before.decide(wake(kind))
     after = before.after(decision)
     assert after.job.state == (BECOMES[kind, state] if due else state)
+    if state == "assigned" and left_ms <= 0:  # what it waited for is over
+        assert after.job.wake_ms == 0 and not decision.facts
+        return
     if not due:
         assert not decision.put and not decision.facts
         return
