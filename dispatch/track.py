@@ -12,6 +12,8 @@ wrong by the same amount in the next fix, while fixes of a buffer arrive togethe
 so an error that is the same (within 2 s) in fixes which arrive at least 1 s apart is adopted as the clock's,
 and subtracted, until the clock reads right again. A skewed phone so costs its driver one fix. A clock set
 back within those limits makes fixes late for as long as it was set back. A fix without a time was taken now.
+Where it matters to the second when a fix was taken, the clock is behind by the least age that a fix ever had here:
+the fastest way through the network takes little, and a buffer that is flushed does not make it less (`taken_ms`).
 
 **Place.** A fix that could be reached from the last believed one only faster than `top_speed_mps` is a
 teleport. Three in a row that could be reached from one another are where the driver is (a first fix may be
@@ -57,7 +59,7 @@ class Track:
 
     __slots__ = (
         "_clock_ms", "_doubt_ms", "_doubt_since_ms", "_far_at_ms", "_far_lat_deg", "_far_lng_deg", "_fars",
-        "_told_lat_deg", "_told_lng_deg", "_told_ms", "at_ms", "lat_deg", "lng_deg",
+        "_least_age_ms", "_timed_ms", "_told_lat_deg", "_told_lng_deg", "_told_ms", "at_ms", "lat_deg", "lng_deg",
     )  # fmt: skip
 
     at_ms: int
@@ -75,6 +77,8 @@ class Track:
         self._told_lat_deg = self._told_lng_deg = 0.0
         self._clock_ms = 0  # how far the phone's clock is behind
         self._doubt_ms = self._doubt_since_ms = _NEVER_MS  # an error of the clock seen once, and when
+        self._least_age_ms = -_NEVER_MS  # of a fix with a time, when it came
+        self._timed_ms = -_NEVER_MS  # when the first of those came
         self._far_at_ms = _NEVER_MS  # the last teleport, and how many agreed
         self._far_lat_deg = self._far_lng_deg = 0.0
         self._fars = 0
@@ -102,6 +106,9 @@ class Track:
                 if refused is not None:
                     return refused
             at_ms = fix_ms + self._clock_ms
+            if now_ms - at_ms < self._least_age_ms:
+                self._least_age_ms = now_ms - at_ms
+                self._timed_ms = min(self._timed_ms, now_ms)
         if at_ms <= self.at_ms:
             return Verdict.LATE
         far_m = _NOISE_M + policy.top_speed_mps * (at_ms - self.at_ms) * 0.001
@@ -128,6 +135,10 @@ class Track:
         self._told_lat_deg = lat_deg
         self._told_lng_deg = lng_deg
         return Verdict.KEPT
+
+    def taken_ms(self, now_ms: int) -> int:
+        """When the last believed fix was taken, by a clock that is right; one flushed buffer alone does not tell."""
+        return self.at_ms + self._least_age_ms if now_ms - self._timed_ms >= _CLOCK_APART_MS else self.at_ms
 
     def _read_clock(self, behind_ms: int, now_ms: int, policy: Policy) -> Verdict | None:
         """A fix whose time cannot be true as it reads: None when the error of the clock is known by now."""

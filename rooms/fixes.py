@@ -66,7 +66,8 @@ class Fixes:
         leases.moved(live, latitude, longitude, fix.heading, now_ms)
         jobs = live.jobs
         if live.ts_ms < live.shown_ms:
-            jobs = tuple([job for job in jobs if live.ts_ms >= job.from_ms])
+            taken_ms = live.track.taken_ms(now_ms)  # a phone's clock that is slow hides nobody
+            jobs = tuple([job for job in jobs if taken_ms >= job.from_ms])
         self._keep(live, jobs, fix)
         if verdict is _KEPT and jobs and self._speaker.fresh():
             self._tell(live, jobs, fix, live.ts_ms, now_ms)

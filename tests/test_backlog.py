@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from dispatch import track
 from dispatch.wording import iso
 from storage import fleet, keys
 from storage.fixrows import Packer
@@ -247,6 +248,20 @@ async def test_nor_where_one_fix_that_comes_late_shows_him(redis: Redis, redis_u
         ]
         await wait_until(lambda: seen(ride.heard))
         assert [place["timestamp"] for place in seen(ride.heard)] == [iso(assigned_ms)]
+
+
+async def test_a_phone_whose_clock_is_slow_hides_nobody(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its fixes seem taken before he had the job; none was ever newer, so that it is the clock."""
+    monkeypatch.setattr(track, "_CLOCK_APART_MS", 0)
+    async with riding(redis_url) as ride:
+        assigned_ms = await since_assigned(ride)
+        await wait_until(lambda: ride.one.fixes.leases._lives[ride.driver.user_id].jobs)
+        slow = {**HERE, "latitude": 0.5002, "timestamp": assigned_ms - 1}
+        assert (await ride.one.say(ride.driver, "location_update", slow)) == {"ok": True, "kept": True}
+        await wait_until(lambda: seen(ride.heard))
+        assert seen(ride.heard)[0]["latitude"] == 0.5002
 
 
 async def test_whose_device_it_is_not(redis: Redis, redis_url: str) -> None:

@@ -126,6 +126,29 @@ def test_a_flushed_buffer_is_stale_not_a_skewed_clock(every_s: int) -> None:
         assert verdict in ({STALE} if behind_s > 30 else {KEPT, JITTER})
 
 
+@pytest.mark.parametrize("behind_s", [20.0, 0.2, -4.0])
+def test_when_a_fix_was_taken_is_told_by_the_least_age_that_one_had(behind_s: float) -> None:
+    """A clock that is slow, right or fast; one fix that waits 5 s longer on its way was taken 5 s before it came."""
+    phone = Phone()
+    for step, late_s in enumerate((0.3, 0.0, 0.7, 0.1)):
+        phone.send(3.0 * step, 40.0 * step, behind_s=behind_s + late_s)
+    assert phone.track.taken_ms(NOW_MS + 9_000) == NOW_MS + 9_000 - 100
+    phone.send(20.0, 200.0, behind_s=behind_s + 5.0)
+    assert phone.track.taken_ms(NOW_MS + 20_000) == NOW_MS + 15_000
+
+
+def test_a_flushed_buffer_alone_does_not_tell_how_slow_a_clock_is() -> None:
+    phone = Phone()
+    for step in range(5):
+        phone.send(step * 0.1, 40.0 * step, behind_s=25.0 - 3.0 * step)
+        assert phone.track.taken_ms(NOW_MS + step * 100) == phone.track.at_ms
+    phone.send(4.0, 300.0, behind_s=0.1)
+    assert phone.track.taken_ms(NOW_MS + 4_000) == NOW_MS + 4_000
+    phone.track.reset()
+    phone.send(9.0, behind_s=None)
+    assert phone.track.taken_ms(NOW_MS + 20_000) == NOW_MS + 9_000, "no fix had a time yet"
+
+
 def test_faster_than_anything_is_a_teleport_and_slower_is_not() -> None:
     phone = Phone()
     phone.send(0.0)
