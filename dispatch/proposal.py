@@ -321,7 +321,7 @@ class Proposal:
             driver = records.get(id_)
             if driver is None or driver.load or id_ in self._let_go:
                 return 0.0
-            return (self._now_ms - driver.changed_ms) / 1000
+            return (self._now_ms - driver.free_since_ms) / 1000
 
         idle = np.maximum([idle_s(id_) for id_ in self._ids], 0.0)
         none = np.zeros(len(self._ids))

@@ -161,7 +161,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     without a fix he is stale. `seats` are for passengers (0: nobody knows), `sizes` of parcels he takes (none: all),
     up to `max_weight_kg` (0: what the area allows); `papers` (licence …) say until which ms they are good.
     `tells_seen`: his phone says when it shows him an offer. `ride_over_ms` is when his last ride was over: where he was
-    before is of no ride that comes after it."""
+    before is of no ride that comes after it; `idle_since_ms` when his last job was, or his shift began after it."""
 
     id: UserId
     name: str
@@ -185,8 +185,15 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     load: dict[JobId, int] = {}
     plan: tuple[Stop, ...] = ()
     ride_over_ms: int = 0
+    idle_since_ms: int = 0
     changed_ms: int = 0
     version: int = 0
+
+    @property
+    def free_since_ms(self) -> int:
+        """Since when he has had no job, where he has none. A record of before, or one that PostgreSQL gave back, does
+        not know: since it changed, then."""
+        return self.idle_since_ms or self.changed_ms
 
     @property
     def spare(self) -> int:

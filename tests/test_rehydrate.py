@@ -52,7 +52,10 @@ OF_PARCELS = {"parcel", "units"}
 async def test_a_ride_comes_back_whole(world: World) -> None:
     stops = (Place(0.502, 0.5, "a stop"), Place(0.503, 0.5))
     ride, driver = on_board(
-        a_driver(area_id="a", vehicle="Blue Fiat", vehicle_id="v1", capacity=2, classes=("economy", "comfort")),
+        a_driver(
+            area_id="a", vehicle="Blue Fiat", vehicle_id="v1", capacity=2, classes=("economy", "comfort"),
+            idle_since_ms=1_700_000_000_002,
+        ),
         stops=stops, seats=3, note="two bags", vehicle="Blue Fiat", vehicle_id="v1", offers=2, unseen=1,
         reason="traffic", excluded=(a_driver().id,), needs_person="driver silent", scheduled_ms=1_700_000_000_123,
         searching_ms=1_700_000_000_001,
@@ -73,7 +76,7 @@ async def test_a_ride_comes_back_whole(world: World) -> None:
     first = tuple(PlanStop("ride", ride.id, "stop", place) for place in stops)
     assert dee == replace(
         driver, version=1 + LEAP + 1, generation=1 + LEAP, device="", node="", silence_ms=300_000,
-        plan=(*first, *driver.plan), changed_ms=dee.changed_ms,
+        plan=(*first, *driver.plan), changed_ms=dee.changed_ms, idle_since_ms=0,
     )  # fmt: skip
     await world.drained()
     (row,) = await world.database.fetch("select state, version, life from rides")

@@ -12,8 +12,9 @@ CAPACITY_MAX = 20
 
 
 def decide(state: State, command: GoOnline) -> Decision:
-    """A new generation of the driver's lease; jobs and an open offer stay with him. A ride on board keeps
-    the whole vehicle, however large it is now."""
+    """A new generation of the driver's lease; jobs and an open offer stay with him, and so does how long he has been
+    idle where he was online already: a connection that breaks is nobody's fault. A ride on board keeps the whole
+    vehicle, however large it is now."""
     area = state.areas.find(command.latitude, command.longitude)
     if area is None:
         raise Refusal("outside_area")
@@ -55,6 +56,7 @@ def decide(state: State, command: GoOnline) -> Decision:
         papers=command.papers,
         tells_seen=command.tells_seen,
         silence_ms=int(area.policy.stale_s * 1000),
+        idle_since_ms=before.free_since_ms if before.online else state.now_ms,
         changed_ms=state.now_ms,
     )
     return Decision(

@@ -19,12 +19,15 @@ def without_offer(driver: Driver, now_ms: int) -> Driver:
 
 
 def without_job(driver: Driver, job_id: str, now_ms: int) -> Driver:
+    """He is idle from now on where it was his last; an offer that comes to nothing does not begin that anew."""
     over = any(stop.job_id == job_id and stop.kind == "ride" for stop in driver.plan[:1])
+    load = {j: units for j, units in driver.load.items() if j != job_id}
     return replace(
         driver,
-        load={j: units for j, units in driver.load.items() if j != job_id},
+        load=load,
         plan=tuple(stop for stop in driver.plan if stop.job_id != job_id),
         ride_over_ms=now_ms if over else driver.ride_over_ms,
+        idle_since_ms=now_ms if driver.load and not load else driver.idle_since_ms,
         changed_ms=now_ms,
     )
 

@@ -27,6 +27,7 @@ def test_a_first_time() -> None:
         vehicle_id="v1",
         vehicle="Skoda",
         silence_ms=30_000,
+        idle_since_ms=NOW,
         changed_ms=NOW,
     )
     assert decision.reseat == (DEE,) and not decision.facts
