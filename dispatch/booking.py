@@ -1,4 +1,5 @@
-"""When a booked job begins to search: so long before its hour that a driver can be there, and no longer.
+"""When a booked ride, or a parcel that is not ready yet, begins to search: so long before its hour that a driver can be
+there, and no longer. Until then it is nobody's; from then on every round matches it anew, until somebody takes it.
 
 Between the area's `schedule_lead_s` and `schedule_least_s` before its hour a booking is looked at again and again: it
 begins when the slower of the nearest few would, in four of five cases, just be there in time after each of them had let

@@ -31,7 +31,8 @@ from storage.records import Driver, Job, JobId, Place, Stop
 
 class Way(NamedTuple):
     """How a courier would carry a parcel: `cost_s` beside its own trip (extra seconds, and what is late by them;
-    infinite where it does not fit), when he is at its pickup, and the straight metres to there by way of the stops."""
+    infinite where it does not fit), when he can be at its pickup (ready or not), and the straight metres to there by
+    way of the stops."""
 
     cost_s: float
     eta_s: float
@@ -112,7 +113,9 @@ def ways(job: Job, couriers: Sequence[tuple[Driver, Place]], area: Area, now_ms:
         at = plan.stops.index(0)
         _, begins_s, _ = insertion.timetable(plan, places)
         away_m = sum(_apart_m(a.place, b.place) for a, b in pairwise(order[: at + 3]))
-        found.append(Way(added_s - itself_s, begins_s[at], away_m, tuple(order[1:])))
+        left_s, before = (begins_s[at - 1], plan.stops[at - 1]) if at else (plan.free_s, plan.start)
+        there_s = left_s + float(places.legs_s[before, 0])
+        found.append(Way(added_s - itself_s, there_s, away_m, tuple(order[1:])))
     return found
 
 

@@ -33,6 +33,11 @@ def id_field(kind: str) -> str:
     return "rideId" if kind == "ride" else "packageId"
 
 
+def hour_field(kind: str) -> str:
+    """What a job's hour is called that was named when it was asked for."""
+    return "scheduledAt" if kind == "ride" else "readyAt"
+
+
 def place(p: Place) -> dict[str, Any]:
     return {"latitude": p.latitude, "longitude": p.longitude, "address": p.address}
 
@@ -74,7 +79,7 @@ def job_card(job: Job, *, finishing: bool = False) -> dict[str, Any]:
     if job.kind == "ride":
         card["seats"] = job.seats
     if job.scheduled_ms:
-        card["scheduledAt"] = iso(job.scheduled_ms)
+        card[hour_field(job.kind)] = iso(job.scheduled_ms)
     if job.parcel:
         card["parcel"] = {
             "size": job.parcel.size,
@@ -137,7 +142,7 @@ def assigned_fact(
         "driverId": driver.id,
         "driverName": driver.name,
         "vehicle": driver.vehicle,
-        "etaSeconds": round(offer.eta_s) if offer else None,
+        "etaSeconds": _there_s(job, offer, now_ms) if offer else None,
         "distanceM": round(offer.distance_m) if offer else None,
         "timestamp": iso(now_ms),
     }
@@ -195,11 +200,17 @@ def offer_card(job: Job, offer: Offer, now_ms: int) -> dict[str, Any]:
         "pickup": place(job.pickup),
         "dropoff": place(job.dropoff),
         "distanceM": round(offer.distance_m),
-        "etaSeconds": round(offer.eta_s),
+        "etaSeconds": _there_s(job, offer, now_ms),
         "fare": {"amount": job.fare_minor, "currency": job.currency},
         "expiresInMs": max(0, offer.deadline_ms - now_ms),
     }
     return card | {"finishing": True} if offer.finishing else card
+
+
+def _there_s(job: Job, offer: Offer, now_ms: int) -> int:
+    """Until the driver is at the pickup: at a parcel's not before it is ready, as he has no need to leave sooner."""
+    ready_s = (job.scheduled_ms - now_ms) / 1000 if job.kind == "package" else 0.0
+    return round(max(offer.eta_s, ready_s))
 
 
 def withdrawn_fact(offer: Offer, driver: Driver | None, now_ms: int) -> Fact:

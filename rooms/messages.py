@@ -160,6 +160,15 @@ class RequestPackage(Reliable, frozen=True, kw_only=True):
     weight_kg: Annotated[float, Meta(gt=0, le=10_000)] = 1.0
     fragile: bool = False
     tier: Class = "standard"
+    ready_at: (
+        Annotated[
+            str,
+            Meta(
+                max_length=40, description="nobody is asked before a courier would be there in time for this"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     note: Note = ""
     quote_id: Annotated[str, Meta(max_length=400)] | UnsetType = UNSET
 

@@ -99,7 +99,8 @@ SAID = (
     (
         "offer",
         "offerId, kind, job, pickup, dropoff, distanceM, etaSeconds, fare, expiresInMs, finishing? (true: it is after "
-        "the ride on board; etaSeconds includes the rest of that, distanceM is from its dropoff)",
+        "the ride on board; etaSeconds includes the rest of that, distanceM is from its dropoff); at a parcel's pickup "
+        "nobody is expected before its readyAt",
         "the driver",
     ),
     ("offer_withdrawn", "offerId, reason: expired, unseen, withdrawn or lost", "the driver"),

@@ -70,6 +70,7 @@ def package(row: Row, people: People, vehicles: People) -> dict[str, Any]:
         "senderPriceOffer": row["fare"],
         "systemSuggestedPrice": row["fare"],
         "deliveryTierId": row["tier"],
+        "readyAt": iso(row["scheduled_at"]),
         "isActive": row["status"] != "cancelled",
         "trackingCode": tracking_code(row["id"]),
         "deliveryAgreement": _agreement(row, people),

@@ -127,6 +127,16 @@ def test_what_is_on_the_way_costs_next_to_nothing_and_a_detour_its_seconds() -> 
     assert back.cost_s == pytest.approx(drive_s(east(4_000.0), east(-2_000.0)) + POLICY.stop_dwell_s, abs=1)
 
 
+def test_who_would_wait_for_a_parcel_has_no_longer_way_to_it() -> None:
+    """So he is not passed over for who is as far and carries nothing; the wait costs what it makes late."""
+    driver = assigned(a_driver(capacity=3), parcel("job-1", 500.0, 4_000.0))
+    here = [(driver, east(0.0))]
+    (now,) = ways(parcel("job-2", 4_000.0, 5_000.0), here, TOWN, NOW)
+    (later,) = ways(parcel("job-2", 4_000.0, 5_000.0, scheduled_ms=NOW + 1_800_000), here, TOWN, NOW)
+    assert names(later.plan) == names(now.plan)
+    assert later.eta_s == pytest.approx(now.eta_s) and later.cost_s == pytest.approx(now.cost_s)
+
+
 def test_parcels_of_one_shop_are_fetched_in_one_stop() -> None:
     driver = assigned(a_driver(capacity=3), parcel("job-1", 500.0, 4_000.0))
     (way,) = ways(parcel("job-2", 500.0, 4_000.0), [(driver, east(0.0))], TOWN, NOW)

@@ -170,6 +170,12 @@ async def test_times_that_are_none(stack: RunningStack) -> None:
         for moment in moments:
             payload = {"rideId": new_id(), "scheduledAt": moment, **spot.trip}
             assert await passenger.refused("request_ride", payload) == "bad_request", moment
+            parcel = {
+                "packageId": new_id(),
+                "recipient": {"name": "R", "phone": "+380501112233"},
+                **spot.trip,
+            }
+            assert await passenger.refused("request_package", parcel | {"readyAt": moment}) == "bad_request"
         async with phone(stack, passenger.person) as again:
             assert again.heard("connected")[0]["jobs"] == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -61,6 +62,23 @@ async def test_whole_parcel(stack: RunningStack, transport: str) -> None:
         assert courier.assert_gapless(f"package:{package_id}")[-1] == over["seq"]
         # only the sender ever hears the code
         assert code not in str(courier.log)
+
+
+async def test_one_that_is_not_ready_is_asked_for_in_time(stack: RunningStack) -> None:
+    spot = stack.spot("planned")
+    async with phone(stack, "courier") as courier, phone(stack, "passenger") as sender:
+        await online(courier, spot.at(100.0), ("parcel",))
+        at = datetime.now(UTC) + timedelta(seconds=1.2)
+        ready = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        package_id = await send(sender, spot, readyAt=ready)
+        assert (await sender.hears(STEP, packageId=package_id))["state"] == "scheduled"
+        assert courier.heard("offer") == []
+        offer = await offered(courier, package_id)
+        assert offer["job"]["readyAt"] == ready
+        assert datetime.fromisoformat(offer["timestamp"]) > at - timedelta(seconds=0.6)
+        await accepted(courier, package_id)
+        sql = "select scheduled_at from packages where id = $1"
+        assert abs((await stack.drained(sql, package_id))[0]["scheduled_at"] - at) < timedelta(milliseconds=2)
 
 
 async def test_a_sender_who_was_away_at_the_pickup_gets_his_code(stack: RunningStack) -> None:

@@ -1,4 +1,5 @@
-"""A passenger or sender opens a job: priced, in an area, searching or scheduled."""
+"""A passenger or sender opens a job: priced, in an area, and searching; or scheduled, where a ride is booked for later
+or a parcel is not ready yet (booking.py says when its search begins)."""
 
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from dispatch.pricing import Fare, parcel_fare, ride_fare, surged
 from dispatch.rules.release import gives_up_ms
 from dispatch.surge import STEPS
 from dispatch.travel import goes_somewhere, trip
-from dispatch.wording import receipt, status_fact
+from dispatch.wording import hour_field, receipt, status_fact
 from storage.records import Job, Place
 
 SCHEDULE_MAX_MS = 7 * 86_400_000 // 2  # a live record outlives its job: half of its TTL
@@ -62,7 +63,7 @@ def decide(state: State, command: OpenJob) -> Decision:
         raise Refusal("bad_request", f"A parcel may weigh at most {policy.max_weight_kg:.0f} kg.")
     lead_ms = int(policy.schedule_lead_s * 1000)
     if command.scheduled_ms > now_ms + SCHEDULE_MAX_MS:
-        raise Refusal("bad_request", "scheduledAt is too far ahead.")
+        raise Refusal("bad_request", f"{hour_field(command.kind)} is too far ahead.")
     later = command.scheduled_ms > now_ms + int(least_lead_s(policy) * 1000)
     # what cannot begin yet has the tariff's fare: nobody knows the demand of then
     unknown = command.scheduled_ms > now_ms + lead_ms

@@ -152,6 +152,11 @@ def _job_id(session: Session, message: m.Reliable, given: str | UnsetType) -> Jo
     return JobId(str(uuid.uuid4()))
 
 
+def _begins_ms(given: str | UnsetType) -> int:
+    """0: now. Raises Refusal for what is no time."""
+    return 0 if isinstance(given, UnsetType) else common.moment_ms(given)
+
+
 async def _open(house: House, command: c.OpenJob, name: str) -> Answer:
     """Opens the job, unless its id was used before or its requester has too many. A job that lives is the
     desk's to answer for, whatever these say of it: it knows repeats from thefts.
@@ -210,7 +215,7 @@ async def request_ride(house: House, session: Session, message: m.RequestRide) -
         stops=tuple(common.place(stop) for stop in message.stops),
         vehicle_class=message.vehicle_class,
         seats=message.seats,
-        scheduled_ms=0 if message.scheduled_at is UNSET else common.moment_ms(message.scheduled_at),
+        scheduled_ms=_begins_ms(message.scheduled_at),
         note=message.note,
         quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
         surge_tenths=_surge_tenths(house, message.pickup),
@@ -232,6 +237,7 @@ async def request_package(house: House, session: Session, message: m.RequestPack
         pickup=common.place(message.pickup),
         dropoff=common.place(message.dropoff),
         vehicle_class=PARCEL_CLASS,
+        scheduled_ms=_begins_ms(message.ready_at),
         note=message.note,
         parcel=Parcel(
             size=message.size,

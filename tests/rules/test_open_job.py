@@ -76,6 +76,8 @@ def test_what_is_refused(given: dict[str, Any], code: str) -> None:
     ("given", "said"),
     [
         ({"dropoff": PICKUP}, "Pickup and dropoff are the same place."),
+        ({"scheduled_ms": NOW + 4 * DAY_MS}, "scheduledAt is too far ahead."),
+        ({"kind": "package", "scheduled_ms": NOW + 4 * DAY_MS}, "readyAt is too far ahead."),
         ({"vehicle_class": "tank"}, "class must be one of: comfort, economy, premium, shared."),
         (
             {"kind": "package", "parcel": Parcel(size="vast", tier="warp")},
