@@ -112,22 +112,6 @@ async def test_the_batch_serves_all_where_the_nearest_would_leave_one(town: Town
     assert offered.records[Driver, UserId("far")].offer_id == first.offer_id  # type: ignore[union-attr]
 
 
-async def test_who_waits_for_work_the_longest_is_asked_of_two_as_near(town: Town) -> None:
-    """Neither a connection that broke nor an offer that came to nothing takes that from him."""
-    await town.driver("long", 160.0)
-    await town.client.set(TRAVELLED, 300)  # worth 15 s
-    await town.driver("long", 160.0)  # his phone was in a tunnel
-    await town.driver("new", -100.0)  # 60 m nearer: 10 s
-    for at, id_ in enumerate(("first", "second")):
-        await town.ride(id_, 0.0)
-        assert (await town.nodes[0].rounds.go(2.0)).asked == {"ok": 1}
-        job = await town.job(id_)
-        assert job.offered_to == "long", f"offer {at + 1}"
-        off = c.CancelJob(user=job.requester_id, room=job.room, job_id=job.id, kind="ride")
-        await town.nodes[0].desk.run(off)
-        await town.driver("long", 160.0)
-
-
 async def test_classes_areas_and_the_excluded(town: Town) -> None:
     await town.driver("both", 0.0, ("economy", "comfort"))
     await town.driver("plain", 500.0)

@@ -5,25 +5,22 @@ from msgspec.structs import replace
 from dispatch.commands import GoOnline, Refusal, not_one_of
 from dispatch.decision import Decision, State
 from dispatch.eligibility import bad_papers
-from storage.records import Driver
+from storage.records import Driver, UserId
 
 PARCEL_CLASS = "parcel"
 CAPACITY_MAX = 20
 
 
 def decide(state: State, command: GoOnline) -> Decision:
-    """A new generation of the driver's lease; jobs and an open offer stay with him, and so does how long he has been
-    idle where he was online already: a connection that breaks is nobody's fault. A ride on board keeps the whole
-    vehicle, however large it is now."""
+    """A new generation of the driver's lease; jobs and an open offer stay with him, and who was online has been idle
+    as long as before. A ride on board keeps the whole vehicle, however large it is now."""
     area = state.areas.find(command.latitude, command.longitude)
     if area is None:
         raise Refusal("outside_area")
     served = {*area.prices.rides, PARCEL_CLASS}
     if not command.classes or not served.issuperset(command.classes):
         raise not_one_of("each of classes", served)
-    before = state.driver(command.user) or Driver(
-        id=command.user, name="", area_id="", classes=(), capacity=0, online=False, generation=0
-    )
+    before = state.driver(command.user) or _nobody(command.user)
     # who carries a job may come back with another phone, and finish it
     if not before.load and (bad := bad_papers(command.papers, area.policy, state.now_ms)):
         raise Refusal(
@@ -73,6 +70,10 @@ def decide(state: State, command: GoOnline) -> Decision:
         # the index may hold him where an older device left him
         reseat=(driver.id,),
     )
+
+
+def _nobody(user: UserId) -> Driver:
+    return Driver(id=user, name="", area_id="", classes=(), capacity=0, online=False, generation=0)
 
 
 def _serves(classes: tuple[str, ...]) -> list[str]:
