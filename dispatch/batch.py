@@ -14,6 +14,7 @@ import numpy as np
 
 from dispatch.assignment import Bools, Floats, Ints, Pairs
 from dispatch.candidates import Near
+from dispatch.eta import in_time
 from dispatch.policy import Policy
 
 _FRESHNESS: Final = 1e-3
@@ -85,7 +86,7 @@ def priced(
     driver who may not be matched.
     """
     there_s = eta_s + drivers.ready_s[near.driver]
-    may: Bools = (there_s <= requests.left_s[near.request]) & (eta_s <= drivers.longest_s[near.driver])
+    may: Bools = in_time(there_s, requests.left_s[near.request]) & (eta_s <= drivers.longest_s[near.driver])
     if len(barred):
         width = len(drivers.idle_s)
         may &= ~np.isin(near.request * width + near.driver, barred[:, 0] * width + barred[:, 1])

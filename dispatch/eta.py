@@ -18,6 +18,7 @@ from dispatch.policy import Policy
 from storage.records import Place
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Positions = NDArray[np.float64]  # (n, 2) degrees, latitude first, each `cells.valid_position`
 
 
@@ -39,6 +40,12 @@ def reach_m(policy: Policy) -> float:
     """Nobody farther away (straight line) is asked: the search radius, or what the longest pickup allows."""
     there_m = (policy.longest_pickup_s - policy.pickup_overhead_s) * policy.cruise_speed_mps / policy.detour
     return max(0.0, min(policy.search_radius_m, there_m))
+
+
+def in_time(there_s: Floats, longest_s: Floats | float) -> Bools:
+    """Who is there in `longest_s`, whatever said how long it takes. Nobody else is sent to a pickup: the straight line
+    says who is looked at, and what was learned or a router who comes too late all the same."""
+    return np.asarray(there_s <= longest_s)
 
 
 def trip_estimate(

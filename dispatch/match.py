@@ -27,7 +27,7 @@ from dispatch.batch import plenty
 from dispatch.cells import Near, NearestSearch
 from dispatch.commands import SYSTEM, Look, MakeOffer, NotHim, Refusal
 from dispatch.desk import Desk
-from dispatch.eta import reach_m
+from dispatch.eta import in_time, reach_m
 from dispatch.matching import Candidate, Ranked, rank
 from dispatch.policy import Policy
 from dispatch.why import Seen
@@ -54,9 +54,9 @@ async def nearest(
     skip: Collection[str] = frozenset(),
 ) -> list[Ranked]:
     """The `want` (0: the policy's `candidates`) drivers of a class who are there first, from the index, within the
-    policy's reach. Exact by learned times too, as etatable.py says how, unless more than FARTHER_MAX stand nearer than
-    the farthest who could be as soon. Where there is a router, it says who of the nearest is there first: how fast
-    roads may be is not known, so nobody is looked for beyond them."""
+    policy's reach and in time for it. Exact by learned times too, as etatable.py says how, unless more than FARTHER_MAX
+    stand nearer than the farthest who could be as soon. Where there is a router, it says who of the nearest is there
+    first: how fast roads may be is not known, so nobody is looked for beyond them."""
     policy = area.policy
     reach = max(1.0, reach_m(policy))
     want = want or policy.candidates
@@ -65,8 +65,11 @@ async def nearest(
     ranked = await _ranked(desk, found, place, area, now_ms)
     if area.eta is None or desk.roads.known or len(found) < want:
         return ranked
-    left_s = ranked[-1].eta_s - policy.pickup_overhead_s
-    farthest_m = area.eta.reach_m(left_s, (place.latitude, place.longitude), now_ms / 1000)
+    # where some of the nearest come too late, others may be in time from farther away
+    last_s = ranked[-1].eta_s if len(ranked) == want else policy.longest_pickup_s
+    farthest_m = area.eta.reach_m(
+        last_s - policy.pickup_overhead_s, (place.latitude, place.longitude), now_ms / 1000
+    )
     if farthest_m > found[-1].distance_m * 1.001 + 1.0:
         wider = await _within(desk.fleet, asked, FARTHER_MAX, min(reach, farthest_m))
         ranked = (await _ranked(desk, wider, place, area, now_ms))[:want]
@@ -90,12 +93,13 @@ async def finishing(
     if not found:
         return []
     places = np.array([(near.payload.lat_deg, near.payload.lng_deg) for near in found])
-    there_s = (await desk.roads.pickups_s(area, places, place, now_ms)).tolist()
-    rest_s = [max(0.0, (near.payload.ts_ms - now_ms) / 1000) for near in found]
+    rest_s = np.array([max(0.0, (near.payload.ts_ms - now_ms) / 1000) for near in found])
+    eta_s = rest_s + await desk.roads.pickups_s(area, places, place, now_ms)
+    may = in_time(eta_s, policy.longest_pickup_s)
     return [
-        Ranked(near.driver_id, near.distance_m, rest + there, rest)
-        for near, rest, there in zip(found, rest_s, there_s, strict=True)
-        if rest + there <= policy.longest_pickup_s
+        Ranked(near.driver_id, near.distance_m, each_s, rest)
+        for near, each_s, rest, soon_enough in zip(found, eta_s.tolist(), rest_s.tolist(), may, strict=True)
+        if soon_enough
     ]
 
 
@@ -129,11 +133,13 @@ async def _ranked(
     if not found:
         return []
     places = np.array([(near.payload.lat_deg, near.payload.lng_deg) for near in found])
-    eta_s = (await desk.roads.pickups_s(area, places, place, now_ms)).tolist()
+    eta_s = await desk.roads.pickups_s(area, places, place, now_ms)
+    may = in_time(eta_s, area.policy.longest_pickup_s)
     return rank(
         (
             Candidate(near.driver_id, near.distance_m, now_ms - near.payload.ts_ms, there_s)
-            for near, there_s in zip(found, eta_s, strict=True)
+            for near, there_s, soon_enough in zip(found, eta_s.tolist(), may, strict=True)
+            if soon_enough
         ),
         area.policy,
     )

@@ -11,6 +11,7 @@ import aiohttp
 import numpy as np
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from dispatch.area import Area, Areas
 from dispatch.cells import cell_of, distance_m
@@ -23,8 +24,14 @@ from rooms.fixes import PACE_MS
 from storage import keys
 from storage.fleet import pack
 from storage.records import Place
+from tests.deskkit import CENTRE as MIDDLE
+from tests.deskkit import city
 from tests.nodekit import HERE, ONLINE, SQUARE, THERE, Kept, node
 from tests.support import wait_until
+from tests.test_cells import moved
+from tests.test_rounds import Town, town
+
+__all__ = ["town"]
 
 # drivers whom another test has left in the same place would be asked for the rides of this one
 pytestmark = pytest.mark.usefixtures("redis")
@@ -73,12 +80,55 @@ async def test_the_first_at_the_pickup_are_found_though_others_are_nearer(redis:
             if places:
                 all_s = pickups_s(AREA, np.array(list(places.values())), CENTRE, now_ms)
                 there_s = dict(zip(places, all_s.tolist(), strict=True))
-            first = sorted(there_s, key=lambda id_: (there_s[id_], id_))[: POLICY.candidates]
+            in_time = [id_ for id_ in there_s if there_s[id_] <= POLICY.longest_pickup_s]
+            first = sorted(in_time, key=lambda id_: (there_s[id_], id_))[: POLICY.candidates]
             assert [each.driver_id for each in found] == first
             assert all(each.eta_s == pytest.approx(there_s[each.driver_id]) for each in found)
             close = sorted(places, key=lambda id_: distance_m(0.5, 0.5, *places[id_]))[: POLICY.candidates]
             overtaken += set(close) != set(first)
     assert overtaken, "the nearest were not always the first"
+
+
+@pytest.mark.parametrize(("east_m", "asked"), [(4_000.0, None), (2_000.0, "d")])
+async def test_nobody_is_sent_farther_than_the_longest_pickup_by_what_was_learned(
+    town: Town, east_m: float, asked: str | None
+) -> None:
+    """Whether he is asked at once or by the batch; by the distance alone both would be near enough."""
+    node, now_ms = town.nodes[0], await town.nodes[0].log.now_ms()
+    table, chance = EtaTable(POLICY), random.Random(7)
+    for n in range(4_000):
+        start = moved(*MIDDLE, chance.uniform(0.0, 6.28), chance.uniform(0.0, 5_000.0))
+        end = moved(*start, chance.uniform(0.0, 6.28), chance.uniform(500.0, 6_000.0))
+        table.learn(
+            start, end, now_ms / 1000 - 60.0 * (4_000 - n), distance_m(*start, *end) * POLICY.detour / 4.0
+        )
+    (area,) = city(replace(POLICY, plenty=1.0))
+    node.desk.areas = Areas([replace(area, eta=table)])
+    await town.driver("d", east_m)
+    await town.ride("at once", 0.0)
+    assert await node.match.at_once("at once") == (asked is not None)
+    assert await town.asked("at once") == [asked]
+    if asked is None:
+        done = await node.rounds.go(2.0)
+        assert (done.waiting, done.pairs, dict(done.asked)) == (1, 0, {})
+
+
+async def test_who_comes_in_time_is_found_though_the_nearest_would_come_too_late(
+    redis: Any, redis_url: str
+) -> None:
+    """Whoever begins in the west is slow: as many as a look ranks are nearer than the one who is asked."""
+    area = replace(learned(4.0), policy=replace(POLICY, longest_pickup_s=600.0))
+    async with node(redis_url, areas=Areas([area])) as n:
+        now_ms = await n.log.now_ms()
+        places = {f"slow{number}": (0.5, 0.49 - 0.0001 * number) for number in range(POLICY.candidates)}
+        places["in time"] = 0.5, 0.52
+        for id_, at in places.items():
+            entry = {id_: pack(*at, now_ms, None)}
+            await n.shard.client.hset(keys.index("main", "economy", cell_of(*at)), mapping=entry)
+        all_s = pickups_s(area, np.array(list(places.values())), CENTRE, now_ms)
+        assert [id_ for id_, s in zip(places, all_s, strict=True) if s <= 600.0] == ["in time"], all_s
+        found = await nearest(n.desk, "economy", CENTRE, area, now_ms=now_ms)
+        assert [each.driver_id for each in found] == ["in time"]
 
 
 async def test_what_was_learned_is_quoted_offered_and_told_with_each_position(
