@@ -7,8 +7,9 @@ His word moves the job in one commit, which lets the first driver go: free for o
 | when | then |
 |---|---|
 | the other declines, is silent or is lost | the first keeps it; the other is not asked again |
-| the other's phone does not show it | the first keeps it; the other may be asked again, as for any job |
+| the other's phone does not show it | the first keeps it; the other may be asked again, as for any job; it counts not |
 | TAKEOVERS_MAX were asked in vain, or it changed once | it keeps its driver |
+| UNSEEN_MAX offers of it were not shown | it keeps its driver |
 | an admin chose its driver, or it waits for a person | it keeps him |
 | its driver is there, and says so while the other thinks | he keeps it; the offer is withdrawn in that commit |
 | both say so in the same moment | one commit wins by the job's version; the other is `offer_gone` or `not_found` |

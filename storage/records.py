@@ -21,8 +21,11 @@ LINES_MAX = 2_000
 #: A record that Redis lost goes on so far above the last version that was written down: what a phone saw of the
 #: versions between was lost.
 LEAP = 1_000
-#: So many other drivers are asked to take a job over from the one who has it; then he keeps it.
+#: So many other drivers are asked to take a job over from the one who has it, and shown that; then he keeps it.
 TAKEOVERS_MAX = 2
+#: Nor is anybody asked beside him once so many offers of the job were not shown: phones that show nothing must not be
+#: asked one after the other for as long as he is on his way.
+UNSEEN_MAX = 10
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,8 +50,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     why it waits for a person; `restored` the version that PostgreSQL had of it when Redis had lost it. `passed` are the
     drivers whose phones did not show them their offer, each with the Redis ms from which he may be asked again, and
     `unseen` how many of the `offers` came to that. An assigned job with an `offer_id` is its driver's until the one who
-    was asked takes it over; `takeovers` were asked so, and a `settled` one changes its driver for a nearer one no more:
-    it did once, or an admin chose him."""
+    was asked takes it over; `takeovers` were asked so, but for those who were not shown it, and a `settled` one changes
+    its driver for a nearer one no more: it did once, or an admin chose him."""
 
     id: JobId
     kind: str
@@ -104,10 +107,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     def may_change(self) -> bool:
         """Whether another driver may be asked to take it over, by what it knows of itself. What PostgreSQL gave back
         may have changed its driver already: it says nothing of that."""
-        fixed = (
-            self.settled or bool(self.needs_person) or self.restored > 0 or self.takeovers >= TAKEOVERS_MAX
-        )
-        return self.state == "assigned" and self.offer_id is None and not fixed
+        fixed = self.settled or bool(self.needs_person) or self.restored > 0
+        often = self.takeovers >= TAKEOVERS_MAX or self.unseen >= UNSEEN_MAX
+        return self.state == "assigned" and self.offer_id is None and not fixed and not often
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="offer"):

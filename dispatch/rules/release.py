@@ -81,9 +81,9 @@ def _not_him(job: Job, area: Area, now_ms: int, without: UserId, *, unseen: bool
 
 
 def stays(job: Job, area: Area, now_ms: int, *, without: UserId, unseen: bool) -> Job:
-    """Its driver keeps it: `without` was asked to take it over."""
+    """Its driver keeps it: `without` was asked to take it over; who was not shown that was not asked."""
     job = _not_him(job, area, now_ms, without, unseen=unseen)
-    return replace(job, offer_id=None, offered_to=None, wake_ms=0)
+    return replace(job, offer_id=None, offered_to=None, takeovers=job.takeovers - unseen, wake_ms=0)
 
 
 def held(job: Job, why: str) -> Job:

@@ -11,7 +11,7 @@ from dispatch.lifecycle import OVER
 from dispatch.policy import Policy
 from dispatch.rules import RULES
 from dispatch.wording import NEARER
-from storage.records import TAKEOVERS_MAX, Driver, JobId, Offer, OfferId, Room, UserId
+from storage.records import TAKEOVERS_MAX, UNSEEN_MAX, Driver, JobId, Offer, OfferId, Room, UserId
 from tests.rules.build import (
     ANN,
     CODE,
@@ -208,13 +208,28 @@ def test_his_time_runs_out(tells_seen: bool) -> None:
     assert beside(after).state == ("unseen" if tells_seen else "expired")
     # whom it was not shown has no mark for it, and the job as many offers left as before
     assert (DOV in after.job.excluded) != tells_seen == (DOV in after.job.passed)
-    assert (after.job.offers, after.job.unseen, after.job.takeovers) == (2, int(tells_seen), 1)
+    assert (after.job.offers, after.job.unseen) == (2, int(tells_seen))
+    assert after.job.takeovers == (0 if tells_seen else 1), "who was not shown it was not asked"
     assert after.code(ask("ride"), before.job.wake_ms) == "no_supply"
     later_ms = before.job.wake_ms + 15_000
     assert after.code(ask("ride"), later_ms) == ("ok" if tells_seen else "no_supply")
     assert told(decision) == [(home(DOV), "offer_withdrawn")]
     assert before.code(answer(c.AcceptOffer), before.job.wake_ms + 20_000) == "offer_gone"
     assert after.decide(wake, NOW + 99_000).put == ()
+
+
+def test_phones_that_show_nothing_use_up_no_takeover_and_are_not_asked_for_ever() -> None:
+    wake = c.WakeJob(user=c.SYSTEM, room=room("ride"), job_id=JOB)
+    world, now_ms = scene("ride", "assigned", SWAPS), NOW
+    for number in range(UNSEEN_MAX):
+        assert world.job.may_change, f"{number} of {UNSEEN_MAX} showed nothing"
+        other = UserId(f"other-{number}")
+        world = world.plus(a_driver(other, tells_seen=True)).run(ask("ride", driver_id=other), now_ms)
+        now_ms = world.job.wake_ms
+        world = world.run(wake, now_ms)
+        assert (world.job.takeovers, world.job.driver_id, world.job.offer_id) == (0, DEE, None)
+    assert world.job.unseen == UNSEEN_MAX and not world.job.may_change
+    assert world.plus(a_driver(DOV)).code(ask("ride"), now_ms) == "already_assigned"
 
 
 def test_he_sees_it() -> None:
