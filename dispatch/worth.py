@@ -30,7 +30,8 @@ CELLS_MAX: Final = 500  # those with the most going on: all pairs of them are lo
 
 
 class Asked(NamedTuple):
-    """Requests of a class in the last quarter of an hour, and how many of them ended without a driver."""
+    """Requests of a class in the last quarter of an hour, and how many of them were lost for want of a driver: what a
+    passenger calls off at once is not."""
 
     requests: int
     lost: int

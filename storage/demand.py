@@ -13,6 +13,9 @@ import msgspec
 from storage.postgis import queries
 
 SQL = queries("demand")
+#: Who calls it off by himself before that changed his mind; after it, nobody came. So long the least patient wait in
+#: the simulator by which it was chosen what is done where requests are lost.
+GIVES_UP_S = 120.0
 REQUESTS_MAX = 50_000  # of one quarter: 55 a second; what is beyond is not counted
 
 
@@ -68,8 +71,8 @@ async def requests(conn: Any, shard: str, from_s: float, to_s: float) -> list[Re
 
 
 async def ended(conn: Any, shard: str, since_s: float) -> list[tuple[str, str, int, int]]:
-    """Of each area and class: requests since then for at once, and how many of them ended without a driver."""
-    rows = await conn.fetch(SQL["ended"], shard, _at(since_s))
+    """Of each area and class: requests since then for at once, and how many of them were lost for want of a driver."""
+    rows = await conn.fetch(SQL["ended"], shard, _at(since_s), GIVES_UP_S)
     return [(row["area_id"], row["vehicle_class"], row["requests"], row["lost"]) for row in rows]
 
 

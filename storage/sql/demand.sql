@@ -33,14 +33,19 @@ select area_id, ST_Y(pickup::geometry), ST_X(pickup::geometry) from packages
  limit $4
 
 -- name: ended
--- How many were asked for at once since then, and how many of them ended without a driver.
+-- How many were asked for at once since then, and how many of them were lost: nobody was found, or whoever asked
+-- gave up by himself after $3 seconds and more, and had no driver.
 select area_id, vehicle_class, count(*)::integer as requests,
-       (count(*) filter (where ended_at is not null and driver is null))::integer as lost
-  from (select area_id, vehicle_class, ended_at, driver_id as driver from rides
-         where shard = $1 and created_at >= $2 and scheduled_at is null
+       (count(*) filter (where driver is null and (
+          state in ('no_driver', 'no_courier')
+          or (state = 'cancelled' and by_himself and ended_at >= created_at + make_interval(secs => $3)))))::integer
+         as lost
+  from (select area_id, vehicle_class, state, created_at, ended_at, driver_id as driver,
+               ended_by = passenger_id as by_himself
+          from rides where shard = $1 and created_at >= $2 and scheduled_at is null
         union all
-        select area_id, vehicle_class, ended_at, courier_id from packages
-         where shard = $1 and created_at >= $2 and scheduled_at is null) as asked
+        select area_id, vehicle_class, state, created_at, ended_at, courier_id, ended_by = sender_id
+          from packages where shard = $1 and created_at >= $2 and scheduled_at is null) as asked
  group by area_id, vehicle_class
 
 -- name: keep
