@@ -12,7 +12,9 @@ so that a running maximum gives the times of thousands of orders without a loop.
 
 **Held until they leave.** Whoever would wait at a pickup leaves later instead (`leaves_s`), and until then his parcels
 may still go to somebody else: `relocate` takes parcels that nobody has set out for, those next to the new one first,
-and puts each where it costs least. It never makes the whole dearer. Only `set_out` binds a stop to its courier.
+and puts each where it costs least. It never makes the whole dearer. Only `set_out` binds a stop to its courier. The
+server does without both: it holds what is not ready before anybody has it (booking.py), and whoever has a parcel keeps
+it; what moving them would save, the measurement says (server/matchbench/insertion.py).
 
 A plan is versioned: what was found out about version n becomes version n + 1.
 """

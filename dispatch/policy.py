@@ -112,8 +112,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A second late costs so many of driving."""
     bundle_s: Delay = 600.0
     """Parcels of one place go together when they are ready within this."""
-    relocations: Annotated[int, Meta(ge=0, le=100)] = 6
-    """So many parcels may move when a new one comes; used by the measurement only."""
 
     # Surge: a factor on fares where requests outnumber vehicles (surge.py)
     surge_cap: Annotated[float, Meta(ge=1.0, le=5.0)] = 1.0

@@ -32,7 +32,7 @@ from storage.keys import is_soon, soon
 from storage.records import Driver, Job, JobId, Offer, Place
 
 _AT_ONCE: Final = 400  # pairs looked at before others may run
-_BUSY_MAX: Final = 16  # couriers with parcels who are looked at for one more: half a millisecond
+BUSY_MAX: Final = 16  # couriers with parcels who are looked at for one more: half a millisecond
 
 
 class _Ways(NamedTuple):
@@ -183,11 +183,11 @@ class Proposal:
         for request in np.unique(pairs.request[busy]).tolist():
             at = np.flatnonzero(busy & (pairs.request == request))
             at = at[np.argsort(distance_m[at], kind="stable")]
-            for left_out in at[_BUSY_MAX:].tolist():
+            for left_out in at[BUSY_MAX:].tolist():
                 self._looks.unfit(
                     request, int(pairs.driver[left_out]), "farther", float(distance_m[left_out])
                 )
-            at = at[:_BUSY_MAX]
+            at = at[:BUSY_MAX]
             couriers = [
                 (records[self._ids[driver]], self._place(driver)) for driver in pairs.driver[at].tolist()
             ]

@@ -2,12 +2,15 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
 from storage import migrate
+from storage.areas import Feature, feature, list_areas, policies, put_area
 from storage.migrate import SQL, StaleSchema, check, schema_text
+from storage.postgis import connect
 from tests.support import fresh_database
 
 
@@ -93,6 +96,32 @@ async def test_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: pyte
         )
         broken.write_text("create table two (id integer)")
         assert await migrate.migrate(url) == ["0002_two"]
+        await conn.close()
+
+
+async def test_a_field_that_no_policy_has_any_more_is_in_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0021: in no version of any area, and which of them holds stays as it was."""
+    every = migrate.migrations()
+    square = [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]
+
+    def area(**policy: Any) -> Feature:
+        properties = {"id": "a", "name": "A", "currency": "USD", "policy": policy}
+        geometry = {"type": "Polygon", "coordinates": square}
+        return feature({"type": "Feature", "geometry": geometry, "properties": properties})
+
+    with fresh_database(template=False) as url:
+        monkeypatch.setattr(migrate, "migrations", lambda: [m for m in every if m.name < "0021"])
+        await migrate.migrate(url)
+        conn = await connect(url, 30.0)
+        for policy in ({"relocations": 3}, {"offer_s": 9.0}, {"relocations": 6, "offer_s": 8.0}):
+            await put_area(conn, area(**policy))
+        monkeypatch.setattr(migrate, "migrations", lambda: every)
+        await migrate.migrate(url)
+        kept = {row["version"]: row["policy"] for row in await policies(conn, "a")}
+        assert kept == {1: {}, 2: {"offer_s": 9.0}, 3: {"offer_s": 8.0}}
+        (row,) = await list_areas(conn)
+        assert (row.policy_version, row.policy) == (3, {"offer_s": 8.0})
+        assert (await put_area(conn, area(offer_s=7.0))).policy_version == 4, "versions are counted again"
         await conn.close()
 
 

@@ -8,12 +8,14 @@ each stop takes 90 s. Seconds of driving are the untrained table's; what is comp
 At some moments the dispatcher's plans are kept. From each the solver begins twice, with these plans and with its own,
 10 s each, and may reorder everything and move every parcel that nobody has set out for. `gap` is what the
 dispatcher's plans cost over the better of the two. It is not negative, because the solver may keep the plans.
+
+There are two dispatchers (couriers.py): the server's own way, of which what must hold must hold, and one that moves
+parcels, whose figures end in `_moving`; `moving_saves` is what it saves of all that is driven in the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,10 +23,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from dispatch.eta import Floats
 from dispatch.etatable import EtaTable, distances_m
-from dispatch.insertion import Plan, Stops, cost_s, insert, relocate, set_out, stops
+from dispatch.insertion import Plan, Stops, cost_s, stops
 from dispatch.policy import Policy
+from server.matchbench.couriers import MOVING, SERVER, Evening, play
 from server.matchbench.part import Part, Teller
 from server.matchbench.rides import DATA, SAN_FRANCISCO, Rides, read_rides
 
@@ -38,18 +40,10 @@ _FRIDAY_18H: Final = 1_212_145_200.0 + 14 * 3_600.0
 _SHOPS, _SHOP_SHARE, _EXPRESS_SHARE = 12, 0.4, 0.3
 
 
-class Evening(NamedTuple):
-    """Rows of `places`: the couriers, the pickups in the order in which they are known, the dropoffs."""
-
-    places: Stops
-    plans: list[Plan]
-    known_s: Floats
-
-
 class Moment(NamedTuple):
-    """What the dispatcher knew and had planned after a parcel."""
+    """What a dispatcher knew and had planned after a parcel."""
 
-    seed: int
+    moving: bool
     parcel: int
     plans: list[Plan]
     places: Stops
@@ -71,76 +65,45 @@ def measure(options: argparse.Namespace, tell: Teller) -> Part:
 def measure_insertion(tell: Teller, data: Path = DATA, limit_s: float = LIMIT_S) -> dict[str, Any]:
     """Gaps to the oracle at each moment, milliseconds a parcel, and what moving parcels saves of what they cost."""
     rides, policy = read_rides(data / SAN_FRANCISCO), Policy()
-    moments, spent_ms, driven = list[Moment](), list[float](), {}
+    moments, spent_ms, driven_s = list[Moment](), {False: list[float](), True: list[float]()}, [0.0, 0.0]
     for seed in SEEDS:
         tell(f"evening {seed}")
-        for tries in (0, policy.relocations):
-            played = play(evening(rides, seed), policy.late_weight, tries, LOOK_AT)
-            driven[seed, tries] = played.cost_s
-        spent_ms += played.spent_ms
-        moments += [Moment(seed, *moment) for moment in played.moments]
+        for moving, way in enumerate((SERVER, MOVING)):
+            played = play(evening(rides, seed), policy, way, LOOK_AT)
+            driven_s[moving] += played.cost_s
+            spent_ms[bool(moving)] += played.spent_ms
+            moments += [Moment(bool(moving), *moment) for moment in played.moments]
     tell(f"the oracle, 2 x {limit_s:g} s for each of {len(moments)} moments")
     # two processes on two cores, each new: the solver keeps state that a fork would share
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         found = list(
             pool.map(_oracle_s, *zip(*((m, policy.late_weight, limit_s) for m in moments), strict=True))
         )
-    ours = [total_s(moment.plans, moment.places, policy.late_weight) for moment in moments]
-    gaps = [mine / min(mine, *theirs) - 1.0 for mine, theirs in zip(ours, found, strict=True)]
+    compared = list(zip(moments, found, strict=True))
+    figures: dict[str, Any] = {}
+    for moving, name in ((False, ""), (True, "_moving")):
+        of = [(moment, theirs) for moment, theirs in compared if moment.moving == moving]
+        figures |= _figures(of, spent_ms[moving], policy.late_weight, name)
+    figures["moving_saves"] = round(1.0 - driven_s[1] / driven_s[0], 4)
+    return figures | {"couriers": COURIERS, "parcels": PARCELS * len(SEEDS)}
+
+
+def _figures(
+    compared: list[tuple[Moment, list[float]]], spent_ms: list[float], late_weight: float, name: str
+) -> dict[str, Any]:
+    """Of one dispatcher, `name` behind that of each."""
+    ours = [total_s(moment.plans, moment.places, late_weight) for moment, _ in compared]
+    gaps = [mine / min(mine, *theirs) - 1.0 for mine, (_, theirs) in zip(ours, compared, strict=True)]
+    own = [mine / theirs[1] - 1.0 for mine, (_, theirs) in zip(ours, compared, strict=True)]
     return {
-        "gap": round(float(np.mean(gaps)), 4),
-        "gap_max": round(max(gaps), 4),
-        "gaps": [round(gap, 4) for gap in gaps],
-        "oracle_own_start": round(
-            float(np.mean([mine / theirs[1] - 1.0 for mine, theirs in zip(ours, found, strict=True)])), 4
-        ),
-        "stops_planned": [sum(len(plan.stops) for plan in moment.plans) for moment in moments],
-        "ms_a_parcel": round(float(np.mean(spent_ms)), 2),
-        "ms_p99": round(float(np.quantile(spent_ms, 0.99)), 2),
-        "moving_saves": round(
-            1.0
-            - sum(driven[seed, policy.relocations] for seed in SEEDS)
-            / sum(driven[seed, 0] for seed in SEEDS),
-            4,
-        ),
-        "couriers": COURIERS,
-        "parcels": PARCELS * len(SEEDS),
+        f"gap{name}": round(float(np.mean(gaps)), 4),
+        f"gap_max{name}": round(max(gaps), 4),
+        f"gaps{name}": [round(gap, 4) for gap in gaps],
+        f"oracle_own_start{name}": round(float(np.mean(own)), 4),
+        f"stops_planned{name}": [sum(len(plan.stops) for plan in moment.plans) for moment, _ in compared],
+        f"ms_a_parcel{name}": round(float(np.mean(spent_ms)), 2),
+        f"ms_p99{name}": round(float(np.quantile(spent_ms, 0.99)), 2),
     }
-
-
-class Played(NamedTuple):
-    """`cost_s` is of what was driven in the end; `moments` are (parcel, plans, places known by then)."""
-
-    cost_s: float
-    spent_ms: list[float]
-    moments: list[tuple[int, list[Plan], Stops]]
-
-
-def play(shown: Evening, late_weight: float, tries: int, look_at: tuple[int, ...]) -> Played:
-    places, plans, cost, spent_ms, moments = shown.places, list(shown.plans), 0.0, list[float](), []
-
-    def go_on(now_s: float) -> float:
-        """What was driven up to now, since the last time."""
-        driven = 0.0
-        for at, plan in enumerate(plans):
-            plans[at] = set_out(plan, places, now_s)
-            bound = plan.stops[: len(plan.stops) - len(plans[at].stops)]
-            driven += cost_s(plan._replace(stops=bound), places, late_weight)
-        return driven
-
-    for parcel, known_s in enumerate(shown.known_s.tolist()):
-        cost += go_on(known_s)
-        pickup = len(plans) + parcel
-        began_s = time.perf_counter()
-        chosen = insert(plans, pickup, places, late_weight)
-        if chosen is None:
-            raise RuntimeError("no courier has room")
-        plans[chosen[0]] = chosen[1]
-        plans = relocate(plans, pickup, places, late_weight, tries)
-        spent_ms.append((time.perf_counter() - began_s) * 1e3)
-        if parcel in look_at:
-            moments.append((parcel, list(plans), places))
-    return Played(cost + go_on(np.inf), spent_ms, moments)
 
 
 def total_s(plans: list[Plan], places: Stops, late_weight: float) -> float:
