@@ -3,8 +3,9 @@
 Pure, over arrays; positions and ETAs of the pairs come from the caller (`candidates.near`, then whatever knows travel
 times), so that the server, the simulator and the tests run the same lines. Costs are in seconds: pickup ETA; plus how
 much longer than elsewhere a driver waits for work where the job ends; minus a share of the request's age and of the
-driver's idle time, both bounded, so that nobody is sent across the city for fairness; plus a thousandth of the age of
-the driver's fix, so that of equals the one is asked whose position is freshest.
+driver's idle time, both bounded, so that nobody is sent across the city for fairness; plus, where the area says so,
+what the driver did with former offers; plus a thousandth of the age of his fix, so that of equals the one is asked
+whose position is freshest.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from dispatch import reliability
 from dispatch.assignment import Bools, Floats, Ints, Pairs
 from dispatch.candidates import Near
 from dispatch.eta import in_time
@@ -37,6 +39,7 @@ class Drivers(NamedTuple):
     fix_age_s: Floats  # (m,) of the newest position
     ready_s: Floats  # (m,) until they are free at their position; 0 for who is idle
     longest_s: Floats  # (m,) a pickup that takes longer than this is not worth their time
+    score: Floats  # (m,) what they did with former offers (reliability.py)
 
 
 def by_freshness(fix_age_s: Floats, ids: Sequence[str]) -> Ints:
@@ -93,7 +96,7 @@ def priced(
     request, driver = near.request[may], near.driver[may]
     idle_s = np.minimum(drivers.idle_s, policy.idle_most_s) * policy.idle_weight
     age_s = np.minimum(requests.age_s, policy.age_most_s) * policy.age_weight
-    of_driver = _FRESHNESS * drivers.fix_age_s - idle_s
+    of_driver = _FRESHNESS * drivers.fix_age_s - idle_s + reliability.cost_s(drivers.score, policy)
     of_request = policy.end_weight * requests.end_s - age_s
     cost_s = there_s if more_s is None else there_s + more_s
     return Pairs(request, driver, cost_s[may] + of_driver[driver] + of_request[request])

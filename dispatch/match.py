@@ -28,13 +28,14 @@ from dispatch.cells import Near, NearestSearch
 from dispatch.commands import SYSTEM, Look, MakeOffer, NotHim, Refusal
 from dispatch.desk import Desk
 from dispatch.eta import in_time, reach_m
-from dispatch.matching import Candidate, Ranked, rank
+from dispatch.matching import Candidate, Ranked, by_cost, rank
 from dispatch.policy import Policy
+from dispatch.reliability import counts, score
 from dispatch.why import Seen
 from storage.fleet import Fleet, Position
 from storage.keys import soon
 from storage.log import Conflict
-from storage.records import Job, Place, UserId
+from storage.records import Driver, Job, Place, UserId
 from storage.shard import Unavailable
 
 LOOKS = 4  # a look reads the policy's `candidates` nearest; those who do not fit must not hide the others for ever
@@ -201,9 +202,22 @@ class Match:
         of = self._desk, job.vehicle_class, job.pickup, area
         free = nearest(*of, now_ms=now_ms, want=want, skip=skip)
         if not area.policy.finishing_s:
-            return await free
+            return await self._by_cost(await free, area, now_ms)
         found = await asyncio.gather(free, finishing(*of, now_ms=now_ms, skip=skip))
-        return sorted((each for part in found for each in part), key=lambda each: each.eta_s)
+        both = sorted((each for part in found for each in part), key=lambda each: each.eta_s)
+        return await self._by_cost(both, area, now_ms)
+
+    async def _by_cost(self, ranked: list[Ranked], area: Area, now_ms: int) -> list[Ranked]:
+        """The nearest, by what each costs: their records are read only where it is more than the way."""
+        if not ranked or not (counts(area.policy) or counts(area.shadow)):
+            return ranked
+        loaded = await self._desk.log.load([(Driver, each.driver_id) for each in ranked])
+        scores = {
+            id_: score(driver, now_ms)
+            for (_, id_), driver in loaded.records.items()
+            if isinstance(driver, Driver)
+        }
+        return by_cost(ranked, scores, area.policy)
 
     async def _waiting(self, job: Job, policy: Policy) -> int:
         """How many wait in reach of the same drivers, the job among them."""

@@ -5,10 +5,12 @@ Pure. Nearest by ETA first, which is within 2 % of the optimum while there are t
 freshness of their fix, then by id, so that two nodes that look at the same moment ask the same driver.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
+from dispatch import reliability
 from dispatch.policy import Policy
 
 
@@ -24,12 +26,16 @@ class Candidate(msgspec.Struct, frozen=True):
 
 class Ranked(msgspec.Struct, frozen=True):
     """A driver to ask, with what his offer tells him; `rest_s` of `eta_s` goes by until the ride is over that he has on
-    board (None: he is free), and the distance is from there."""
+    board (None: he is free), and the distance is from there. `score`: what he did with former offers."""
 
     driver_id: str
     distance_m: float
     eta_s: float
     rest_s: float | None = None
+    score: float = 0.0
+
+    def cost_s(self, policy: Policy) -> float:
+        return self.eta_s + reliability.cost_s(self.score, policy)
 
 
 def rank(candidates: Iterable[Candidate], policy: Policy) -> list[Ranked]:
@@ -37,3 +43,9 @@ def rank(candidates: Iterable[Candidate], policy: Policy) -> list[Ranked]:
     fresh = [each for each in candidates if each.age_ms <= policy.stale_s * 1_000.0]
     fresh.sort(key=lambda each: (each.eta_s, each.age_ms, each.driver_id))
     return [Ranked(each.driver_id, each.distance_m, each.eta_s) for each in fresh]
+
+
+def by_cost(ranked: Iterable[Ranked], scores: Mapping[str, float], policy: Policy) -> list[Ranked]:
+    """The same in the order of what it costs to ask them, where an area counts what they did with former offers."""
+    scored = [replace(each, score=scores.get(each.driver_id, 0.0)) for each in ranked]
+    return sorted(scored, key=lambda each: each.cost_s(policy))

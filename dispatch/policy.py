@@ -72,6 +72,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A driver's idle time counts up to this."""
     end_weight: Weight = 0.0
     """How much a second counts that a driver would wait longer for work where the job ends than where others do."""
+    history_weight: Annotated[float, Meta(ge=0.0, le=3_600.0)] = 0.0
+    """So many seconds of ETA are a unit of a driver's score: his share of refusals plus that of jobs given back."""
     keep_offer_s: Delay = 10.0
     """An open offer goes to another driver only when that saves so much."""
     finishing_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 0.0
@@ -164,6 +166,7 @@ def scaled(policy: Policy, n: float) -> Policy:
         longest_pickup_s=policy.longest_pickup_s / n,
         age_most_s=policy.age_most_s / n,
         idle_most_s=policy.idle_most_s / n,
+        history_weight=policy.history_weight / n,
         keep_offer_s=policy.keep_offer_s / n,
         finishing_s=policy.finishing_s / n,
         swap_saves_s=policy.swap_saves_s / n,

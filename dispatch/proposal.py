@@ -24,6 +24,7 @@ from dispatch.etatable import Drives
 from dispatch.heat import Heats
 from dispatch.looks import Looks
 from dispatch.matching import Ranked
+from dispatch.reliability import counts, score
 from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch
 from dispatch.takeover import Coming
 from dispatch.travel import as_if, pairs_s
@@ -325,4 +326,13 @@ class Proposal:
 
         idle = np.maximum([idle_s(id_) for id_ in self._ids], 0.0)
         none = np.zeros(len(self._ids))
-        return Drivers(idle, self._fix_age_s, none, np.full(len(self._ids), np.inf))
+        longest_s = np.full(len(self._ids), np.inf)
+        return Drivers(idle, self._fix_age_s, none, longest_s, self._scores(records))
+
+    def _scores(self, records: dict[str, Driver]) -> Floats:
+        scores = np.zeros(len(self._ids))
+        if any(counts(policy) for _, area in self._jobs for policy in (area.policy, area.shadow)):
+            found = [(row, records[id_]) for row, id_ in enumerate(self._ids) if id_ in records]
+            for row, driver in found:
+                scores[row] = score(driver, self._now_ms)
+        return scores

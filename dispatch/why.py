@@ -7,6 +7,7 @@ there without the other. One that makes none (nobody near, nobody fit) is noted 
 from collections.abc import Iterable
 from itertools import islice
 
+from dispatch import reliability
 from dispatch.area import Area
 from dispatch.commands import Look, offer_id
 from dispatch.eligibility import REASONS
@@ -81,14 +82,16 @@ class Seen:
             self._why.get(each.driver_id, "farther"),
             round(each.distance_m),
             eta_s,
-            eta_s,
+            round(each.cost_s(self._area.policy)),
             None if shadow is None else _by_shadow(each, self._area.policy, shadow),
         )
 
 
 def _by_shadow(each: Ranked, policy: Policy, shadow: Policy) -> int | None:
     """None for a driver whom it would not have looked at."""
-    return round(as_if(each.eta_s, policy, shadow)) if each.distance_m <= shadow.search_radius_m else None
+    if each.distance_m > shadow.search_radius_m:
+        return None
+    return round(as_if(each.eta_s, policy, shadow) + reliability.cost_s(each.score, shadow))
 
 
 def same(one: Choice, other: Choice) -> bool:

@@ -157,6 +157,15 @@ class Stop(msgspec.Struct, frozen=True, omit_defaults=True):
     due_ms: int = 0
 
 
+class History(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a driver did with his offers, as counts that fade (dispatch/reliability.py), as they were at `as_of_ms`."""
+
+    taken: float = 0.0
+    refused: float = 0.0
+    given_back: float = 0.0
+    as_of_ms: int = 0
+
+
 class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="driver"):
     """Whoever carries jobs out. (`node`, `generation`) is the lease: only the device that went online
     last may move him. `load` maps the jobs he carries to the capacity units they take; after `silence_ms`
@@ -188,6 +197,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     plan: tuple[Stop, ...] = ()
     ride_over_ms: int = 0
     idle_since_ms: int = 0
+    history: History = History()
     changed_ms: int = 0
     version: int = 0
 

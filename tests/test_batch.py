@@ -32,6 +32,7 @@ def supply(m: int, **fields: list[float]) -> Drivers:
         "fix_age_s": [0.0] * m,
         "ready_s": [0.0] * m,
         "longest_s": [500.0] * m,
+        "score": [0.0] * m,
     } | fields
     return Drivers(**{name: np.array(values) for name, values in given.items()})
 

@@ -19,7 +19,7 @@ from server import rehydrate as module
 from server.needs import Stop
 from server.rehydrate import is_lost
 from storage import keys
-from storage.records import LEAP, Driver, Job, Offer, OfferId, Parcel, Place, UserId
+from storage.records import LEAP, Driver, History, Job, Offer, OfferId, Parcel, Place, UserId
 from storage.records import Stop as PlanStop
 from tests.drainkit import SHARD, a_driver, an_offer
 from tests.losskit import HOUR_MS, Desks, World, a_world, check_once, job, on_board, some_of_everything
@@ -54,7 +54,7 @@ async def test_a_ride_comes_back_whole(world: World) -> None:
     ride, driver = on_board(
         a_driver(
             area_id="a", vehicle="Blue Fiat", vehicle_id="v1", capacity=2, classes=("economy", "comfort"),
-            idle_since_ms=1_700_000_000_002,
+            idle_since_ms=1_700_000_000_002, history=History(taken=3.0, refused=1.0, as_of_ms=1_700_000_000_003),
         ),
         stops=stops, seats=3, note="two bags", vehicle="Blue Fiat", vehicle_id="v1", offers=2, unseen=1,
         reason="traffic", excluded=(a_driver().id,), needs_person="driver silent", scheduled_ms=1_700_000_000_123,
@@ -77,6 +77,7 @@ async def test_a_ride_comes_back_whole(world: World) -> None:
     assert dee == replace(
         driver, version=1 + LEAP + 1, generation=1 + LEAP, device="", node="", silence_ms=300_000,
         plan=(*first, *driver.plan), changed_ms=dee.changed_ms, idle_since_ms=0,
+        history=History(),
     )  # fmt: skip
     await world.drained()
     (row,) = await world.database.fetch("select state, version, life from rides")

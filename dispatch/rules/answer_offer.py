@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from dispatch.commands import AcceptOffer, DeclineOffer, Refusal, SeeOffer
 from dispatch.decision import Decision, State
 from dispatch.lifecycle import step
+from dispatch.reliability import after
 from dispatch.rules.release import offer_returned, without_job
 from dispatch.rules.taking import taken
 from dispatch.wording import assigned_fact, code_fact, receipt, taken_over_facts
@@ -83,7 +84,8 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
         step(job.kind, job.state, "assigned", "D")
     else:
         job = replace(job, settled=True, excluded=(*job.excluded, before))
-    assigned, busy = taken(job, driver, state.now_ms, area, command.code)
+    willing = after(driver, state.now_ms, taken=1.0)
+    assigned, busy = taken(job, willing, state.now_ms, area, command.code)
     if busy.has_queued(job.id):  # until the ride on board is over, but not for ever (wake_job.py)
         assigned = replace(assigned, wake_ms=offer.rest_over_ms + int(policy.patience_s * 1000))
     accepted = replace(offer, state="accepted", ended_ms=state.now_ms)

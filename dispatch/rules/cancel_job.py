@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from dispatch.commands import CancelJob, Refusal
 from dispatch.decision import Decision, State
 from dispatch.lifecycle import WHY, step
+from dispatch.reliability import after
 from dispatch.rules.release import end_offer, ended, searching_again, without_job
 from dispatch.wording import receipt, status_fact
 from storage.records import Job
@@ -35,6 +36,8 @@ def _given_back(state: State, job: Job, command: CancelJob) -> Decision:
     job = replace(job, needs_person="")  # whose it is, is clear now
     again = searching_again(job, area, state.now_ms, without=command.user, restart=True)
     driver = state.driver(command.user)
+    if driver is not None and not job.settled:
+        driver = after(driver, state.now_ms, given_back=1.0)
     freed = () if driver is None else (without_job(driver, job.id, state.now_ms),)
     told = status_fact(again, state.now_ms, command.user, leave=(command.user,))
     return Decision(answer=receipt(again), put=(again, *freed), facts=(told,))

@@ -9,9 +9,12 @@ from dispatch.area import Area
 from dispatch.commands import SYSTEM
 from dispatch.decision import State
 from dispatch.lifecycle import step
+from dispatch.reliability import after
 from dispatch.wording import status_fact, withdrawn_fact
 from storage.facts import Fact
 from storage.records import Driver, Job, Offer, UserId
+
+REFUSED = ("declined", "expired")  # outcomes of an offer that are the driver's own
 
 
 def without_offer(driver: Driver, now_ms: int) -> Driver:
@@ -117,6 +120,8 @@ def end_offer(
     if driver is None or driver.offer_id != offer.id:
         return (over,), (withdrawn_fact(over, None, state.now_ms),)
     freed = without_offer(driver, state.now_ms)
+    if outcome in REFUSED:
+        freed = after(freed, state.now_ms, refused=1.0)
     return (over, freed), (withdrawn_fact(over, freed, state.now_ms),)
 
 

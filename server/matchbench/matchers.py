@@ -216,7 +216,8 @@ def _requests(world: World, jobs: Ints) -> Requests:
 def _drivers(world: World, drivers: Ints, longest_s: Floats) -> Drivers:
     working = world.vehicle_state[drivers] > ASKED
     idle_s = np.where(working, 0.0, world.now_s - world.idle_since_s[drivers])
-    return Drivers(idle_s, np.zeros(len(drivers)), np.zeros(len(drivers)), longest_s)
+    nothing = np.zeros(len(drivers))
+    return Drivers(idle_s, nothing, nothing, longest_s, nothing)
 
 
 def _barred(world: World, jobs: Ints, drivers: Ints) -> Ints:

@@ -102,7 +102,7 @@ def _pairs(shape: Shape, places_m: Floats, age_s: Floats, idle_s: Floats, each: 
         found,
         etas_s(found.distance_m, policy),
         requests,
-        Drivers(idle_s, nothing_s, nothing_s, np.full(shape.drivers, np.inf)),
+        Drivers(idle_s, nothing_s, nothing_s, np.full(shape.drivers, np.inf), nothing_s),
         policy,
     )
 
