@@ -250,6 +250,20 @@ async def test_nor_where_one_fix_that_comes_late_shows_him(redis: Redis, redis_u
         assert [place["timestamp"] for place in seen(ride.heard)] == [iso(assigned_ms)]
 
 
+async def test_a_node_whose_clock_is_slow_hides_nobody(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer that set it was slow. A fix without a time was taken now, and the job is his now."""
+    async with riding(redis_url) as ride:
+        fixes = ride.one.fixes
+        await wait_until(lambda: fixes.leases._lives[ride.driver.user_id].jobs)
+        before_ms = await since_assigned(ride) - 1
+        monkeypatch.setattr(fixes, "now_ms", lambda: before_ms)
+        answer = await ride.one.say(ride.driver, "location_update", {**HERE, "latitude": 0.5003})
+        assert answer == {"ok": True, "kept": True}
+        await wait_until(lambda: seen(ride.heard))
+
+
 async def test_a_phone_whose_clock_is_slow_hides_nobody(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
