@@ -1,4 +1,8 @@
-"""A second node beside the stack's own, which a measurement may load and kill; and as many open files as it needs."""
+"""A second node beside the stack's own, which a measurement may load and kill; and as many open files as it needs.
+
+The node's standard input is a socket of ours (`--tethered`): it ends by itself when this process is gone, however that
+went, and is not left behind with its port, its lease and its part of the rooms.
+"""
 
 from __future__ import annotations
 
@@ -65,14 +69,20 @@ async def neighbour() -> AsyncIterator[Neighbour]:
     """A second node, ready; ended with the block. Raises StageError."""
     port = _free_port()
     env = os.environ | {"DISPATCH_PORT": str(port), "DISPATCH_NODE": "second"}
-    argv = (sys.executable, "-m", "server.cli", "serve")
-    child = await asyncio.create_subprocess_exec(*argv, env=env, stderr=asyncio.subprocess.DEVNULL)
-    node = Neighbour(f"http://{HOST}:{port}", child)
-    try:
-        await node.until_ready()
-        yield node
-    finally:
-        await node._end(signal.SIGTERM)
+    argv = (sys.executable, "-m", "server.cli", "serve", "--tethered")
+    here, there = socket.socketpair()
+    with here:
+        with there:
+            nowhere = asyncio.subprocess.DEVNULL
+            child = await asyncio.create_subprocess_exec(
+                *argv, env=env, stdin=there.fileno(), stdout=nowhere, stderr=nowhere
+            )
+        node = Neighbour(f"http://{HOST}:{port}", child)
+        try:
+            await node.until_ready()
+            yield node
+        finally:
+            await node._end(signal.SIGTERM)
 
 
 def open_files_for(clients: int) -> None:

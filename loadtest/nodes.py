@@ -19,14 +19,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvloop
-
 from loadtest.accounting import cpu_s, pids_of
 from loadtest.bystanders import EDGE_DEG, Pair, feature, place
 from loadtest.light import Light, Payload, connect
 from loadtest.neighbour import neighbour, open_files_for
 from loadtest.stage import StageError, make_people, put_area
-from loadtest.verdict import tell
+from loadtest.verdict import run, tell
 
 RATIO_MOST = 1.5
 HEARD_LEAST = 0.98  # of what was sent: a volatile value may give way to a newer one
@@ -175,13 +173,7 @@ def main() -> int:
     options = _options()
     if options.check:
         return 0
-    try:
-        return uvloop.run(_measure(options))
-    except KeyError as unset:
-        print(f"nodes: {unset} is not set; `./dev bench nodes` sets it", file=sys.stderr)
-    except (StageError, OSError, TimeoutError) as error:
-        print(f"nodes: {error or type(error).__name__}", file=sys.stderr)
-    return 2
+    return run("nodes", lambda: _measure(options))
 
 
 if __name__ == "__main__":
