@@ -274,7 +274,7 @@ class Proposal:
             driver_id = self._jobs[row][0].driver_id
             held[row] = self._row[driver_id] if driver_id in self._let_go else held[row]
         pairs, of_pair = self._pairs, waits[self._pairs.request]
-        # who has a job, or thinks about it, is compared by the way alone: how long he was idle is not known any more
+        # who has a job, or thinks about it, is compared by the way alone, as in the simulator: a change must save that
         cost_s = pairs.cost_s.copy()
         for at in np.flatnonzero(~of_pair).tolist():
             row, driver = int(pairs.request[at]), int(pairs.driver[at])
