@@ -2,8 +2,9 @@
 
 Drivers are online on the stack's node and on a second one and stream positions; passengers of both ask for rides at a
 steady rate and call each off once it was offered, so that drivers stay plenty. The clock runs from before a request is
-written until its offer is read at whatever driver's socket, wherever he is connected. How late this process itself was
-is told beside it: it is part of every figure.
+written until its offer is read at whatever driver's socket, wherever he is connected (`offer_ms`); and until the commit
+that makes the offer and publishes it (`publish_ms`, further.py says how it is seen). Further entries are in the index
+meanwhile. How late this process itself was is told beside it: it is part of every figure but the last.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import uvloop
 
 from loadtest.accounting import cpu_s, pids_of
 from loadtest.bystanders import EAST, EDGE_DEG, NORTH, feature
+from loadtest.further import entries, publish_ms
 from loadtest.light import Light, Payload, connect
 from loadtest.neighbour import neighbour, open_files_for
 from loadtest.person import Account
@@ -37,6 +39,7 @@ AREA_TRIES = 15
 STEP_S, LATE_S, WAIT_S = 0.005, 2.0, 5.0
 INSIDE = 0.15 * EDGE_DEG  # nobody lives at the edge: around every request there are drivers on all sides
 STEP_DEG = 2e-5
+BOX = (NORTH, EAST, NORTH + EDGE_DEG, EAST + EDGE_DEG)
 
 
 class Fleet:
@@ -45,6 +48,7 @@ class Fleet:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
         self.sent_s: dict[str, float] = {}
+        self.asked_ms: dict[str, float] = {}  # of those that were offered, by the clock
         self.ms, self.acked = Sample(), Sample()
         self.offered: dict[str, asyncio.Event] = {}
         self.tally: Counter[str] = Counter()
@@ -81,6 +85,7 @@ class Fleet:
             return
         ride = payload["job"]["rideId"]
         if (sent_s := self.sent_s.pop(ride, None)) is not None:
+            self.asked_ms[ride] = (time.time() - time.monotonic() + sent_s) * 1000
             self.ms.add((time.monotonic() - sent_s) * 1000)
             self.offered[ride].set()
 
@@ -152,6 +157,8 @@ def failures(line: dict[str, Any]) -> list[str]:
     ]
     if line["offers"] < OFFERED_LEAST * line["requests"]:
         wrong.append(f"{line['offers']} of {line['requests']} requests were offered")
+    if line["published"] < line["offers"]:
+        wrong.append(f"of {line['offers']} offers {line['published']} were found in the log")
     return wrong
 
 
@@ -170,26 +177,31 @@ async def _measure(options: argparse.Namespace) -> int:
             await fleet.come(urls, drivers)
             for number, person in enumerate(people):
                 passengers.append(await connect(urls[number % 2], person.token))
-            await asyncio.sleep(LATE_S)
-            before_s = cpu_s(pids)
             load = Load(fleet, passengers, options)
-            await load.run()
-            spent_s = {part: now_s - before_s[part] for part, now_s in cpu_s(pids).items()}
+            async with entries(options.entries, BOX) as further:
+                await asyncio.sleep(LATE_S)
+                before_s = cpu_s(pids)
+                await load.run()
+                spent_s = {part: now_s - before_s[part] for part, now_s in cpu_s(pids).items()}
+            published = await publish_ms(os.environ["DISPATCH_DATABASE_URL"], fleet.asked_ms)
     finally:
         fleet.leave()
         for each in passengers:
             each.abort()
     line = {
         "offer_ms": fleet.ms.quantiles(1, p50=0.5, p95=0.95, p99=0.99),
+        "publish_ms": published.quantiles(1, p50=0.5, p95=0.95, p99=0.99),
         "ack_ms": fleet.acked.quantiles(1, p50=0.5, p95=0.95, p99=0.99),
         "requests": load.requests,
         "offers": fleet.ms.count,
+        "published": published.count,
         "trouble": dict(fleet.tally),
         "own_late_ms": load.lag.quantiles(1, p50=0.5, p95=0.95, p99=0.99),
         "cpu_share": {part: round(s / options.seconds, 2) for part, s in spent_s.items()},
         "drivers": options.drivers,
         "rate": options.rate,
         "fixes": options.fixes,
+        "entries": {"in": options.entries, "until the end": further.left},
     }
     return tell(line, failures(line), as_json=options.json)
 
@@ -201,6 +213,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second (50)")
     parser.add_argument("--fixes", type=float, default=2000.0, help="positions a second (2000)")
     parser.add_argument("--seconds", type=float, default=20.0, help="so long (20)")
+    parser.add_argument(
+        "--entries", type=int, default=50_000, help="of further drivers in the index meanwhile (50000)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of places (1)")
     parser.add_argument("--json", action="store_true", help="one line of figures on standard output")
     parser.add_argument("--check", action="store_true", help="only say whether so many sockets may be open")

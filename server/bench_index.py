@@ -18,10 +18,11 @@ from typing import Any, cast
 import msgspec
 import uvloop
 
-from dispatch.cells import NearestSearch, cell_of, distance_m
+from dispatch.cells import NearestSearch, distance_m
 from server.devstack import private_redis
+from server.matchbench.entries import enter
 from storage import keys
-from storage.fleet import Fleet, Update, pack, unpack
+from storage.fleet import Fleet, pack, unpack
 from storage.postgis import connect
 from storage.shard import Shard
 
@@ -55,32 +56,27 @@ def city(chance: random.Random, count: int) -> dict[str, Place]:
 
 async def fill(shard: Shard, drivers: dict[str, Place]) -> None:
     """The index, through the tick, and a GEO set of the same positions."""
-    client, fleet = shard.client, Fleet(shard)
     rows = list(drivers.items())
-    for tick, first in enumerate(range(0, len(rows), TICK), 1):
-        some = rows[first : first + TICK]
-        pipe = client.pipeline(transaction=False)
-        for id_, (lat, lng) in some:
-            pipe.hset(keys.driver(S, id_), "v", "1")
+    for first in range(0, len(rows), TICK):
+        pipe = shard.client.pipeline(transaction=False)
+        for id_, (lat, lng) in rows[first : first + TICK]:
             pipe.execute_command("GEOADD", "geo", lng, lat, id_)
         await pipe.execute()
-        updates = [
-            Update(id_, "e", 1, 1, cell_of(*at), CLASS, pack(*at, 1_800_000_000_000, 90.0), 0, False)
-            for id_, at in some
-        ]
-        await fleet.tick("n", "boot", tick, updates, [])
+    await enter(shard, CLASS, drivers, 1_800_000_000_000)
 
 
-async def bytes_a_driver(shard: Shard, count: int) -> float:
-    """Of a class, in the index: every cell's key with all that Redis needs for it."""
-    client, total = shard.client, 0
+async def bytes_a_driver(shard: Shard, count: int) -> tuple[float, float]:
+    """Of a class, in the index: every cell's key with all that Redis needs for it. And, once for all his classes, of
+    the hash that says where each of them stands."""
+    client, total = cast(Any, shard.client), 0
     names = [key async for key in client.scan_iter(match=keys.index(S, CLASS, "*"), count=5_000)]
     for first in range(0, len(names), TICK):
         pipe = client.pipeline(transaction=False)
         for name in names[first : first + TICK]:
             pipe.execute_command("MEMORY", "USAGE", name, "SAMPLES", 0)
         total += sum(await pipe.execute())
-    return total / count
+    spot = await client.execute_command("MEMORY", "USAGE", keys.spot(S), "SAMPLES", 0)
+    return total / count, spot / count
 
 
 class Asked:
@@ -166,7 +162,7 @@ async def _measure(options: argparse.Namespace) -> int:
         for number in range(options.questions):
             at = places[chance.randrange(len(places))] if number % 2 else city(chance, 1).popitem()[1]
             await asked.ask(at, drivers)
-        a_driver = await bytes_a_driver(shard, len(drivers))
+        a_driver, spot = await bytes_a_driver(shard, len(drivers))
         await shard.close()
     await database.close()
     mean = {name: sum(us) / len(us) for name, us in asked.us.items()}
@@ -178,6 +174,7 @@ async def _measure(options: argparse.Namespace) -> int:
             "wrong": asked.wrong,
         },
         "index_bytes": round(a_driver, 1),
+        "spot_bytes": round(spot, 1),
         **{
             f"{name}_us": {
                 "mean": round(mean[name], 1),
