@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dispatch import demand as module
 from dispatch.demand import QUARTER_S, RESOLUTION, Demand, demand_cell
 from server.matchbench.demand import measure_demand
+from server.matchbench.rides import SAN_FRANCISCO
 from tests.support import shared_data
 
 MONDAY_S = 1_700_438_400.0  # 2023-11-20 00:00 UTC
@@ -195,5 +196,5 @@ def test_cells_are_of_one_resolution() -> None:
 
 
 def test_real_requests_are_forecast_near_the_floor() -> None:
-    figures = measure_demand(shared_data("").resolve())
+    figures = measure_demand(shared_data(SAN_FRANCISCO))
     assert figures["over_floor"] < 1.15 and figures["over_naive"] < 0.7

@@ -3,7 +3,11 @@ runs whole, small."""
 
 from __future__ import annotations
 
+import argparse
+import gzip
 import json
+import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,12 +19,15 @@ import pytest
 
 from dispatch.eta import pickup_eta_s
 from dispatch.policy import Policy
-from server.matchbench import synthetic
+from server.bench_match import PARTS
+from server.matchbench import insertion, live, synthetic
 from server.matchbench.city import DECLINE_SHARE, FASTEST_S, SILENT_SHARE, SLOWEST_S, City
 from server.matchbench.crowds import CELL_M, Crowds
 from server.matchbench.matchers import Batch, BatchRematch, FirstComeNearest, SortedPairs
 from server.matchbench.paired import difference, estimate, gini, ratio
 from server.matchbench.policies import MATCHERS, figures_of
+from server.matchbench.recorded import evening_of
+from server.matchbench.rides import read_rides
 from server.matchbench.world import ASKED, COMING, IDLE, NOBODY, Matcher, World
 from tests.support import CHECKOUT
 
@@ -200,18 +207,104 @@ def test_an_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
     assert all(0.92 <= count / rounds <= 0.975 for count in hits.values()), hits
 
 
-def test_the_whole_bench_small(tmp_path: Path) -> None:
-    """Without recordings: these cities are left out, and named."""
+def test_the_whole_bench_small() -> None:
     words = ["--seeds", "2", "--share", "0.02", "--days", "3", "--rounds", "2", "--json"]
     words += [f"--only={name}" for name in ("policies", "kdd18", "solve")]
-    gone = [f"--{name}={tmp_path / name}.csv.gz" for name in ("traces", "requests", "rides")]
-    argv = [sys.executable, "-m", "server.bench_match", *words, *gone]
-    done = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120)
+    words += [f"--city={name}" for name in ("scarce", "dense")]
+    done = match(*words)
     assert done.returncode in (0, 1), done.stderr
     line = json.loads(done.stdout)
     assert set(line) == {"policies", "kdd18", "solve"}
     assert set(line["policies"]) == {"scarce", "dense"} and set(line["policies"]["scarce"]) == set(MATCHERS)
     assert set(line["kdd18"]) == {"25", "50", "75"}
-    for city in ("san_francisco", "new_york"):
-        assert f"{city} is left out" in done.stderr
     assert done.returncode == (1 if "NOT HELD" in done.stderr else 0)
+
+
+def match(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DISPATCH_")}
+    argv = [sys.executable, "-m", "server.bench_match", *words]
+    return subprocess.run(
+        argv, cwd=CHECKOUT, env=kept | env, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.mark.parametrize("name", ["traces", "requests", "rides", "day"])
+def test_a_file_that_is_named_and_not_there_is_an_error(tmp_path: Path, name: str) -> None:
+    done = match("--only=demand", f"--{name}={tmp_path / 'gone.csv.gz'}", "--json")
+    assert done.returncode == 2 and not done.stdout
+    assert f"argument --{name}: there is no file {tmp_path}/gone.csv.gz: name another" in done.stderr
+
+
+def files(tmp_path: Path, **named: Path) -> argparse.Namespace:
+    """Of which those that are not named are not there, as where the recordings are not."""
+    gone = {name: tmp_path / f"no {name}" for name in ("traces", "requests", "rides", "day")}
+    return argparse.Namespace(**{**gone, **named}, city=["san_francisco", "new_york"], seeds=1, share=1.0)
+
+
+@pytest.mark.parametrize("part", ["policies", "eta_mape", "demand", "insertion"])
+def test_recordings_that_are_not_there_are_left_out_and_named(tmp_path: Path, part: str) -> None:
+    found = PARTS[part](files(tmp_path), lambda text: None)
+    assert not found.figures.get(part) and not found.wrong
+    assert "left out: " in found.lines[0] and "no requests" in found.lines[0]
+
+
+def days(path: Path, count: int, an_hour: int = 4) -> Path:
+    """Rides of two hundred metres, by chance over day and night."""
+    chance, hours = random.Random(1), count * 24
+    columns = "pickup_ts,duration_s,pickup_lat,pickup_lon,dropoff_lat,dropoff_lon"
+    asked_s = sorted(3_600 * (480_000 + chance.uniform(0, hours)) for _ in range(hours * an_hour))
+    rows = [f"{each_s:.0f},{chance.randint(90, 150)},37.77,-122.41,37.772,-122.41" for each_s in asked_s]
+    with gzip.open(path, "wt") as out:
+        out.write("\n".join([columns, *rows]) + "\n")
+    return path
+
+
+def test_other_days_are_measured_where_they_are_named(tmp_path: Path) -> None:
+    """Not those that are in ../shared/data, whether these are there or not."""
+    many = files(tmp_path, requests=days(tmp_path / "many.csv.gz", 10))
+    demand = PARTS["demand"](many, lambda text: None).figures["demand"]
+    assert demand["cells"] == 1 and 150 < demand["requests"] < 230
+    eta = PARTS["eta_mape"](many, lambda text: None).figures["eta_mape"]
+    learned, predicted = (eta["san_francisco"][name] for name in ("learned", "predicted"))
+    assert list(eta) == ["san_francisco"] and learned + predicted == 960 and 700 < learned < 840
+    few = files(tmp_path, requests=days(tmp_path / "few.csv.gz", 3))
+    for part in ("demand", "eta_mape"):
+        found = PARTS[part](few, lambda text: None)
+        assert not found.figures and "few.csv.gz" in found.lines[0] and "name more days" in found.lines[0]
+
+
+def test_parcels_are_of_the_evening_of_the_traces(tmp_path: Path) -> None:
+    traces = tmp_path / "traces.csv.gz"
+    with gzip.open(traces, "wt") as out:
+        out.write(f"ts,vehicle_id,lat,lon,occupied\n{3_600 * 480_000},c1,37.77,-122.41,0\n")
+    requests = days(tmp_path / "requests.csv.gz", 1, an_hour=150)
+    shown = insertion.evening(read_rides(requests), 1, evening_of(traces))
+    assert len(shown.known_s) == insertion.PARCELS
+    few = files(tmp_path, requests=days(tmp_path / "few.csv.gz", 1), traces=traces)
+    found = insertion.measure(few, lambda text: None)
+    assert not found.figures and " rides, 200 are needed: name traces and requests" in found.lines[0]
+
+
+def test_insertion_that_is_dear_or_slow_is_not_held() -> None:
+    most = {"gap": insertion.GAP_MOST, "ms_a_parcel": insertion.MS_MOST}
+    assert insertion.wrong_of(most) == []
+    (dear,) = insertion.wrong_of(most | {"gap": 0.101})
+    assert "10.1% more than the oracle's, 10% is the most" in dear
+    (slow,) = insertion.wrong_of(most | {"ms_a_parcel": 5.01})
+    assert "5.01 ms, 5 is the most" in slow
+
+
+def test_the_live_parts_say_where_they_have_their_stack_from() -> None:
+    done = match("--only=offers", "--only=index", "--json")
+    assert done.returncode == 1 and json.loads(done.stdout) == {}
+    for module in ("loadtest.offers", "server.bench_index"):
+        assert f"{module} was not run: DISPATCH_URL is not set; `./dev bench match` sets it" in done.stderr
+
+
+def test_what_a_live_bench_says_is_taken_over() -> None:
+    said = "offer_ms  3\nNOT HELD: p99 is 50 ms, 40 are the most\n"
+    part = live.part_of("b", 1, '{"offer_ms":{"p50":3},"rate":50}\n', said, ("offer_ms",))
+    assert part.figures == {"offer_ms": {"p50": 3}} and part.lines == ["offer_ms  3"]
+    assert part.wrong == ["p99 is 50 ms, 40 are the most"]
+    broken = live.part_of("b", 2, "", "Traceback\nb: no such host\n", ("offer_ms",))
+    assert not broken.figures and broken.wrong == ["b ended with code 2: b: no such host"]

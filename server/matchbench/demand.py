@@ -1,4 +1,4 @@
-"""How far the forecast of demand is off, on the real requests of San Francisco, 17 to 31 May 2008.
+"""How far the forecast of demand is off, on the real requests of San Francisco, 17 to 31 May 2008, or of other days.
 
 The requests come one by one, in order. From the ninth day on, at the end of each quarter of an hour, the next one is
 forecast for every cell that had a request before, then seen, then learned. The measure is the root of the mean squared
@@ -18,8 +18,8 @@ import numpy as np
 
 from dispatch.demand import QUARTER_S, Demand, demand_cell
 from dispatch.eta import Floats
-from server.matchbench.part import Part, Teller
-from server.matchbench.rides import DATA, SAN_FRANCISCO, read_rides
+from server.matchbench.part import Part, Teller, left_out, not_there
+from server.matchbench.rides import read_rides
 
 FIRST_DAYS: Final = 8
 _WEEK: Final = 672
@@ -28,10 +28,13 @@ _DAY: Final = 96
 
 def measure(options: argparse.Namespace, tell: Teller) -> Part:
     """`demand`: see `measure_demand`."""
-    if not (DATA / SAN_FRANCISCO).is_file():
-        return Part({}, lines=[f"left out: {SAN_FRANCISCO} is not in ../shared/data"])
+    if missing := not_there(options.requests):
+        return left_out(missing)
     tell("forecasting a week of San Francisco")
-    figures = measure_demand()
+    try:
+        figures = measure_demand(options.requests)
+    except ValueError as short:
+        return left_out(str(short))
     wrong = (
         []
         if figures["rmse"] < figures["naive_rmse"]
@@ -40,12 +43,17 @@ def measure(options: argparse.Namespace, tell: Teller) -> Part:
     return Part({"demand": figures}, wrong, [f"{name:18} {value}" for name, value in figures.items()])
 
 
-def measure_demand(data: Path = DATA) -> dict[str, Any]:
-    """Root mean squared and mean absolute errors, in requests a cell and quarter."""
-    rides = read_rides(data / SAN_FRANCISCO)
+def measure_demand(requests: Path) -> dict[str, Any]:
+    """Root mean squared and mean absolute errors, in requests a cell and quarter. Raises ValueError for a file of
+    fewer days than are learned from."""
+    rides = read_rides(requests)
     cells = [demand_cell(lat, lng) for lat, lng in rides.pickup_deg.tolist()]
     quarters = (rides.pickup_s // QUARTER_S).astype(np.int64)
     first, last = int(quarters[0]), int(quarters[-1])
+    if last - first <= FIRST_DAYS * _DAY + 1:
+        raise ValueError(
+            f"{requests.name} has {(last - first) / _DAY:.1f} days, of which {FIRST_DAYS} are learned: name more days"
+        )
     counts = _counts(cells, quarters)
     expected, demand = dict[int, dict[int, float]](), Demand()
     began_s = time.process_time()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,57 +22,67 @@ import numpy as np
 from dispatch.eta import Floats
 from dispatch.etatable import EtaTable, distances_m
 from dispatch.policy import Policy
-from server.matchbench.part import Part, Teller
-from server.matchbench.rides import (
-    DATA,
-    NEW_YORK_AFTERNOON,
-    NEW_YORK_DAY,
-    SAN_FRANCISCO,
-    Rides,
-    plausible,
-    read_rides,
-)
+from server.matchbench.part import Part, Teller, not_there
+from server.matchbench.rides import Rides, plausible, read_rides
 
 BOUND: Final = 0.85
+FIRST_DAYS: Final = 8
 _DAY_S: Final = 86_400.0
 
 
 def measure(options: argparse.Namespace, tell: Teller) -> Part:
-    """`eta_mape`: see `measure_eta`."""
-    missing = [
-        name for name in (SAN_FRANCISCO, NEW_YORK_DAY, NEW_YORK_AFTERNOON) if not (DATA / name).is_file()
-    ]
-    if missing:
-        return Part({}, lines=[f"left out: {', '.join(missing)} not in ../shared/data"])
-    tell("learning San Francisco and New York")
-    cities = measure_eta()
+    """`eta_mape`: by city, `ratio` is the table's MAPE / the better constant-speed MAPE."""
+    cities, lines = dict[str, Any](), list[str]()
+    parts: dict[str, tuple[Callable[..., dict[str, Any]], tuple[Path, ...]]] = {
+        "san_francisco": (_days, (options.requests,)),
+        "new_york_quarters": (_quarters, (options.day,)),
+        "new_york_unseen_hours": (_unseen_hours, (options.day, options.rides)),
+    }
+    for name, (measured, files) in parts.items():
+        if missing := not_there(*files):
+            lines.append(f"{name} is left out: {missing}")
+            continue
+        tell(f"learning {name}")
+        try:
+            cities[name] = measured(*(_usable(file) for file in files))
+            lines.append(f"{name}: {cities[name]}")
+        except ValueError as short:
+            lines.append(f"{name} is left out: {' and '.join(file.name for file in files)}: {short}")
     wrong = [
         f"ETA of {name}: MAPE {figures['ratio']} x constant speed's, {BOUND} is the most"
         for name, figures in cities.items()
         if figures["ratio"] > BOUND
     ]
-    return Part({"eta_mape": cities}, wrong, [f"{name}: {figures}" for name, figures in cities.items()])
+    return Part({"eta_mape": cities} if cities else {}, wrong, lines)
 
 
-def measure_eta(data: Path = DATA) -> dict[str, Any]:
-    """Figures of each city; `ratio` is the table's MAPE / the better constant-speed MAPE."""
-    rides = _usable(data / SAN_FRANCISCO)
-    early = rides.pickup_s < rides.pickup_s[0] + 8 * _DAY_S
-    cities = {"san_francisco": _compare(rides.where(early), rides.where(~early))}
-    day, afternoon = _usable(data / NEW_YORK_DAY), _usable(data / NEW_YORK_AFTERNOON)
+def _days(rides: Rides) -> dict[str, Any]:
+    early = rides.pickup_s < rides.pickup_s[0] + FIRST_DAYS * _DAY_S
+    return _compare(rides.where(early), rides.where(~early))
+
+
+def _quarters(day: Rides) -> dict[str, Any]:
     even = day.pickup_s // 900 % 2 == 0
-    cities["new_york_quarters"] = _compare(day.where(even), day.where(~even))
+    return _compare(day.where(even), day.where(~even))
+
+
+def _unseen_hours(day: Rides, afternoon: Rides) -> dict[str, Any]:
     apart = (day.pickup_s < afternoon.pickup_s[0]) | (day.pickup_s > afternoon.pickup_s[-1])
-    cities["new_york_unseen_hours"] = _compare(day.where(apart), afternoon)
-    return cities
+    return _compare(day.where(apart), afternoon)
 
 
 def _usable(path: Path) -> Rides:
     rides = read_rides(path)
-    return rides.where(plausible(rides))
+    rides = rides.where(plausible(rides))
+    if not len(rides):
+        raise ValueError("no ride to learn from")
+    return rides
 
 
 def _compare(seen: Rides, unseen: Rides) -> dict[str, Any]:
+    """Raises ValueError where nothing is learned, or nothing left to predict."""
+    if not len(seen) or not len(unseen):
+        raise ValueError(f"{len(seen)} rides to learn from, {len(unseen)} to predict: name more days")
     policy = Policy()
     table = EtaTable(policy)
     began_s = time.process_time()

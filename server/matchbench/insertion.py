@@ -1,9 +1,10 @@
 """Parcels into the plans of 40 couriers, one by one as they come, against OR-tools with the same knowledge and 10 s.
 
-San Francisco's Friday evening: pickups and dropoffs are of its real rides (those below 8 km), at 240 an hour; 40 % of
-the pickups are moved to twelve of the places, as from shops, and are ready 5 to 20 minutes later. Three of ten are
-promised within 40 minutes of being ready, the others within 75. Couriers take six units, a parcel is one or two, and
-each stop takes 90 s. Seconds of driving are the untrained table's; what is compared does not depend on them.
+San Francisco's Friday evening, or that of the day which `--traces` is of: pickups and dropoffs are of its real rides
+(those below 8 km), at 240 an hour; 40 % of the pickups are moved to twelve of the places, as from shops, and are ready
+5 to 20 minutes later. Three of ten are promised within 40 minutes of being ready, the others within 75. Couriers take
+six units, a parcel is one or two, and each stop takes 90 s. Seconds of driving are the untrained table's; what is
+compared does not depend on them.
 
 At some moments the dispatcher's plans are kept. From each the solver begins twice, with these plans and with its own,
 10 s each, and may reorder everything and move every parcel that nobody has set out for. `gap` is what the
@@ -18,7 +19,6 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,8 +27,9 @@ from dispatch.etatable import EtaTable, distances_m
 from dispatch.insertion import Plan, Stops, cost_s, stops
 from dispatch.policy import Policy
 from server.matchbench.couriers import MOVING, SERVER, Evening, play
-from server.matchbench.part import Part, Teller
-from server.matchbench.rides import DATA, SAN_FRANCISCO, Rides, read_rides
+from server.matchbench.part import Part, Teller, left_out, not_there
+from server.matchbench.recorded import evening_of
+from server.matchbench.rides import Rides, read_rides
 
 COURIERS, PARCELS, AN_HOUR = 40, 200, 240.0
 CAPACITY, DWELL_S = 6, 90.0
@@ -36,7 +37,7 @@ SEEDS: Final = (0, 1)
 LOOK_AT: Final = (60, 110, 150, 190)  # after so many parcels
 LIMIT_S: Final = 10.0
 GAP_MOST, MS_MOST = 0.10, 5.0
-_FRIDAY_18H: Final = 1_212_145_200.0 + 14 * 3_600.0
+FRIDAY_S: Final = (1_212_195_600.0, 1_212_202_800.0)  # 18 to 20 h of the recorded one
 _SHOPS, _SHOP_SHARE, _EXPRESS_SHARE = 12, 0.4, 0.3
 
 
@@ -51,25 +52,38 @@ class Moment(NamedTuple):
 
 def measure(options: argparse.Namespace, tell: Teller) -> Part:
     """`insertion`: see `measure_insertion`."""
-    if not (DATA / SAN_FRANCISCO).is_file():
-        return Part({}, lines=[f"left out: {SAN_FRANCISCO} is not in ../shared/data"])
-    figures = measure_insertion(tell)
+    if missing := not_there(options.requests, options.traces):
+        return left_out(missing)
+    try:
+        figures = measure_insertion(tell, read_rides(options.requests), evening_of(options.traces))
+    except ValueError as few:
+        return left_out(f"{options.requests.name} on the evening of {options.traces.name}: {few}")
+    return Part(
+        {"insertion": figures}, wrong_of(figures), [f"{name:18} {value}" for name, value in figures.items()]
+    )
+
+
+def wrong_of(figures: dict[str, Any]) -> list[str]:
+    """What is not as it must be."""
     wrong = []
     if figures["gap"] > GAP_MOST:
         wrong.append(f"plans cost {figures['gap']:.1%} more than the oracle's, {GAP_MOST:.0%} is the most")
     if figures["ms_a_parcel"] > MS_MOST:
         wrong.append(f"a parcel takes {figures['ms_a_parcel']} ms, {MS_MOST:g} is the most")
-    return Part({"insertion": figures}, wrong, [f"{name:18} {value}" for name, value in figures.items()])
+    return wrong
 
 
-def measure_insertion(tell: Teller, data: Path = DATA, limit_s: float = LIMIT_S) -> dict[str, Any]:
-    """Gaps to the oracle at each moment, milliseconds a parcel, and what moving parcels saves of what they cost."""
-    rides, policy = read_rides(data / SAN_FRANCISCO), Policy()
+def measure_insertion(
+    tell: Teller, rides: Rides, between_s: tuple[float, float], limit_s: float = LIMIT_S
+) -> dict[str, Any]:
+    """Gaps to the oracle at each moment, milliseconds a parcel, and what moving parcels saves of what they cost.
+    Raises ValueError where there are too few rides."""
+    policy = Policy()
     moments, spent_ms, driven_s = list[Moment](), {False: list[float](), True: list[float]()}, [0.0, 0.0]
     for seed in SEEDS:
         tell(f"evening {seed}")
         for moving, way in enumerate((SERVER, MOVING)):
-            played = play(evening(rides, seed), policy, way, LOOK_AT)
+            played = play(evening(rides, seed, between_s), policy, way, LOOK_AT)
             driven_s[moving] += played.cost_s
             spent_ms[bool(moving)] += played.spent_ms
             moments += [Moment(bool(moving), *moment) for moment in played.moments]
@@ -110,13 +124,17 @@ def total_s(plans: list[Plan], places: Stops, late_weight: float) -> float:
     return sum(cost_s(plan, places, late_weight) for plan in plans)
 
 
-def evening(rides: Rides, seed: int) -> Evening:
-    """200 parcels and 40 couriers, drawn from the real rides of two hours."""
+def evening(rides: Rides, seed: int, between_s: tuple[float, float] = FRIDAY_S) -> Evening:
+    """200 parcels and 40 couriers, drawn from the real rides of two hours. Raises ValueError of fewer."""
     chance = np.random.default_rng(seed)
-    rides = rides.where((rides.pickup_s >= _FRIDAY_18H) & (rides.pickup_s < _FRIDAY_18H + 7_200.0))
+    rides = rides.where((rides.pickup_s >= between_s[0]) & (rides.pickup_s < between_s[1]))
+    if len(rides) < PARCELS:
+        raise ValueError(f"{len(rides)} rides, {PARCELS} are needed: name traces and requests of one day")
     middle = np.median(rides.pickup_deg, axis=0)
     near = [distances_m(ends, middle) < 9_000.0 for ends in (rides.pickup_deg, rides.dropoff_deg)]
     rides = rides.where(near[0] & near[1] & (distances_m(rides.pickup_deg, rides.dropoff_deg) < 8_000.0))
+    if len(rides) < PARCELS:
+        raise ValueError(f"{len(rides)} rides are below 8 km, {PARCELS} are needed")
     drawn = rides.where(chance.permutation(len(rides))[:PARCELS])
     pickup_deg = drawn.pickup_deg.copy()
     shops_deg = rides.pickup_deg[chance.permutation(len(rides))[:_SHOPS]]

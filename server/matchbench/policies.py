@@ -21,7 +21,7 @@ from server.matchbench import recorded, synthetic
 from server.matchbench.city import City
 from server.matchbench.matchers import Batch, BatchRematch, FirstComeNearest, SortedPairs
 from server.matchbench.paired import Estimate, difference, estimate, gini, ratio
-from server.matchbench.part import Part, Teller
+from server.matchbench.part import Part, Teller, not_there
 from server.matchbench.world import Matcher, World
 
 SAN_FRANCISCO, NEW_YORK = "san_francisco", "new_york"
@@ -105,8 +105,8 @@ def measure(options: argparse.Namespace, tell: Teller) -> Part:
     result: dict[str, Any] = {}
     part = Part({"policies": result})
     for name in options.city or CITIES:
-        if missing := [file.name for file in _files(name, options) if not file.exists()]:
-            part.lines.append(f"{name} is left out: {' and '.join(missing)} not there")
+        if missing := not_there(*_files(name, options)):
+            part.lines.append(f"{name} is left out: {missing}")
             continue
         draw = _drawn(name, options)
         found, solve_ms = compare((draw(seed) for seed in range(1, options.seeds + 1)), POLICY, tell)

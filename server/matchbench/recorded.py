@@ -45,12 +45,18 @@ class Recording(NamedTuple):
     trails: Trails | None
 
 
-def evening(name: str, traces: Path, requests: Path) -> Recording:
-    """Two hours of the service day that a file of traces holds, with its cabs."""
+def evening_of(traces: Path) -> tuple[float, float]:
+    """When the evening of that service day begins and ends."""
     with gzip.open(traces) as rows:
         next(rows)
         begins_s = float(next(rows).split(b",", 1)[0])
     from_s, to_s = (begins_s + hours * HOUR_S for hours in EVENING_H)
+    return from_s, to_s
+
+
+def evening(name: str, traces: Path, requests: Path) -> Recording:
+    """Two hours of the service day that a file of traces holds, with its cabs."""
+    from_s, to_s = evening_of(traces)
     rides = _between(read_rides(requests), from_s, to_s)
     trails = _trails(traces, from_s - max(LEAD_S), to_s + TAIL_S, _middle(rides))
     return _recording(name, rides, trails)

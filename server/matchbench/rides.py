@@ -44,6 +44,8 @@ def read_rides(path: Path) -> Rides:
     """All rides of a file. Raises OSError, and ValueError for a file without these columns."""
     with gzip.open(path) as rows:
         header = next(rows).decode().strip().split(",")
+        if missing := [name for name in _COLUMNS if name not in header]:
+            raise ValueError(f"{path.name} has no column {missing[0]}: ../shared/data/README.md lists them")
         wanted = [header.index(name) for name in _COLUMNS]
         cells = [row.rstrip(b"\n").split(b",") for row in rows]
     table = np.array([[row[column] for column in wanted] for row in cells]).astype(np.float64)
