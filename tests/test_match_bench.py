@@ -285,6 +285,18 @@ def test_parcels_are_of_the_evening_of_the_traces(tmp_path: Path) -> None:
     assert not found.figures and " rides, 200 are needed: name traces and requests" in found.lines[0]
 
 
+def test_traces_and_requests_of_different_days_are_an_error(tmp_path: Path) -> None:
+    traces = tmp_path / "traces.csv.gz"
+    with gzip.open(traces, "wt") as out:
+        out.write("ts,vehicle_id,lat,lon,occupied\n1212145200,c1,37.77,-122.41,0\n")
+    requests = days(tmp_path / "requests.csv.gz", 1)
+    done = match(
+        "--only=policies", "--city=san_francisco", f"--traces={traces}", f"--requests={requests}", "--json"
+    )
+    assert done.returncode == 2 and not done.stdout
+    assert "no ride on the evening of traces.csv.gz: name both of one day" in done.stderr
+
+
 def test_insertion_that_is_dear_or_slow_is_not_held() -> None:
     most = {"gap": insertion.GAP_MOST, "ms_a_parcel": insertion.MS_MOST}
     assert insertion.wrong_of(most) == []

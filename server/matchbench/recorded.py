@@ -55,9 +55,12 @@ def evening_of(traces: Path) -> tuple[float, float]:
 
 
 def evening(name: str, traces: Path, requests: Path) -> Recording:
-    """Two hours of the service day that a file of traces holds, with its cabs."""
+    """Two hours of the service day that a file of traces holds, with its cabs. Raises ValueError where the requests are
+    of other days."""
     from_s, to_s = evening_of(traces)
     rides = _between(read_rides(requests), from_s, to_s)
+    if not len(rides):
+        raise ValueError(f"{requests.name} has no ride on the evening of {traces.name}: name both of one day")
     trails = _trails(traces, from_s - max(LEAD_S), to_s + TAIL_S, _middle(rides))
     return _recording(name, rides, trails)
 
