@@ -5,7 +5,9 @@ offers, and the batch's own plan for those who wait. Then
 - every job that has a driver, or would get one from the batch, has one;
 - an accepted job changes its driver only where that saves `policy.swap_saves_s`, counted over all jobs that change
   with it and once for each accepted one; an open offer is withdrawn only for `policy.keep_offer_s`;
-- a request for whom nobody is free may be served by a change, which then also saves `spared_s`.
+- a request for whom nobody is free may be served by a change, which then also saves `spared_s`;
+- nobody else is given a driver who is on his way: he is free only once another has taken his job over, and where he is
+  then asked for something else, who lost him has paid for what was not saved.
 
 Which accepted jobs may change at all is the caller's choice: he leaves out, with their drivers, jobs that were changed
 before and, where the area does not allow it, all of them.
@@ -34,7 +36,9 @@ class Standing(NamedTuple):
 def rematch(pairs: Pairs, stands: Standing, policy: Policy, spared_s: float) -> Ints:
     """The driver of each job, or -1: (n,). `spared_s`: what it is worth that a request is served instead of waiting."""
     staying_s: Floats = np.array([0.0, policy.keep_offer_s, policy.swap_saves_s])[stands.bound]
-    other = stands.driver[pairs.request] != pairs.driver
+    before = stands.driver[pairs.request]
+    on_way = np.isin(pairs.driver, stands.driver[stands.bound == ACCEPTED])
+    other = (before != pairs.driver) & (~on_way | (before < 0))
     served = np.flatnonzero(stands.driver >= 0)
     all_pairs = Pairs(
         np.concatenate([pairs.request[other], served]),

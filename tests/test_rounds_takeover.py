@@ -202,6 +202,21 @@ async def test_a_change_for_somebody_else(swaps: Town) -> None:
     assert await swaps.asked("waits") == ["between"]
 
 
+async def test_no_change_for_somebody_whom_another_reaches(swaps: Town) -> None:
+    """`between` is much nearer to who waits than both who are free. But until one of these had taken his ride over, the
+    other would have been asked for the one who waits; and the first passenger would have waited longer for nothing."""
+    await on_the_way(swaps, "r", 0.0, "between", -1_000.0)
+    await swaps.driver("free", 2_000.0)
+    await swaps.driver("free too", 2_100.0)
+    await swaps.ride("waits", -1_500.0)
+    assert (await swaps.nodes[0].rounds.go(2.0)).asked == {"ok": 1}, "he is asked at once"
+    assert await who(swaps, "r") == ("between", None) and await swaps.asked("waits") == ["free"]
+    assert not (await swaps.nodes[1].rounds.go(2.0)).asked
+    assert await accept(swaps, "waits") == "ok"
+    assert not (await swaps.nodes[0].rounds.go(2.0)).asked
+    assert [await who(swaps, id_) for id_ in ("r", "waits")] == [("between", None), ("free", None)]
+
+
 async def test_why_he_is_asked_is_noted(swaps: Town) -> None:
     await on_the_way(swaps, "r", 0.0, "far", 4_000.0)
     await swaps.driver("near", 100.0)
