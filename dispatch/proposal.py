@@ -53,8 +53,8 @@ class Offered(NamedTuple):
 
 
 class Proposal:
-    """Use: `candidates()` once; then `judge(records, blocks)`, which says between its steps that others may run; then
-    `best()`. `found` are the drivers of each class, as the index showed them at `now_ms`; `asked`
+    """Use: `candidates()` once; then `judge(records, blocks)` and `choose()`, which say between their steps that others
+    may run; then `offers()`. `found` are the drivers of each class, as the index showed them at `now_ms`; `asked`
     the open offers of those jobs that do not wait but are thought about; `ends_s` as `Requests.end_s`; `coming` those
     of the jobs whose driver is on his way and may be another (takeover.py); `heats` say where drivers are short."""
 
@@ -111,6 +111,7 @@ class Proposal:
         self._distance_m: dict[tuple[int, int], float] = {}
         self._eta_s: dict[tuple[int, int], float] = {}
         self._looks = Looks(jobs, self._ids, self._distance_m, self._eta_s)
+        self._chosen = np.full(len(jobs), -1, dtype=np.int64)
         self._tried: list[Pairs] = []
         self.tries = any(area.shadow is not None for _, area in jobs)
 
@@ -129,6 +130,9 @@ class Proposal:
             fresh = np.sort(of_class[self._fix_age_s[of_class] <= policy.stale_s])
             local = near(self._places_m[rows], self._drivers_m[fresh], reach_m(policy))
             pairs = Near(np.asarray(rows)[local.request], fresh[local.driver], local.distance_m)
+            # who is on his way is for who waits (rematch.py)
+            of_use = self._free[pairs.driver] | (self._bound[pairs.request] == PLANNED)
+            pairs = Near(*(part[of_use] for part in pairs))
             self._near.append((area, pairs))
             wanted.update(pairs.driver[self._free[pairs.driver]].tolist())
         return [self._ids[row] for row in sorted(wanted)]
@@ -137,6 +141,7 @@ class Proposal:
         """Leaves out who may not be offered what, and prices the rest."""
         records = {**records, **self._let_go}
         requests, drivers = self._requests(), self._drivers(records)
+        yield
         some: list[Pairs] = []
         for area, pairs in self._near:
             policy = area.policy
@@ -160,9 +165,11 @@ class Proposal:
             allowed, eta_s = way.pairs, way.eta_s
             drivers = drivers._replace(longest_s=self._worth_s(area, allowed))
             some.append(priced(allowed, eta_s, requests, drivers, policy, more_s=way.more_s))
+            yield
             both = list(zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True))
             self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
             self._eta_s.update(zip(both, eta_s.tolist(), strict=True))
+            yield
             free = self._free[allowed.driver]
             named = Near(allowed.request[free], allowed.driver[free], allowed.distance_m[free])
             self._looks.priced(named, self._of_free(some[-1]))
@@ -242,7 +249,7 @@ class Proposal:
         self._looks.tried(tried, planned)
 
     def look(self, row: int) -> Look:
-        """What the batch saw of a job, once `best` has chosen."""
+        """What the batch saw of a job, once it has chosen."""
         return self._looks.of(row)
 
     @property
@@ -250,35 +257,44 @@ class Proposal:
         """How many pairs may be matched."""
         return len(self._pairs.request)
 
-    def best(self) -> list[Offered]:
-        """The assignment, the cheapest pair first: of those who wait, and of an open offer or an accepted job where
-        another driver is so much nearer that it is worth asking him instead (rematch.py)."""
+    def choose(self) -> Iterator[None]:
+        """The assignment: of those who wait, and of an open offer or an accepted job where another driver is so much
+        nearer that it is worth asking him instead (rematch.py)."""
         waits = self._bound == PLANNED
         pairs = self._of_free(self._pairs)
-        planned = solve(len(waits), Pairs(*(part[waits[pairs.request]] for part in pairs)))
-        chosen = planned if waits.all() else self._rematched(planned, waits)
-        self._looks.chosen(pairs, np.where(chosen < len(self._ids), chosen, -1))
-        offers = [
-            self._offered(row, int(driver))
-            for row, driver in enumerate(chosen.tolist())
-            if 0 <= driver < len(self._ids)
-        ]
-        return sorted(offers, key=lambda each: (each.to.eta_s, each.job.id))
+        chosen = solve(len(waits), Pairs(*(part[waits[pairs.request]] for part in pairs)))
+        if not waits.all():
+            yield
+            by_way = self._by_way(waits)
+            yield
+            chosen = self._rematched(chosen, waits, by_way)
+        yield
+        self._chosen = np.where(chosen < len(self._ids), chosen, -1)
+        self._looks.chosen(pairs, self._chosen)
 
-    def _rematched(self, planned: Ints, waits: Bools) -> Ints:
+    def offers(self) -> list[Offered]:
+        """What was chosen, the cheapest pair first."""
+        found = [
+            self._offered(row, int(self._chosen[row])) for row in np.flatnonzero(self._chosen >= 0).tolist()
+        ]
+        return sorted(found, key=lambda each: (each.to.eta_s, each.job.id))
+
+    def _by_way(self, waits: Bools) -> Pairs:
+        """The pairs; those of jobs that do not wait are compared by the way alone, as in the simulator: a change must
+        save that."""
+        cost_s = self._pairs.cost_s.copy()
+        for at in np.flatnonzero(~waits[self._pairs.request]).tolist():
+            cost_s[at] = self._eta_s[int(self._pairs.request[at]), int(self._pairs.driver[at])]
+        return self._pairs._replace(cost_s=cost_s)
+
+    def _rematched(self, planned: Ints, waits: Bools, by_way: Pairs) -> Ints:
         """The same with the open offers and the accepted jobs. Each driver who was asked has a row behind those of the
         others, so that nobody else is given to him, nor he to another job: he is free only once this round is over.
-        One who is on his way may be chosen for another job, which then waits until he is let go."""
+        One who is on his way may be chosen for whom nobody is free, and who then waits until he is let go."""
         held = np.arange(len(waits)) + len(self._ids)
         for row in np.flatnonzero(self._bound == ACCEPTED).tolist():
             driver_id = self._jobs[row][0].driver_id
             held[row] = self._row[driver_id] if driver_id in self._let_go else held[row]
-        pairs, of_pair = self._pairs, waits[self._pairs.request]
-        # who has a job, or thinks about it, is compared by the way alone, as in the simulator: a change must save that
-        cost_s = pairs.cost_s.copy()
-        for at in np.flatnonzero(~of_pair).tolist():
-            row, driver = int(pairs.request[at]), int(pairs.driver[at])
-            cost_s[at] = self._eta_s[row, driver]
         standing = Standing(
             np.where(waits, planned, held),
             np.where(waits, self._cost_of(planned), self._standing_s),
@@ -292,7 +308,7 @@ class Proposal:
             swap_saves_s=max((policy.swap_saves_s for policy in accepted), default=0.0),
         )
         spared_s = max(policy.longest_pickup_s for policy in policies)
-        chosen = rematch(Pairs(pairs.request, pairs.driver, cost_s), standing, slowest, spared_s)
+        chosen = rematch(by_way, standing, slowest, spared_s)
         idle = np.concatenate([self._free, np.zeros(len(waits), dtype=np.bool_)])
         return np.where(now_possible(chosen, standing, idle), chosen, -1)
 

@@ -133,7 +133,9 @@ class Rounds:
         if proposal.tries:
             done.timed(proposal.try_shadow)
             await asyncio.sleep(0)
-        offers = done.timed(proposal.best)
+        for _ in done.each(proposal.choose()):
+            await asyncio.sleep(0)
+        offers = done.timed(proposal.offers)
         going = await self._going(asked)
         chosen = [
             Going(each.job, records[each.to.driver_id], jobs[each.row][1], each.to.eta_s)

@@ -62,8 +62,9 @@ class Leader:
             metrics.OFFERS.n[outcome,] += count
         for outcome, count in done.noted.items():
             metrics.NOTES.n[outcome,] += count
-        if done.waiting:
-            metrics.ROUND_BLOCKED_S.observe(done.longest_s)
+        metrics.ROUND_BLOCKED_S.observe(
+            done.longest_s
+        )  # also where all whom it looked at are asked or served
         return "led" if done.waiting else "empty"
 
     async def _leave(self) -> None:

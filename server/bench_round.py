@@ -1,4 +1,5 @@
-"""Measures a round of the batch match at its largest: 500 who wait and 2,000 drivers, on a Redis of its own.
+"""Measures a round of the batch match at its largest: 500 who wait, 2,000 drivers who are free, 100 open offers and 100
+drivers on their way who may be others, on a Redis of its own.
 
 Jobs and drivers come by the commands and the tick that bring them to a server, and each round is the server's own:
 reading, pairs, prices, the assignment, and a commit for each pair. `longest_ms` is the longest step between two chances
@@ -19,8 +20,9 @@ import uvloop
 from dispatch import commands as c
 from dispatch import rounds
 from dispatch.area import Area, Areas
-from dispatch.cells import cell_of
+from dispatch.cells import cell_of, distance_m
 from dispatch.desk import Desk
+from dispatch.eta import pickup_eta_s
 from dispatch.policy import Policy
 from dispatch.rounds import Done, Rounds
 from dispatch.wording import user_room
@@ -39,7 +41,8 @@ RING = [[36.0, 49.8], [36.4, 49.8], [36.4, 50.2], [36.0, 50.2], [36.0, 49.8]]
 WITHIN_S = 30.0  # on a busy machine a round may take longer than a server allows it
 
 
-def town(finishing_s: float) -> Areas:
+def town(options: argparse.Namespace) -> Areas:
+    swaps = options.coming > 0 or options.finishing_s > 0.0
     polygon = {"type": "Polygon", "coordinates": [RING]}
     return Areas(
         [
@@ -49,36 +52,69 @@ def town(finishing_s: float) -> Areas:
                 shard=S,
                 polygon=polygon,
                 currency="USD",
-                policy=Policy(plenty=1000.0, finishing_s=finishing_s, swap_accepted=finishing_s > 0.0),
+                # whoever was asked thinks about it until all are there
+                policy=Policy(
+                    plenty=1000.0, offer_s=600.0, finishing_s=options.finishing_s, swap_accepted=swaps
+                ),
             )
         ]
     )
 
 
 class Full:
-    """A shard with so many drivers and jobs, new for each round."""
+    """A shard with so many drivers and jobs, new for each round: first those who wait and who are free, then the jobs
+    that a driver each thinks about, then those that he has accepted."""
 
-    def __init__(self, url: str, seed: int, finishing_s: float) -> None:
+    def __init__(self, url: str, seed: int, options: argparse.Namespace) -> None:
         self.shard = Shard(S, url)
-        self.desk = Desk(Log(self.shard), Fleet(self.shard), town(finishing_s))
+        self.desk = Desk(Log(self.shard), Fleet(self.shard), town(options))
         self._chance = random.Random(seed)
+        self._asked, self._held = options.asked, options.asked + options.coming
+        self._jobs = [self._place() for _ in range(options.jobs + self._held)]
+        self._drivers = [self._place() for _ in range(options.drivers)]
+        self._drivers += [self._beside(at) for at in self._jobs[options.jobs :]]
 
     def _place(self) -> Place:
         return Place(
             CENTRE[0] + self._chance.uniform(-0.09, 0.09), CENTRE[1] + self._chance.uniform(-0.13, 0.13)
         )
 
-    async def fill(self, drivers: int, jobs: int) -> None:
+    def _beside(self, at: Place) -> Place:
+        """Up to three kilometres away."""
+        return Place(
+            at.latitude + self._chance.uniform(-0.02, 0.02), at.longitude + self._chance.uniform(-0.03, 0.03)
+        )
+
+    async def fill(self) -> None:
         updates: list[Update] = []
-        for first in range(0, drivers, AT_ONCE):
-            some = range(first, min(drivers, first + AT_ONCE))
+        for first in range(0, len(self._drivers), AT_ONCE):
+            some = range(first, min(len(self._drivers), first + AT_ONCE))
             updates += await asyncio.gather(*(self._driver(number) for number in some))
         await self.desk.fleet.tick("n", "boot", 1, updates, [])
-        for first in range(0, jobs, AT_ONCE):
-            await asyncio.gather(*(self._job(number) for number in range(first, min(jobs, first + AT_ONCE))))
+        for first in range(0, len(self._jobs), AT_ONCE):
+            some = range(first, min(len(self._jobs), first + AT_ONCE))
+            await asyncio.gather(*(self._job(number) for number in some))
+        for number in range(self._held):
+            await self._hold(number)
+
+    async def _hold(self, number: int) -> None:
+        """The last jobs are the last drivers', one each."""
+        job, driver = len(self._jobs) - self._held + number, len(self._drivers) - self._held + number
+        ride, id_ = JobId(f"r{job}"), UserId(f"d{driver}")
+        to, at = self._jobs[job], self._drivers[driver]
+        away_m = distance_m(to.latitude, to.longitude, at.latitude, at.longitude)
+        (area,) = self.desk.areas
+        offer = c.MakeOffer(
+            user=c.SYSTEM, room=Room(f"ride:{ride}"), job_id=ride, driver_id=id_,
+            distance_m=away_m, eta_s=pickup_eta_s(away_m, area.policy),
+        )  # fmt: skip
+        made = await self.desk.run(offer)
+        if number >= self._asked:
+            room = user_room(id_)
+            await self.desk.run(c.AcceptOffer(user=id_, room=room, offer_id=made["offerId"], code="1234"))
 
     async def _driver(self, number: int) -> Update:
-        id_, at = UserId(f"d{number}"), self._place()
+        id_, at = UserId(f"d{number}"), self._drivers[number]
         online = c.GoOnline(
             user=id_, room=user_room(id_), name=id_, node="n", device="a", classes=("economy",), capacity=1,
             latitude=at.latitude, longitude=at.longitude,
@@ -98,7 +134,7 @@ class Full:
                 kind="ride",
                 name="Pat",
                 vehicle_class="economy",
-                pickup=self._place(),
+                pickup=self._jobs[number],
                 dropoff=self._place(),
             )
         )
@@ -115,9 +151,9 @@ def in_processor_time() -> None:
 
 
 async def a_round(url: str, options: argparse.Namespace, seed: int) -> dict[str, float]:
-    full = Full(url, seed, options.finishing_s)
+    full = Full(url, seed, options)
     await full.shard.client.flushall()
-    await full.fill(options.drivers, options.jobs)
+    await full.fill()
     gap_s = 0.0
 
     async def neighbour() -> None:
@@ -137,7 +173,8 @@ async def a_round(url: str, options: argparse.Namespace, seed: int) -> dict[str,
     await tasks.stop()
     await full.shard.close()
     return {
-        "offered": done.asked["ok"], "pairs": done.pairs, "longest_ms": done.longest_s * 1e3,
+        "offered": done.asked["ok"], "moved": done.asked["moved"], "beside": done.asked["beside"],
+        "pairs": done.pairs, "longest_ms": done.longest_s * 1e3,
         "gap_ms": gap_s * 1e3, "whole_ms": whole_s * 1e3,
     }  # fmt: skip
 
@@ -153,7 +190,7 @@ async def _measure(options: argparse.Namespace) -> int:
         }
         for name in found[0]
     }
-    line |= {"jobs": options.jobs, "drivers": options.drivers, "rounds": options.rounds}
+    line |= {name: getattr(options, name) for name in ("jobs", "drivers", "asked", "coming", "rounds")}
     wrong = []
     if line["longest_ms"]["most"] > MOST_MS:
         wrong.append(f"NOT HELD: a step of {line['longest_ms']['most']:g} ms, {MOST_MS:g} are the most")
@@ -168,6 +205,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="round", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=500, help="that wait (500)")
     parser.add_argument("--drivers", type=int, default=2000, help="who are free (2000)")
+    parser.add_argument(
+        "--asked", type=int, default=100, help="beside them, whom somebody thinks about (100)"
+    )
+    parser.add_argument(
+        "--coming", type=int, default=100, help="whose driver is on his way, with takeovers (100)"
+    )
     parser.add_argument(
         "--finishing-s",
         type=float,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from dispatch import proposal as proposals
 from dispatch.area import Area
 from dispatch.blocks import Blocks
 from dispatch.policy import Policy
@@ -36,7 +37,9 @@ def batch(jobs: list[Job], drivers: dict[str, float], area: Area = AREA, **of: D
         pass
     if proposal.tries:
         proposal.try_shadow()
-    served = {each.row: each.to.driver_id for each in proposal.best()}
+    for _ in proposal.choose():
+        pass
+    served = {each.row: each.to.driver_id for each in proposal.offers()}
     return {
         job.id: choice(job, area, proposal.look(row), NOW, served.get(row)) for row, job in enumerate(jobs)
     }
@@ -58,7 +61,38 @@ def test_an_open_offer_is_compared_as_of_now(rest_s: float, moved: bool) -> None
     records = {id_: a_driver(UserId(id_), changed_ms=NOW) for id_ in proposal.candidates()}
     for _ in proposal.judge(records, Blocks()):
         pass
-    assert [each.to.driver_id for each in proposal.best()] == ([DOV] if moved else [])
+    for _ in proposal.choose():
+        pass
+    assert [each.to.driver_id for each in proposal.offers()] == ([DOV] if moved else [])
+
+
+def test_others_run_between_the_plan_and_what_becomes_of_open_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the two is solved by itself: together they would keep the loop for twice as long."""
+    solved: list[str] = []
+
+    def spied(name: str) -> None:
+        real = getattr(proposals, name)
+
+        def spy(*args: object) -> object:
+            solved.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(proposals, name, spy)
+
+    spied("solve")
+    spied("rematch")
+    asked = a_job("ride", "offered", excluded=())
+    found = {"economy": {DOV: Position(DOV, 49.99, 36.23, NOW, None)}}
+    jobs = [(ride("waits", 100.0), AREA), (asked, AREA)]
+    proposal = Proposal(jobs, found, NOW, {asked.id: an_offer("ride", eta_s=200.0, made_ms=NOW)}, np.zeros(2))
+    records = {id_: a_driver(UserId(id_), changed_ms=NOW) for id_ in proposal.candidates()}
+    for _ in proposal.judge(records, Blocks()):
+        pass
+    steps: list[list[str]] = []
+    for _ in proposal.choose():
+        steps.append(solved.copy())
+        solved.clear()
+    assert [each for each in steps if each] == [["solve"], ["rematch"]] and not solved
 
 
 def reasons(made: Choice) -> dict[str, str]:

@@ -73,6 +73,20 @@ async def test_a_small_index(stack: RunningStack) -> None:
 
 
 async def test_a_small_round() -> None:
-    words = ("--jobs", "20", "--drivers", "60", "--rounds", "1", "--finishing-s", "60")
+    words = (
+        "--jobs",
+        "20",
+        "--drivers",
+        "60",
+        "--rounds",
+        "1",
+        "--finishing-s",
+        "60",
+        "--asked",
+        "5",
+        "--coming",
+        "5",
+    )
     _, line, said = await alone("server.bench_round", *words)
     assert line["offered"]["most"] == 20 and line["longest_ms"]["most"] > 0.0, said
+    assert line["moved"]["most"] > 0 and line["beside"]["most"] > 0, said

@@ -8,17 +8,21 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import Histogram
 
 from dispatch import commands as c
 from dispatch import rounds
 from dispatch.area import Areas
 from dispatch.cells import cell_of
 from dispatch.wording import user_room
+from rooms import metrics
+from rooms.rounds import Leader
 from storage import keys
 from storage.facts import entry_of
 from storage.fleet import Update, pack
 from storage.records import Choice, Driver, JobId, Parcel, Place, Room, UserId
 from tests.deskkit import CENTRE, TRAVELLED, S, city
+from tests.support import wait_until
 from tests.test_cells import moved
 from tests.test_rounds import POLICY, Town, town
 
@@ -215,6 +219,24 @@ async def test_no_change_for_somebody_whom_another_reaches(swaps: Town) -> None:
     assert await accept(swaps, "waits") == "ok"
     assert not (await swaps.nodes[0].rounds.go(2.0)).asked
     assert [await who(swaps, id_) for id_ in ("r", "waits")] == [("between", None), ("free", None)]
+
+
+async def test_how_long_a_round_took_is_told_though_nobody_waited(
+    swaps: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took = Histogram("took", "A round.", registry=None)
+    monkeypatch.setattr(metrics, "ROUND_BLOCKED_S", took)
+    await on_the_way(swaps, "r", 0.0, "far", 4_000.0)
+    node = swaps.nodes[0]
+    await swaps.driver("near", 100.0)
+    leader = asyncio.create_task(Leader(node.rounds, node.log.waiting, "n0").run(0.02))
+    try:
+        await wait_until(
+            lambda: any(each.value for each in took.collect()[0].samples if each.name == "took_count")
+        )
+    finally:
+        leader.cancel()
+        await asyncio.gather(leader, return_exceptions=True)
 
 
 async def test_why_he_is_asked_is_noted(swaps: Town) -> None:
