@@ -1,8 +1,8 @@
 """What happens by itself: timers that run out, jobs that wait for a driver.
 
 Any node may sweep at any time; what two nodes do at once, the commit lets happen once. Where several nodes look, each
-looks so much less often, so that a deadline is seen as soon as by one, for the price of one. Work is taken from one
-bounded queue by a few workers, each job or driver once at a time; when the queue is full the timers simply
+looks so much less often, so that on average a deadline is seen as soon as by one, for the price of one. Work is taken
+from one bounded queue by a few workers, each job or driver once at a time; when the queue is full the timers simply
 stand, and the next sweep finds them again.
 """
 

@@ -65,8 +65,7 @@ class Fixes:
             return {"kept": False, "reason": verdict.name.lower()}
         leases.moved(live, latitude, longitude, fix.heading, now_ms)
         jobs = live.jobs
-        if ts_ms is not None and live.ts_ms < live.shown_ms:
-            taken_ms = live.track.taken_ms(now_ms)  # a phone's clock that is slow hides nobody
+        if ts_ms is not None and jobs and (taken_ms := live.track.taken_ms(now_ms)) < live.shown_ms:
             jobs = tuple([job for job in jobs if taken_ms >= job.from_ms])
         self._keep(live, jobs, fix)
         if verdict is _KEPT and jobs and self._speaker.fresh():

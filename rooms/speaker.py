@@ -16,6 +16,7 @@ the fix path.
 | mail was said before who is on a job changed, or before we read who is | it is not told: whose it is, is unsure |
 | somebody read of a room what we have not heard | only the driver of whom he read is told there until we have |
 | mail is lost, or waited too long | it is volatile: the next one comes soon |
+| it cannot be read: of a node of another version | it is counted, and said once in MUTE_S; the same as lost |
 """
 
 import asyncio
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 512
 LOOK_S = 1.0  # so often we ask whether we hear everything
+MUTE_S = 10.0
 BACKOFF_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _frames, _VOLATILE = metrics.FRAMES.n, ("volatile",)
 _moves = msgspec.json.Decoder(Moves)
@@ -74,7 +76,7 @@ class Speaker:
         self.on_gap: Callable[[], None] = lambda: None
         self.elsewhere: Elsewhere = Nowhere()
         self.read_at_s = -math.inf
-        self._looked_s = -math.inf
+        self._looked_s = self._said_s = -math.inf
 
     def fresh(self, within_s: float = 5.0) -> bool:
         """Has the log been read to its end lately? If not, nobody knows who still drives whom."""
@@ -161,7 +163,9 @@ class Speaker:
                     self._say(*said)
         except msgspec.DecodeError as error:
             metrics.UNREADABLE.inc()
-            logger.error("mail %s cannot be told: %s", mail.id, fault(error))
+            if (now_s := time.monotonic()) - self._said_s > MUTE_S:
+                self._said_s = now_s
+                logger.error("mail %s cannot be told: %s", mail.id, fault(error))
 
     def _hear(self, entry: Entry) -> None:
         moves = _moves.decode(entry.moves) if entry.moves else None

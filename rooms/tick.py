@@ -44,7 +44,8 @@ class Tick:
         self.fixes: list[tuple[Any, ...]] = []
         self._relayed: dict[tuple[str, str], Relayed] = {}
         self.others = 0  # nodes besides this one
-        self._stirred = asyncio.Event()
+        self._stirred, self._sent = asyncio.Event(), asyncio.Event()
+        self._sending = False
         self._entering: dict[str, list[asyncio.Event]] = {}
 
     def __bool__(self) -> bool:
@@ -55,6 +56,16 @@ class Tick:
         self._stirred.clear()
         if not self:
             await self._stirred.wait()
+
+    async def emptied(self, within_s: float) -> None:
+        """Returns when Redis has taken all that was put here, or `within_s` later."""
+        try:
+            async with asyncio.timeout(within_s):
+                while self or self._sending:
+                    self._sent.clear()
+                    await self._sent.wait()
+        except TimeoutError:
+            pass  # who stands in the index is found to be a ghost
 
     def put(self, driver_id: str, moved: Moved) -> None:
         """Over what waits of him."""
@@ -100,6 +111,7 @@ class Tick:
 
     async def deliver(self, number: int) -> None:
         """Sends what waits as tick `number`, until Redis has taken it."""
+        self._sending = True
         moved, self.updates = self.updates, {}
         # not with each fix: in a loop of its own this costs a third
         updates = [each.update() for each in moved.values()]
@@ -118,6 +130,8 @@ class Tick:
                     logger.warning("%d fixes were shed while Redis did not take them", shed)
                 if self._entering:
                     self._tell_who_entered(updates)
+                self._sending = False
+                self._sent.set()
                 return
             except Unavailable:
                 await asyncio.sleep(pause_s)

@@ -80,6 +80,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = version("aryv-dispatch")
 START_S = 20.0
+LAST_TICK_S = 1.0  # a node that leaves waits so long for Redis to take its drivers out of the index
 LEAVE_MOST_S = 9  # then the process is ended, whatever it waits for
 IDLE_S = 75.0  # a connection without a request for longer is closed
 SEND_BUFFER_BYTES = 64 * 1024
@@ -168,6 +169,7 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
             yield Node(listener.getsockname()[1], gate, door, house.registry, tasks.ended)
         finally:
             await leave(gate, door, sockets, public if settings.reuse_port else None)
+            await house.fixes.tick.emptied(LAST_TICK_S)
             await house.presence.leave()
 
 

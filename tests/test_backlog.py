@@ -250,6 +250,22 @@ async def test_nor_where_one_fix_that_comes_late_shows_him(redis: Redis, redis_u
         assert [place["timestamp"] for place in seen(ride.heard)] == [iso(assigned_ms)]
 
 
+async def test_a_phone_whose_clock_is_fast_shows_nothing_of_before(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4 s ahead, as its fixes have told: what it took a second before the job seems to be of 3 s after it."""
+    monkeypatch.setattr(track, "_CLOCK_APART_MS", 0)
+    async with riding(redis_url) as ride:
+        assigned_ms = await since_assigned(ride)
+        leases, who = ride.one.fixes.leases, ride.driver.user_id
+        await wait_until(lambda: leases._lives[who].jobs)
+        for at_ms, north in ((await ride.one.log.now_ms(), 2e-4), (assigned_ms - 1_000, 3e-4)):
+            told, leases._lives[who].track.at_ms = len(seen(ride.heard)), 0
+            fast = {**HERE, "latitude": 0.5 + north, "timestamp": at_ms + 4_000}
+            assert (await ride.one.say(ride.driver, "location_update", fast)) == {"ok": True, "kept": True}
+        assert told == 1 == len(seen(ride.heard))
+
+
 async def test_a_node_whose_clock_is_slow_hides_nobody(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -262,3 +262,25 @@ async def test_the_kernel_ends_a_process_that_hangs(stack: RunningStack) -> None
         await wait_until(lambda: "listening on" in made.log, START_S)
         made.process.send_signal(signal.SIGTERM)
         assert await made.ended() == -signal.SIGALRM
+
+
+async def test_its_drivers_leave_the_index_with_it(stack: RunningStack) -> None:
+    """What takes them out waits for the next tick, which here comes half a second after the one before."""
+    spot = stack.spot()
+    redis = Redis.from_url(stack.redis_url)
+    async with AsyncExitStack() as node, AsyncExitStack() as phones:
+        there = stack.at((await node.enter_async_context(a_node(stack, tick_ms=500))).port)
+        drivers = [await phones.enter_async_context(phone(there, "driver")) for _ in range(3)]
+        for number, driver in enumerate(drivers):
+            await driver.call("go_online", {"classes": ["economy"], **spot.at(10.0 * number)})
+        ids = {driver.person.id.encode() for driver in drivers}
+
+        async def shown() -> bool:
+            return ids <= set(await redis.hkeys(keys.spot("main")))
+
+        await wait_until(shown)
+        for driver in drivers:
+            await driver.call("location_update", spot.at(90.0))
+        await node.aclose()
+        assert not ids & set(await redis.hkeys(keys.spot("main")))
+    await redis.aclose()

@@ -332,20 +332,28 @@ async def test_mail_of_before_the_start_is_not_read(redis: Redis, redis_url: str
         assert not wire.heard("driver_location")
 
 
-async def test_nobody_is_shown_where_the_trip_before_was(redis: Redis, redis_url: str) -> None:
+@pytest.mark.parametrize("fast_ms", [0, 4_000])
+async def test_nobody_is_shown_where_the_trip_before_was(redis: Redis, redis_url: str, fast_ms: int) -> None:
+    """Nor by a phone whose clock is fast."""
     async with two(redis, redis_url) as (here, there):
         driver, passenger, ride, wire = await riding(here, there)
         end: Any = driver.wire
         await shown(here, driver, 50, wire)
+        if fast_ms:
+            last = {"latitude": 0.5052, "longitude": 0.5, "timestamp": await here.log.now_ms() + fast_ms}
+            assert (await here.say(driver, "location_update", last))["kept"]
         assert (await there.say(passenger, "cancel_ride", {"rideId": ride}))["ok"]
         await wait_until(lambda: f"ride:{ride}" not in driver.rooms)
-        await fix(here, driver, 101)
+        if not fast_ms:  # else what comes within four seconds is late
+            await fix(here, driver, 101)
         other, watch = there.arrive("passenger")
         second = (await there.say(other, "request_ride", {"pickup": HERE, "dropoff": THERE}))["rideId"]
         await wait_until(lambda: end.heard("offer") == 2)
         assert (await here.say(driver, "accept_offer", {"offerId": f"{second}.1"}))["ok"]
         await wait_until(lambda: watch.heard("driver_assigned"))
         assert (await there.say(other, "join_ride", {"rideId": second}))["position"] is None
+        if fast_ms:
+            return
         await shown(here, driver, 102, watch)
         assert (await there.say(other, "join_ride", {"rideId": second}))["position"]["latitude"] > 0.51
 

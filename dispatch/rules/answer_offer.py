@@ -104,7 +104,7 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
 def _let_go(state: State, job: Job, before: UserId | None) -> tuple[tuple[Driver, ...], tuple[Fact, ...]]:
     """Whoever had the job until now, free of it. He hears so first: then nobody is shown any more where he is."""
     driver = state.driver(before)
-    if driver is None:
-        return (), ()
+    if before is None or driver is None:
+        return (), (Fact(room=job.room, leave=(before,)),) if before else ()
     free = without_job(driver, job.id, state.now_ms)
     return (free,), taken_over_facts(job, free, state.now_ms)
