@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from redis.asyncio import Redis
 
+from server.devstack.procs import is_alive
 from storage import keys
 from tests.benchkit import alone, bench
 from tests.stack import RunningStack, private_stack
@@ -35,6 +37,25 @@ async def test_the_live_parts_of_the_match_bench() -> None:
     assert set(line) == {"offer_ms", "publish_ms", "candidates", "index_bytes"}, said
     assert line["offer_ms"]["p99"] > line["offer_ms"]["p50"] > 0.0 and line["candidates"]["wrong"] == 0, said
     assert "'in': 1000, 'until the end': 1000" in said
+
+
+async def test_a_live_part_ends_with_the_match_bench() -> None:
+    async with private_stack() as stack:
+        argv, pipe = (sys.executable, "-m", "server.bench_match", "--only", "offers"), asyncio.subprocess.PIPE
+        child = await asyncio.create_subprocess_exec(*argv, env=stack.app.env, cwd=CHECKOUT, stderr=pipe)
+
+        def children(pid: int) -> list[int]:
+            return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+        try:
+            assert child.stderr is not None
+            assert b"running loadtest.offers" in await child.stderr.readline()
+            (part,) = await wait_until(lambda: children(child.pid))
+            await wait_until(lambda: children(part))  # it is at work
+        finally:
+            child.terminate()
+            code = await child.wait()
+        assert code == 130 and not is_alive(part)
 
 
 async def test_further_entries_go_when_the_measurement_is_killed(redis: Redis, redis_url: str) -> None:
