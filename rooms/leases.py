@@ -63,8 +63,8 @@ class Live:
 
     __slots__ = (
         "area", "available", "before", "classes", "count", "driver_id", "finishing", "flag", "floor", "foretold_ms",
-        "generation", "heading", "indexed", "jobs", "lat", "lng", "policy", "revived_ms", "ride_over_ms", "session",
-        "shown_ms", "sign_ms", "signed_ms", "soon", "stale", "told_ms", "track", "ts_ms", "version",
+        "generation", "heading", "indexed", "jobs", "lat", "latest_ms", "lng", "policy", "revived_ms", "ride_over_ms",
+        "session", "shown_ms", "sign_ms", "signed_ms", "soon", "stale", "told_ms", "track", "ts_ms", "version",
     )  # fmt: skip
 
     def __init__(self, session: Session, policy: Policy) -> None:
@@ -85,6 +85,9 @@ class Live:
         self.lat = self.lng = 0.0
         self.heading: float | None = None
         self.ts_ms = self.signed_ms = self.revived_ms = self.told_ms = 0
+        self.latest_ms = (
+            0  # `ts_ms` is the phone's word; by a clock that is fast, he was there no later than this
+        )
         self.flag, self.sign_ms = "-", 0
         self.count = 0
 
@@ -100,7 +103,7 @@ class Live:
             self.version,
             cell,
             self.classes,
-            pack(self.lat, self.lng, self.ts_ms, self.heading),
+            pack(self.lat, self.lng, self.latest_ms, self.heading),
             self.sign_ms,
             bool(self.jobs),
             soon,
@@ -139,7 +142,7 @@ class Leases:
         """(lat, lng, ts_ms, heading) of a driver whose device is here, as far as it is this job's business: not while
         he has another ride on board, nor where he was with it."""
         live = self._lives.get(driver_id)
-        if live is None or not live.ts_ms or live.ts_ms < live.ride_over_ms:
+        if live is None or not live.ts_ms or live.latest_ms < live.ride_over_ms:
             return None
         if any(job.field == "rideId" and job.job_id != job_id for job in live.jobs):
             return None
@@ -195,9 +198,8 @@ class Leases:
     ) -> None:
         """The believed position changed: it goes into the next tick, over what waits there."""
         live.lat, live.lng, live.heading = latitude, longitude, heading
-        live.ts_ms = min(
-            live.track.at_ms, now_ms
-        )  # a fast clock makes nothing of before a job look like after it
+        live.ts_ms = live.track.at_ms
+        live.latest_ms = min(live.ts_ms, now_ms)
         if not live.generation:
             return  # what waits in the tick is of the device that counts
         waits = live.driver_id in self._tick.updates

@@ -110,7 +110,7 @@ def test_so_many_couriers_with_parcels_are_looked_at_for_one_more(
     monkeypatch: pytest.MonkeyPatch, most: int, by: str
 ) -> None:
     """The nearest; of the others it is said that they are farther, though to one of them it may cost less."""
-    monkeypatch.setattr(proposal, "_BUSY_MAX", most)
+    monkeypatch.setattr(proposal, "BUSY_MAX", most)
     new, on_board = parcel("new", 0.0, 2_000.0), parcel("old", 100.0, 2_100.0)
     couriers = {
         id_: assigned(a_driver(UserId(id_), capacity=5), on_board) for id_ in ("near courier", "far courier")
@@ -119,9 +119,9 @@ def test_so_many_couriers_with_parcels_are_looked_at_for_one_more(
     found = {id_: Position(id_, at.latitude, at.longitude, NOW, None) for id_, at in stand.items()}
     made = proposal.Proposal([(new, TOWN)], {"parcel": found}, NOW, {}, np.zeros(1))
     assert sorted(made.candidates()) == ["far courier", "near courier"]
-    for _ in made.judge({str(id_): each for id_, each in couriers.items()}, Blocks()):
+    for _ in (*made.judge({str(id_): each for id_, each in couriers.items()}, Blocks()), *made.choose()):
         pass
-    assert made.pairs == most and [each.to.driver_id for each in made.best()] == [by]
+    assert made.pairs == most and [each.to.driver_id for each in made.offers()] == [by]
     said = {each.driver_id: each.reason for each in made.look(0).considered}
     assert (said["far courier"] == "farther") is (most == 1)
 

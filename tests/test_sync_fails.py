@@ -136,6 +136,8 @@ async def test_who_joins_before_the_node_has_heard_that_he_drives_sees_nobody_el
         monkeypatch.undo()
         may_read.set()
         await say(passenger, ride, "there?")
-        await wait_until(lambda: again.follower.stretches(room)[-1][-1].get("message") == "there?")
+        await wait_until(
+            lambda: [p.get("message") for p in again.follower.stretches(room)[-1]][-1:] == ["there?"]
+        )
         for each in (first, again):
             await each.close()
