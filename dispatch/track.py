@@ -138,7 +138,14 @@ class Track:
 
     def taken_ms(self, now_ms: int) -> int:
         """When the last believed fix was taken, by a clock that is right; one flushed buffer alone does not tell."""
-        return self.at_ms + self._least_age_ms if now_ms - self._timed_ms >= _CLOCK_APART_MS else self.at_ms
+        return self.at_ms + self._late_ms(now_ms)
+
+    def clock_ms(self, now_ms: int) -> int:
+        """By so much the phone's clock is behind, as far as its fixes have told; below 0: ahead."""
+        return self._clock_ms + self._late_ms(now_ms)
+
+    def _late_ms(self, now_ms: int) -> int:
+        return self._least_age_ms if now_ms - self._timed_ms >= _CLOCK_APART_MS else 0
 
     def _read_clock(self, behind_ms: int, now_ms: int, policy: Policy) -> Verdict | None:
         """A fix whose time cannot be true as it reads: None when the error of the clock is known by now."""

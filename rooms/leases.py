@@ -138,6 +138,11 @@ class Leases:
         metrics.FIXES.n["superseded",] += 1
         raise Refusal("superseded")
 
+    def clock_ms(self, session: Session) -> int:
+        """By so much the clock of this driver's phone is behind, as far as is known here."""
+        live = self._lives.get(session.user_id)
+        return live.track.clock_ms(self._tick.now_ms()) if live and _is_his(live.session, session) else 0
+
     def last(self, driver_id: str, job_id: str) -> tuple[float, float, int, float | None] | None:
         """(lat, lng, ts_ms, heading) of a driver whose device is here, as far as it is this job's business: not while
         he has another ride on board, nor where he was with it."""

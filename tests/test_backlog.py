@@ -263,6 +263,9 @@ async def test_a_phone_whose_clock_is_fast_shows_nothing_of_before(
             told, leases._lives[who].track.at_ms = len(seen(ride.heard)), 0
             fast = {**HERE, "latitude": 0.5 + north, "timestamp": at_ms + 4_000}
             assert (await ride.one.say(ride.driver, "location_update", fast)) == {"ok": True, "kept": True}
+        batch = {"batchId": "fast", "fixes": [{**HERE, "timestamp": iso(assigned_ms + 3_000)}]}
+        assert (await ride.one.say(ride.driver, "location_batch", batch))["kept"] == 1
+        assert {row[-1] for row in await rows(redis)} == {None}
         assert told == 1 == len(seen(ride.heard))
 
 

@@ -11,6 +11,7 @@ the same way on every node. Its rows are numbered by the batch and their place i
 | it comes to two nodes at once | one script keeps it; the other is given the first answer |
 | another device took over meanwhile | `superseded`, by the generation in the driver's own record; no row |
 | a job was given to him after a fix was taken | that fix is nobody's: where he was before is not for its parties |
+| the clock of his phone is fast or slow, as his fixes here have told | the same by a clock that is right |
 | he had a ride on board, and this one comes after it | likewise, until that one was over |
 | a job is over before the batch comes | likewise |
 | Redis forgot the batch, and it comes again | its rows have the same numbers: PostgreSQL has them once |
@@ -66,7 +67,9 @@ async def location_batch(house: House, session: Session, message: LocationBatch)
     """Answers `{batchId, kept, refused: {reason: how many}}` once Redis has what was kept. Raises Refusal."""
     try:
         lease = await _leased(house, session)
-        jobs = lease.jobs
+        # by the phone's clock, which is all that a fix says
+        behind_ms = house.fixes.leases.clock_ms(session)
+        jobs = {job_id: from_ms - behind_ms for job_id, from_ms in lease.jobs.items()}
         area = house.desk.areas.get(lease.area_id)
         kept, refused = _judged(message.fixes, house.fixes.now_ms(), area.policy if area else Policy())
         answer = {"batchId": message.batch_id, "kept": len(kept), "refused": dict(refused)}
