@@ -38,6 +38,7 @@ from storage.records import Driver, Place
 
 SIGNS_PER_SILENCE = 6  # a driver's sign of life is renewed so many times within what counts as silence
 REVIVE_AGAIN_MS = 2_000
+FAST_MS = 1_000  # a phone that is so far ahead is; by less, this node's clock may be behind (rooms/tick.py)
 _DEFAULT_POLICY = Policy()
 
 
@@ -86,7 +87,7 @@ class Live:
         self.heading: float | None = None
         self.ts_ms = self.signed_ms = self.revived_ms = self.told_ms = 0
         self.latest_ms = (
-            0  # `ts_ms` is the phone's word; by a clock that is fast, he was there no later than this
+            0  # `ts_ms` is the phone's word; where its clock is fast, he was there no later than this
         )
         self.flag, self.sign_ms = "-", 0
         self.count = 0
@@ -204,7 +205,7 @@ class Leases:
         """The believed position changed: it goes into the next tick, over what waits there."""
         live.lat, live.lng, live.heading = latitude, longitude, heading
         live.ts_ms = live.track.at_ms
-        live.latest_ms = min(live.ts_ms, now_ms)
+        live.latest_ms = live.ts_ms if live.ts_ms - now_ms < FAST_MS else now_ms
         if not live.generation:
             return  # what waits in the tick is of the device that counts
         waits = live.driver_id in self._tick.updates

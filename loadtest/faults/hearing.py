@@ -187,7 +187,15 @@ def _positions(history: History, spans: Sequence[Stretch]) -> Iterator[str]:
             yield f"{each.user} saw a position of {each.job}, no party of it"
         elif not history.is_of(each.fix, driver):
             sender = history.sent_fixes.get(each.fix, "nobody")
-            yield f"{each.user} saw a position of {each.job} that {sender} sent and not {driver}"
+            there = [
+                f"{who} at {at}"
+                for (at, *place), who in history.sent_fixes.items()
+                if (*place,) == each.fix[1:]
+            ]
+            yield (
+                f"{each.user} saw a position of {each.job}, of {each.fix[0]}, that {sender} sent and not {driver}"
+                f" (there were: {', '.join(there) or 'none'})"
+            )
 
 
 def after_a_ride(spans: Sequence[Stretch]) -> dict[tuple[str, str], float]:
