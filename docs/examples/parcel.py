@@ -31,7 +31,9 @@ async def main(url, *logins):
     try:
         await ask(courier, "go_online", {"classes": ["parcel"], **here})
         await ask(sender, "request_package", parcel)
-        await ask(courier, "accept_offer", {"offerId": (await asyncio.wait_for(offers.get(), WAIT_S))["offerId"]})
+        while (offer := await asyncio.wait_for(offers.get(), WAIT_S))["job"].get("packageId") != parcel["packageId"]:
+            await ask(courier, "decline_offer", {"offerId": offer["offerId"]})  # somebody else's
+        await ask(courier, "accept_offer", {"offerId": offer["offerId"]})
         step = {"packageId": parcel["packageId"]}
         for status in ("arrived_pickup", "picked_up", "arrived_dropoff"):
             await ask(courier, "package_status_update", {**step, "status": status})
