@@ -86,9 +86,8 @@ class Live:
         self.lat = self.lng = 0.0
         self.heading: float | None = None
         self.ts_ms = self.signed_ms = self.revived_ms = self.told_ms = 0
-        self.latest_ms = (
-            0  # `ts_ms` is the phone's word; where its clock is fast, he was there no later than this
-        )
+        # `ts_ms` is the phone's word; where its clock is fast, he was there no later than this
+        self.latest_ms = 0
         self.flag, self.sign_ms = "-", 0
         self.count = 0
 

@@ -62,9 +62,8 @@ class Leader:
             metrics.OFFERS.n[outcome,] += count
         for outcome, count in done.noted.items():
             metrics.NOTES.n[outcome,] += count
-        metrics.ROUND_BLOCKED_S.observe(
-            done.longest_s
-        )  # also where all whom it looked at are asked or served
+        # also where all whom it looked at are asked or served
+        metrics.ROUND_BLOCKED_S.observe(done.longest_s)
         return "led" if done.waiting else "empty"
 
     async def _leave(self) -> None:

@@ -236,6 +236,19 @@ async def test_the_first_after_silence_waits_for_no_tick(bench: Bench, redis: Re
     ticking.cancel()
 
 
+@pytest.mark.parametrize(("within_s", "is_set"), [(10.0, True), (0.0, False)])
+async def test_an_answer_that_took_long_sets_no_clock(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, within_s: float, is_set: bool
+) -> None:
+    """It says what Redis' clock was; a node that was frozen meanwhile would be behind by as much."""
+    monkeypatch.setattr("rooms.tick.CLOCK_WITHIN_S", within_s)
+    tick = Tick(bench.fleet, "n1")
+    tick.set_clock(1_000)
+    tick.keep(("d", 1))
+    await tick.deliver(1)
+    assert (tick.now_ms() > 1_000_000_000_000) is is_set
+
+
 async def test_many_in_one_tick(bench: Bench) -> None:
     drivers = [a_driver(f"d{n}", version=0) for n in range(300)]  # type: ignore[arg-type]
     await bench.log.commit(await write(bench.log, *drivers))
