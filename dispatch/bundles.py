@@ -14,7 +14,7 @@ next stop it lies; nobody is bound to anything by this.
 | a courier with more on his plan is chosen for it | he is asked: what it costs him was counted already |
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -40,7 +40,7 @@ class Going(NamedTuple):
 
 def held_back(
     asked: Sequence[Going], chosen: Sequence[Going], blocks: Blocks, now_ms: int, held: set[JobId]
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Of parcels: puts those of `chosen` into `held` that are to wait for the courier of another. Others may run
     between its steps."""
     at: dict[tuple[float, float], list[Going]] = {}

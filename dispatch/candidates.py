@@ -8,7 +8,8 @@ side. Against the assignment over all pairs 16 lose nothing where one side is th
 """
 
 import math
-from typing import Final, NamedTuple
+from collections.abc import Generator
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -20,6 +21,9 @@ EACH: Final = 16
 SMALL: Final = (
     4_096  # up to so many pairs all are candidates: measuring them takes less time than building trees
 )
+
+
+T = TypeVar("T")
 
 
 class Near(NamedTuple):
@@ -38,8 +42,24 @@ def globe_m(lat_deg: Floats, lng_deg: Floats) -> Floats:
     return EARTH_RADIUS_M * np.stack([circle * np.cos(lng), circle * np.sin(lng), np.sin(lat)], axis=-1)
 
 
+def at_once(steps: Generator[None, None, T]) -> T:
+    """What the steps come to, for who lets nobody run between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
 def near(requests_m: Floats, drivers_m: Floats, reach_m: float, each: int = EACH) -> Near:
     """The `each` nearest of every request (n, d) and of every driver (m, d), not farther than `reach_m`."""
+    return at_once(near_in_steps(requests_m, drivers_m, reach_m, each))
+
+
+def near_in_steps(
+    requests_m: Floats, drivers_m: Floats, reach_m: float, each: int = EACH
+) -> Generator[None, None, Near]:
+    """The same in steps, each as long as a tree of 4,000 takes."""
     n, m = len(requests_m), len(drivers_m)
     if not n or not m:
         return Near(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
@@ -50,7 +70,9 @@ def near(requests_m: Floats, drivers_m: Floats, reach_m: float, each: int = EACH
         return Near(request, driver, away_m[request, driver])
     fewer = min(n, m)
     request, driver = _nearest(drivers_m, requests_m, reach_m, math.ceil(each * fewer / n))
+    yield
     other_driver, other_request = _nearest(requests_m, drivers_m, reach_m, math.ceil(each * fewer / m))
+    yield
     both = np.unique(np.concatenate([request * m + driver, other_request * m + other_driver]))
     request, driver = np.divmod(both, m)
     apart = requests_m[request] - drivers_m[driver]

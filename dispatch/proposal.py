@@ -5,7 +5,7 @@ caller can let others run between them. Jobs of several areas and classes are ma
 of its job's area; a driver of two classes is one driver.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from dispatch.area import Area
 from dispatch.assignment import Bools, Floats, Ints, Pairs, solve
 from dispatch.batch import Drivers, Requests, by_freshness, priced
 from dispatch.blocks import Blocks
-from dispatch.candidates import Near, globe_m, near
+from dispatch.candidates import Near, globe_m, near_in_steps
 from dispatch.carrying import NO_WAY, latest_pickup_s, ways
 from dispatch.commands import Look
 from dispatch.eligibility import why_not
@@ -53,8 +53,8 @@ class Offered(NamedTuple):
 
 
 class Proposal:
-    """Use: `candidates()` once; then `judge(records, blocks)` and `choose()`, which say between their steps that others
-    may run; then `offers()`. `found` are the drivers of each class, as the index showed them at `now_ms`; `asked`
+    """Use: `candidates()`, `judge(records, blocks)` and `choose()`, which say between their steps that others may run;
+    then `offers()`. `found` are the drivers of each class, as the index showed them at `now_ms`; `asked`
     the open offers of those jobs that do not wait but are thought about; `ends_s` as `Requests.end_s`; `coming` those
     of the jobs whose driver is on his way and may be another (takeover.py); `heats` say where drivers are short."""
 
@@ -115,7 +115,7 @@ class Proposal:
         self._tried: list[Pairs] = []
         self.tries = any(area.shadow is not None for _, area in jobs)
 
-    def candidates(self) -> list[str]:
+    def candidates(self) -> Generator[None, None, list[str]]:
         """The drivers whose records are wanted."""
         groups: dict[tuple[str, str], list[int]] = {}
         for row, (job, area) in enumerate(self._jobs):
@@ -128,7 +128,8 @@ class Proposal:
             ids = {id_ for name in names for id_ in self._of_class.get(name, ())}
             of_class = np.array([self._row[id_] for id_ in ids], dtype=np.int64)
             fresh = np.sort(of_class[self._fix_age_s[of_class] <= policy.stale_s])
-            local = near(self._places_m[rows], self._drivers_m[fresh], reach_m(policy))
+            local = yield from near_in_steps(self._places_m[rows], self._drivers_m[fresh], reach_m(policy))
+            yield
             pairs = Near(np.asarray(rows)[local.request], fresh[local.driver], local.distance_m)
             # who is on his way is for who waits (rematch.py)
             of_use = self._free[pairs.driver] | (self._bound[pairs.request] == PLANNED)
@@ -137,7 +138,7 @@ class Proposal:
             wanted.update(pairs.driver[self._free[pairs.driver]].tolist())
         return [self._ids[row] for row in sorted(wanted)]
 
-    def judge(self, records: dict[str, Driver], blocks: Blocks) -> Iterator[None]:
+    def judge(self, records: dict[str, Driver], blocks: Blocks) -> Generator[None, None, None]:
         """Leaves out who may not be offered what, and prices the rest."""
         records = {**records, **self._let_go}
         requests, drivers = self._requests(), self._drivers(records)
@@ -257,7 +258,7 @@ class Proposal:
         """How many pairs may be matched."""
         return len(self._pairs.request)
 
-    def choose(self) -> Iterator[None]:
+    def choose(self) -> Generator[None, None, None]:
         """The assignment: of those who wait, and of an open offer or an accepted job where another driver is so much
         nearer that it is worth asking him instead (rematch.py)."""
         waits = self._bound == PLANNED

@@ -28,7 +28,7 @@ match at once, are harmless: of two commits for one job or driver, the second is
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -83,9 +83,24 @@ class Done(msgspec.Struct):
         self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
         return result
 
-    def each(self, steps: Iterator[None]) -> Iterator[None]:
-        while self.timed(lambda: next(steps, self)) is None:
-            yield
+    async def alone(self, step: Callable[[], T]) -> T:
+        """A step that others may run before and after."""
+        await asyncio.sleep(0)
+        result = self.timed(step)
+        await asyncio.sleep(0)
+        return result
+
+    async def each(self, steps: Generator[None, None, T]) -> T:
+        """What these steps come to, between which others may run."""
+        while True:
+            began_s = time.perf_counter()
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            finally:
+                self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
+            await asyncio.sleep(0)
 
 
 class Rounds:
@@ -110,7 +125,7 @@ class Rounds:
             found[vehicle_class] = await self._free(vehicle_class, of_class, now_ms, done)
             if any(area.policy.finishing_s for _, area in of_class):
                 found[soon(vehicle_class)] = await self._free(soon(vehicle_class), of_class, now_ms, done)
-        proposal = done.timed(
+        proposal = await done.alone(
             lambda: Proposal(
                 jobs,
                 found,
@@ -121,21 +136,18 @@ class Rounds:
                 heats=self._desk.heats,
             )
         )
-        wanted = done.timed(proposal.candidates)
+        wanted = await done.each(proposal.candidates())
         records = {
             id_: record
             for id_, record in (await self._load(Driver, wanted))[0].items()
             if isinstance(record, Driver)
         }
-        for _ in done.each(proposal.judge(records, self._desk.blocks)):
-            await asyncio.sleep(0)  # others may run
+        await done.each(proposal.judge(records, self._desk.blocks))
         done.drivers, done.pairs = len(records), proposal.pairs
         if proposal.tries:
-            done.timed(proposal.try_shadow)
-            await asyncio.sleep(0)
-        for _ in done.each(proposal.choose()):
-            await asyncio.sleep(0)
-        offers = done.timed(proposal.offers)
+            await done.alone(proposal.try_shadow)
+        await done.each(proposal.choose())
+        offers = await done.alone(proposal.offers)
         going = await self._going(asked)
         chosen = [
             Going(each.job, records[each.to.driver_id], jobs[each.row][1], each.to.eta_s)
@@ -143,8 +155,7 @@ class Rounds:
             if each.job.kind == "package" and each.job.state == "searching"
         ]
         held = set[JobId]()
-        for _ in done.each(held_back(going, chosen, self._desk.blocks, now_ms, held)):
-            await asyncio.sleep(0)
+        await done.each(held_back(going, chosen, self._desk.blocks, now_ms, held))
         if held:
             done.bounds["bundled"] += len(held)
         now = [each for each in offers if each.job.id not in held]

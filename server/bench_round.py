@@ -4,7 +4,8 @@ drivers on their way who may be others, on a Redis of its own.
 Jobs and drivers come by the commands and the tick that bring them to a server, and each round is the server's own:
 reading, pairs, prices, the assignment, and a commit for each pair. `longest_ms` is the longest step between two chances
 for others to run, in processor time, which is what a loop is blocked for on a core of its own; `gap_ms` the longest
-time in which a neighbour on the loop was not run, by the clock.
+time in which a neighbour on the loop was not run, by the clock, of which the mean is judged: a busy machine stops a
+process too. Garbage is looked for as seldom as on a node.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from dispatch.rounds import Done, Rounds
 from dispatch.wording import user_room
 from rooms.tasks import Tasks
 from server.devstack import private_redis
+from server.process import settle_memory
 from storage.fleet import Fleet, Update, pack
 from storage.log import Log
 from storage.records import JobId, Place, Room, UserId
@@ -163,6 +165,7 @@ async def a_round(url: str, options: argparse.Namespace, seed: int) -> dict[str,
             await asyncio.sleep(0)
             gap_s = max(gap_s, time.perf_counter() - last_s)
 
+    settle_memory()
     tasks = Tasks()
     tasks.start(neighbour(), "neighbour")
     await asyncio.sleep(0)
@@ -192,8 +195,9 @@ async def _measure(options: argparse.Namespace) -> int:
     }
     line |= {name: getattr(options, name) for name in ("jobs", "drivers", "asked", "coming", "rounds")}
     wrong = []
-    if line["longest_ms"]["most"] > MOST_MS:
-        wrong.append(f"NOT HELD: a step of {line['longest_ms']['most']:g} ms, {MOST_MS:g} are the most")
+    for name, of in (("longest_ms", "most"), ("gap_ms", "mean")):
+        if line[name][of] > MOST_MS:
+            wrong.append(f"NOT HELD: {name}, {of}: {line[name][of]:g} ms, {MOST_MS:g} are the most")
     text = [f"{name:12} {value}" for name, value in line.items()]
     (sys.stderr if options.json else sys.stdout).write("\n".join([*text, *wrong]) + "\n")
     if options.json:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from dispatch import proposal as proposals
 from dispatch.area import Area
 from dispatch.blocks import Blocks
+from dispatch.candidates import at_once
 from dispatch.policy import Policy
 from dispatch.proposal import Proposal
 from dispatch.why import CONSIDERED_MAX, choice
@@ -31,7 +32,7 @@ def batch(jobs: list[Job], drivers: dict[str, float], area: Area = AREA, **of: D
     """Decisions by job, of drivers so many metres to the north."""
     found = {id_: Position(id_, 49.99 + m * M_DEG, 36.23, NOW, None) for id_, m in drivers.items()}
     proposal = Proposal([(job, area) for job in jobs], {"economy": found}, NOW, {}, np.zeros(len(jobs)))
-    wanted = proposal.candidates()
+    wanted = at_once(proposal.candidates())
     records = {id_: of.get(id_) or a_driver(UserId(id_), changed_ms=NOW) for id_ in wanted}
     for _ in proposal.judge(records, Blocks()):
         pass
@@ -58,7 +59,7 @@ def test_an_open_offer_is_compared_as_of_now(rest_s: float, moved: bool) -> None
     offer = an_offer("ride", eta_s=200.0, made_ms=NOW - 14_000, finishing=rest_s > 0, rest_s=rest_s)
     found = {"economy": {DOV: Position(DOV, 49.99 + 880.0 * M_DEG, 36.23, NOW, None)}}
     proposal = Proposal([(asked, AREA)], found, NOW, {asked.id: offer}, np.zeros(1))
-    records = {id_: a_driver(UserId(id_), changed_ms=NOW) for id_ in proposal.candidates()}
+    records = {id_: a_driver(UserId(id_), changed_ms=NOW) for id_ in at_once(proposal.candidates())}
     for _ in proposal.judge(records, Blocks()):
         pass
     for _ in proposal.choose():
@@ -85,7 +86,7 @@ def test_others_run_between_the_plan_and_what_becomes_of_open_offers(monkeypatch
     found = {"economy": {DOV: Position(DOV, 49.99, 36.23, NOW, None)}}
     jobs = [(ride("waits", 100.0), AREA), (asked, AREA)]
     proposal = Proposal(jobs, found, NOW, {asked.id: an_offer("ride", eta_s=200.0, made_ms=NOW)}, np.zeros(2))
-    records = {id_: a_driver(UserId(id_), changed_ms=NOW) for id_ in proposal.candidates()}
+    records = {id_: a_driver(UserId(id_), changed_ms=NOW) for id_ in at_once(proposal.candidates())}
     for _ in proposal.judge(records, Blocks()):
         pass
     steps: list[list[str]] = []
