@@ -6,6 +6,7 @@ stays bounded, forgets, and gives the constant-speed estimate of dispatch/eta.py
 **The model.** log seconds = log(pace x metres) + curve(log metres) + origin + destination + hour, where curve is
 piecewise linear between knots half an octave apart, origin and destination are one number for each H3 cell of
 resolution 8 (0.7 km²), hour one for each of the 168 hours of a week (UTC: what summer time shifts, it forgets).
+An hour of which nothing is known is as those beside it: the two before and after, and the same hour of the days beside.
 
 **Learning.** Each finished job moves the five or so numbers that its estimate was made of, each in proportion to
 how little is known of it: the diagonal form of a recursive Bayesian regression (the Kalman filter of a constant
@@ -43,6 +44,7 @@ FORMAT: Final = 1
 MAX_CELLS: Final = 20_000  # of origins and of destinations: 14,000 km², about 1 MB of document
 
 _HOURS: Final = 168
+_BESIDE: Final = ((-1, 1.0), (1, 1.0), (-24, 1.0), (24, 1.0), (-2, 0.5), (2, 0.5))  # (hours away, weight)
 _KNOTS: Final = 20
 _STEP: Final = 0.5 * math.log(2.0)
 _KNOT_LOG_M: Final[Floats] = math.log(100.0) + _STEP * np.arange(_KNOTS, dtype=np.float64)  # 100 m ... 72 km
@@ -54,6 +56,7 @@ _LAST_LOG_M: Final = float(_KNOT_LOG_M[-1])
 _CURVE_SD: Final = 0.2
 _CELL_SD: Final = 0.15
 _HOUR_SD: Final = 0.25
+_UNKNOWN: Final = 0.9 * _HOUR_SD**2  # a single job brings the variance of an hour below this
 _NOISE_SD: Final = 0.3
 _CLIP: Final = 1.5
 _FADES_S: Final = 90 * 86_400.0
@@ -272,7 +275,11 @@ class EtaTable:
             1.0,
             _CELL_SD,
         )
-        yield known.hours[_hour_of_week(when_s)], 1.0, _HOUR_SD
+        hour = _hour_of_week(when_s)
+        _fade(known.hours[hour], _HOUR_SD**2, when_s)
+        if known.hours[hour].variance > _UNKNOWN:
+            known.hours[hour] = Belief(self._hour_mean(hour), _HOUR_SD**2, when_s)
+        yield known.hours[hour], 1.0, _HOUR_SD
 
     def _spread(self, surprise: float, log_m: float) -> None:
         """Follows the middle of the surprises, and their 80 % point at this distance."""
@@ -286,7 +293,19 @@ class EtaTable:
         known.late_trips[knot] += 1
 
     def _hour(self, when_s: float) -> float:
-        return max(-_FACTOR, min(_FACTOR, self.learned.hours[_hour_of_week(when_s)].mean))
+        return max(-_FACTOR, min(_FACTOR, self._hour_mean(_hour_of_week(when_s))))
+
+    def _hour_mean(self, hour: int) -> float:
+        hours = self.learned.hours
+        if hours[hour].variance <= _UNKNOWN:
+            return hours[hour].mean
+        beside = ((hours[(hour + away) % _HOURS], weight) for away, weight in _BESIDE)
+        known = [(each.mean, weight) for each, weight in beside if each.variance <= _UNKNOWN]
+        return (
+            sum(mean * weight for mean, weight in known) / sum(weight for _, weight in known)
+            if known
+            else 0.0
+        )
 
     def _draw(self) -> tuple[Floats, Floats, float]:
         """The curve as it is read, monotone, as (log metres, log seconds), and the fastest origin's effect."""

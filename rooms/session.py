@@ -43,6 +43,7 @@ def event_frame(event: str, payload: dict[str, Any]) -> Frame:
     return Frame(b"42" + event_json(event, payload))
 
 
+COVERED_MAX = 64  # rooms that it has left are forgotten beyond it: no node is so many rides behind
 HELD_MAX = 1_000  # frames that wait for one snapshot; beyond it the client is closed
 
 
@@ -124,9 +125,14 @@ class Session:
 
     def cover(self, room: str, epoch: str, seq: int) -> None:
         """The client is being told all of the room up to `seq` in another way."""
-        covered = self._covered.get(room)
+        covered = self._covered.pop(room, None)  # the newest stand last
         if covered is None or covered[0] != epoch or covered[1] < seq:
-            self._covered[room] = (epoch, seq)
+            covered = (epoch, seq)
+        self._covered[room] = covered
+        if len(self._covered) > COVERED_MAX:
+            left = next((each for each in self._covered if each not in self.rooms), room)
+            if left != room:
+                del self._covered[left]
 
     def forget(self, room: str, first: int) -> None:
         """Of what is held back from `first` on, nothing of this room may be told."""

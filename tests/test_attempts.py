@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from rooms.registry import Registry
-from rooms.session import Session
+from rooms.session import COVERED_MAX, Session
 from rooms.snapshot import standing
 from rooms.speaker import Speaker
 from rooms.transport import Frame
@@ -211,3 +211,17 @@ async def test_a_reading_that_fails_takes_nobody_out_who_came_after_it() -> None
     scene.commits("line")
     scene.hears()
     assert scene.told == [1]
+
+
+def test_a_session_forgets_what_it_was_told_of_rooms_that_it_left_long_ago_and_of_no_other() -> None:
+    told = list[str]()
+    wire = SimpleNamespace(tell=lambda frame: told.append(frame.text))
+    session = Session(UserId("u"), "d", name="U", role="driver", login="l", wire=cast(Any, wire))
+    session.rooms.add("stays")
+    rooms = ["stays", *(f"left {number}" for number in range(3 * COVERED_MAX))]
+    for room in rooms:
+        session.cover(room, "e", 5)
+    for room in rooms:
+        session.tell(room, "e", 5, Frame.event(room.encode()))
+    forgotten = rooms[1 : -COVERED_MAX + 1]
+    assert told == [f"42{room}" for room in forgotten]

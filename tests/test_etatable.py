@@ -88,6 +88,20 @@ def test_it_learns_distance_place_and_hour_and_its_p80_holds() -> None:
     assert table.learned.trips > 11_900  # a few are too short to teach anything
 
 
+def test_an_hour_that_nothing_is_known_of_is_as_those_beside_it_and_then_itself() -> None:
+    table = EtaTable(POLICY)
+    o, d, eight_s = at(3e3, 3e3), at(-3e3, 3e3), MONDAY_S + 8 * HOUR_S
+    for n in range(300):
+        for away_h, pace in ((-5, 1.0), (-1, 1.5), (1, 1.5), (5, 1.0)):
+            table.learn(o, d, eight_s + away_h * HOUR_S + n, 900.0 * pace)
+    assert one(table, o, d, eight_s) == pytest.approx(one(table, o, d, eight_s - HOUR_S), rel=0.01)
+    assert one(table, o, d, eight_s + DAY_S - HOUR_S) == pytest.approx(one(table, o, d, eight_s), rel=0.01)
+    assert one(table, o, d, eight_s + 12 * HOUR_S) < 0.9 * one(table, o, d, eight_s)
+    for n in range(300):
+        table.learn(o, d, eight_s + DAY_S + n, 900.0)
+    assert one(table, o, d, eight_s + DAY_S) < 0.85 * one(table, o, d, eight_s - HOUR_S)
+
+
 def test_a_city_that_changes_is_followed() -> None:
     table, chance = EtaTable(POLICY), random.Random(1)
     for drive in drives(chance, 4_000, noise=0.2):
