@@ -69,7 +69,7 @@ _LATE_FIRST: Final = 0.3  # p80 = 1.35 x median before anything was learned
 
 # What teaches nothing: too short to tell driving from parking, or faster than anybody drives.
 _LEARN_M: Final = 100.0
-_LEARN_S: Final = 20.0
+LEARN_S: Final = 20.0
 
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
 
@@ -93,6 +93,7 @@ class Learned(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     trips: int = 0
     refused: int = 0
     learned_s: Finite = 0.0
+    log_pace: Finite | None = None  # of the policy, seconds a metre, that `curve` bends
     curve: list[Belief] = msgspec.field(default_factory=lambda: _beliefs(_KNOTS, _CURVE_SD))
     hours: list[Belief] = msgspec.field(default_factory=lambda: _beliefs(_HOURS, _HOUR_SD))
     origins: dict[int, Belief] = {}
@@ -119,8 +120,17 @@ class EtaTable:
         self.learned = learned or Learned()
         self._log_pace = math.log(policy.detour / policy.cruise_speed_mps)
         self._top_speed_mps = policy.top_speed_mps
+        self._keep_times()
         self._drawn: tuple[Floats, Floats, float] | None = None
         self._knots_log_s: list[float] = []  # the curve of `_drawn` as plain numbers
+
+    def _keep_times(self) -> None:
+        """With another policy's pace what is known of real drives stays; where nothing is, the new pace holds."""
+        known = self.learned
+        if known.log_pace is not None and known.log_pace != self._log_pace:
+            for belief in known.curve:
+                belief.mean += (known.log_pace - self._log_pace) * (1.0 - belief.variance / _CURVE_SD**2)
+        known.log_pace = self._log_pace
 
     def dumps(self) -> bytes:
         return msgspec.msgpack.encode(self.learned)
@@ -149,7 +159,7 @@ class EtaTable:
         """One finished drive without stops between; False when it teaches nothing (and is counted)."""
         known = self.learned
         straight_m = distance_m(*origin_deg, *destination_deg)
-        if not (straight_m >= _LEARN_M and _LEARN_S <= duration_s <= 86_400.0) or (
+        if not (straight_m >= _LEARN_M and LEARN_S <= duration_s <= 86_400.0) or (
             straight_m > duration_s * self._top_speed_mps
         ):
             known.refused += 1
@@ -157,16 +167,16 @@ class EtaTable:
         log_m = math.log(straight_m)
         used = list(self._used(log_m, origin_deg, destination_deg, started_s))
         guess, variance = self._log_pace + log_m, _NOISE_SD**2
-        for belief, share, sd in used:
+        for belief, share, sd, _ in used:
             _fade(belief, sd * sd, started_s)
             guess += belief.mean * share
             variance += belief.variance * share * share
         surprise = math.log(duration_s) - guess
         limit = _CLIP * math.sqrt(variance)
         bounded = max(-limit, min(limit, surprise))
-        for belief, share, _ in used:
+        for belief, share, _, most in used:
             gain = belief.variance * share / variance
-            belief.mean += gain * bounded
+            belief.mean = max(-most, min(most, belief.mean + gain * bounded))
             belief.variance *= 1.0 - gain * share
         self._spread(surprise, log_m)
         known.trips += 1
@@ -262,24 +272,21 @@ class EtaTable:
         origin_deg: tuple[float, float],
         destination_deg: tuple[float, float],
         when_s: float,
-    ) -> Iterator[tuple[Belief, float, float]]:
-        """What an estimate is made of: each number, its share in the sum, its prior standard deviation."""
+    ) -> Iterator[tuple[Belief, float, float, float]]:
+        """What an estimate is made of: each number, its share in the sum, its prior standard deviation, and how far
+        from 0 it may be."""
         known = self.learned
         along = min(max((log_m - float(_KNOT_LOG_M[0])) / _STEP, 0.0), _KNOTS - 1.0)
         knot = min(int(along), _KNOTS - 2)
-        yield known.curve[knot], knot + 1.0 - along, _CURVE_SD
-        yield known.curve[knot + 1], along - knot, _CURVE_SD
-        yield _belief(known.origins, h3.latlng_to_cell(*origin_deg, RESOLUTION), when_s), 1.0, _CELL_SD
-        yield (
-            _belief(known.destinations, h3.latlng_to_cell(*destination_deg, RESOLUTION), when_s),
-            1.0,
-            _CELL_SD,
-        )
+        yield known.curve[knot], knot + 1.0 - along, _CURVE_SD, math.inf
+        yield known.curve[knot + 1], along - knot, _CURVE_SD, math.inf
+        for cells, at_deg in ((known.origins, origin_deg), (known.destinations, destination_deg)):
+            yield _belief(cells, h3.latlng_to_cell(*at_deg, RESOLUTION), when_s), 1.0, _CELL_SD, _FACTOR
         hour = _hour_of_week(when_s)
         _fade(known.hours[hour], _HOUR_SD**2, when_s)
         if known.hours[hour].variance > _UNKNOWN:
             known.hours[hour] = Belief(self._hour_mean(hour), _HOUR_SD**2, when_s)
-        yield known.hours[hour], 1.0, _HOUR_SD
+        yield known.hours[hour], 1.0, _HOUR_SD, _FACTOR
 
     def _spread(self, surprise: float, log_m: float) -> None:
         """Follows the middle of the surprises, and their 80 % point at this distance."""

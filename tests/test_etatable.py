@@ -102,6 +102,33 @@ def test_an_hour_that_nothing_is_known_of_is_as_those_beside_it_and_then_itself(
     assert one(table, o, d, eight_s + DAY_S) < 0.85 * one(table, o, d, eight_s - HOUR_S)
 
 
+def test_what_real_drives_took_stays_when_the_policys_pace_changes() -> None:
+    table, other = EtaTable(POLICY), msgspec.structs.replace(POLICY, cruise_speed_mps=15.0)
+    for drive in drives(random.Random(8), 12_000, noise=0.2):
+        table.learn(*drive)
+    again = EtaTable.loads(other, table.dumps())
+    near, far = at(1_500.0, 1_500.0), at(40_000.0, 0.0)
+    assert one(again, near, at(-1_500.0, 0.0), MONDAY_S) == pytest.approx(
+        one(table, near, at(-1_500.0, 0.0), MONDAY_S), rel=0.02
+    )
+    assert one(again, HERE, far, MONDAY_S) < 0.6 * one(table, HERE, far, MONDAY_S)  # of that nothing is known
+    back = EtaTable.loads(POLICY, again.dumps())
+    assert one(back, HERE, far, MONDAY_S) == pytest.approx(one(table, HERE, far, MONDAY_S), rel=0.02)
+
+
+def test_a_place_thrice_as_slow_is_told_of_by_what_is_read_of_it() -> None:
+    """Cells are read up to a factor of two: what is more is no secret of theirs, or the p80 would not hold."""
+    table, chance = EtaTable(POLICY), random.Random(9)
+    took = [600.0 * math.exp(chance.gauss(0, 0.2)) for _ in range(3_000)]
+    for n, seconds in enumerate(took):
+        table.learn(at(4e3, 0.0), at(7e3, 0.0), MONDAY_S + n, 200.0 * seconds / 600.0)
+        table.learn(at(-3e3, 0.0), at(-6e3, 0.0), MONDAY_S + n, seconds * 5.0)
+    median_s = one(table, at(-3e3, 0.0), at(-6e3, 0.0), MONDAY_S)
+    late = float(table.late_factor(np.array([3_000.0]))[0])
+    assert max(abs(belief.mean) for belief in table.learned.origins.values()) <= math.log(2.0)
+    assert np.mean([seconds * 5.0 <= median_s * late for seconds in took]) > 0.5
+
+
 def test_a_city_that_changes_is_followed() -> None:
     table, chance = EtaTable(POLICY), random.Random(1)
     for drive in drives(chance, 4_000, noise=0.2):
