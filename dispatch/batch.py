@@ -27,7 +27,7 @@ _NOBODY: Final = np.zeros((0, 2), dtype=np.int64)
 class Requests(NamedTuple):
     """n requests, sorted by who comes first among equals."""
 
-    age_s: Floats  # (n,) since they were opened
+    age_s: Floats  # (n,) since they were opened; a booking's since its search began, or its hour
     left_s: Floats  # (n,) a pickup that takes longer than this comes too late
     end_s: Floats  # (n,) how much longer than elsewhere a driver waits for work where the job ends
 

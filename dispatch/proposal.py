@@ -16,7 +16,7 @@ from dispatch.assignment import Bools, Floats, Ints, Pairs, solve
 from dispatch.batch import Drivers, Requests, by_freshness, priced
 from dispatch.blocks import Blocks
 from dispatch.candidates import Near, globe_m, near_in_steps
-from dispatch.carrying import NO_WAY, latest_pickup_s, ways
+from dispatch.carrying import NO_WAY, latest_pickup_s, ready_ms, ways
 from dispatch.commands import Look
 from dispatch.eligibility import why_not
 from dispatch.eta import reach_m
@@ -330,7 +330,9 @@ class Proposal:
         return Offered(self._jobs[row][0], there, row)
 
     def _requests(self) -> Requests:
-        age_s = np.array([(self._now_ms - job.searching_ms) / 1000 for job, _ in self._jobs])
+        # since its requester waits: whoever had it and gave it back makes him no newer, as `searching_ms` alone would
+        since_ms = (min(job.searching_ms, ready_ms(job)) for job, _ in self._jobs)
+        age_s = np.array([(self._now_ms - each_ms) / 1000 for each_ms in since_ms])
         left_s = np.array([area.policy.longest_pickup_s for _, area in self._jobs])
         return Requests(np.maximum(age_s, 0.0), left_s, self._ends_s)
 
