@@ -133,7 +133,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     quote_s: Duration = 300.0
     """A quoted fare is kept for this long."""
     no_show_wait_s: Duration = 300.0
-    """After so long at the pickup a driver may leave without the passenger."""
+    """After so long at the pickup, and after the booked hour, a driver may leave without the passenger."""
     max_trip_m: Annotated[float, Meta(ge=100.0, le=2_000_000.0)] = 100_000.0
     """Longest trip, detour included."""
     max_weight_kg: Annotated[float, Meta(ge=0.1, le=10_000.0)] = 50.0

@@ -80,7 +80,8 @@ def _with(to: str, by: str) -> str:
     if to == "cancelled" and by == "A":
         return "`reason`"
     if to == "no_show":
-        return f"after the area's `no_show_wait_s` at the pickup ({Policy().no_show_wait_s:g} s by default)"
+        wait = f"after the area's `no_show_wait_s` at the pickup ({Policy().no_show_wait_s:g} s by default)"
+        return f"{wait}, in a booked ride not before so long after its hour"
     if to == "searching":
         return "gives the job back; a driver's `cancelled` means the same"
     if to == "picked_up":

@@ -23,7 +23,14 @@ from dispatch.commands import AssignJob, LiftHold, Refusal, UnassignJob
 from dispatch.decision import Decision, State
 from dispatch.eligibility import REASONS, why_not
 from dispatch.lifecycle import OVER, step
-from dispatch.rules.release import end_offer, gives_up_ms, searching_again, without_job, without_offer
+from dispatch.rules.release import (
+    end_offer,
+    gives_up_ms,
+    no_show_ms,
+    searching_again,
+    without_job,
+    without_offer,
+)
 from dispatch.rules.taking import taken
 from dispatch.wording import assigned_fact, code_fact, receipt, status_fact
 from storage.facts import Fact
@@ -105,5 +112,5 @@ def decide_lift(state: State, command: LiftHold) -> Decision:
     elif job.state == "searching":
         free = replace(free, searching_ms=now_ms, wake_ms=gives_up_ms(job, now_ms, area))
     elif job.state == "arrived":
-        free = replace(free, wake_ms=now_ms + int(area.policy.no_show_wait_s * 1500))
+        free = replace(free, wake_ms=no_show_ms(job, now_ms, area, by_itself=True))
     return Decision(answer=receipt(free), put=(free,), facts=(status_fact(free, now_ms, command.user),))

@@ -4,15 +4,16 @@ Saying again where the job is already has no effect and is no error. A wrong cod
 the area's limit only an admin can go on.
 """
 
+import math
+
 from msgspec.structs import replace
 
 from dispatch.area import Area
 from dispatch.commands import CancelJob, MoveJob, Refusal, UnassignJob
 from dispatch.decision import Decision, State
 from dispatch.lifecycle import NEEDS, OVER, WHY, from_client, step
-from dispatch.policy import Policy
 from dispatch.rules import by_hand, cancel_job
-from dispatch.rules.release import end_offer, ended, past_pickup, without_job
+from dispatch.rules.release import end_offer, ended, no_show_ms, past_pickup, without_job
 from dispatch.wording import code_fact, receipt, status_fact
 from storage.records import Driver, Job
 
@@ -39,16 +40,15 @@ def decide(state: State, command: MoveJob) -> Decision:
     if to == "arrived" and driver is not None and driver.has_queued(job.id):
         raise Refusal("wrong_state", "You have a passenger on board: this ride begins when that one is over.")
     area = state.area(job.area_id)
-    policy = area.policy
     if not command.admin:
         if to == "picked_up" and not command.has_picture and _asks_at_pickup(area, job):
             raise Refusal(
                 "bad_request", f"{to} needs a proof for this tier: a photo or signature of the parcel."
             )
-        refused = _proof_refused(state, job, to, command, policy)
+        refused = _proof_refused(state, job, to, command, area)
         if refused is not None:
             return refused
-    return _moved(state, job, to, command, policy)
+    return _moved(state, job, to, command, area)
 
 
 def _party(job: Job, command: MoveJob) -> str:
@@ -85,19 +85,19 @@ def _unassigned(command: MoveJob) -> UnassignJob:
     )
 
 
-def _proof_refused(state: State, job: Job, to: str, command: MoveJob, policy: Policy) -> Decision | None:
+def _proof_refused(state: State, job: Job, to: str, command: MoveJob, area: Area) -> Decision | None:
     """None when the step needs no proof, or has it. A Decision with a refusal counts a wrong code."""
     needs = NEEDS.get(to, "")
     if needs == "reason" and not command.reason:
         raise Refusal("bad_request", f"{to} needs a reason.")
-    if to == "no_show" and state.now_ms < job.arrived_ms + int(policy.no_show_wait_s * 1000):
-        raise Refusal("wrong_state", f"Wait {policy.no_show_wait_s:.0f} s at the pickup first.")
+    if to == "no_show" and (wait_ms := no_show_ms(job, job.arrived_ms, area) - state.now_ms) > 0:
+        raise Refusal("wrong_state", f"Wait at the pickup first, {math.ceil(wait_ms / 1000)} s more.")
     given = command.otp if needs == "otp" else command.proof_code
     if needs == "proof" and not (command.has_proof or given):
         raise Refusal("bad_request", f"{to} needs a proof: its code, photo or signature.")
     if needs not in ("otp", "proof.code") or not job.code:
         return None
-    if job.code_tries >= policy.proof_tries:
+    if job.code_tries >= area.policy.proof_tries:
         raise Refusal("forbidden", "Too many wrong codes: ask support to complete this job.")
     if not given:
         raise Refusal("bad_request", f"{to} needs {needs}: the code that the other party was given.")
@@ -108,15 +108,14 @@ def _proof_refused(state: State, job: Job, to: str, command: MoveJob, policy: Po
     )
 
 
-def _moved(state: State, job: Job, to: str, command: MoveJob, policy: Policy) -> Decision:
+def _moved(state: State, job: Job, to: str, command: MoveJob, area: Area) -> Decision:
     now_ms = state.now_ms
     if to in OVER[job.kind]:
         moved = ended(job, to, now_ms, by=command.user, reason=command.reason)
     else:
         moved = replace(job, state=to, reason=command.reason)
     if to in ("arrived", "arrived_pickup"):
-        # the system ends a ride nobody came to; half as long again for the driver to do it himself
-        wake_ms = now_ms + int(policy.no_show_wait_s * 1500) if to == "arrived" else 0
+        wake_ms = no_show_ms(job, now_ms, area, by_itself=True) if to == "arrived" else 0
         moved = replace(moved, arrived_ms=now_ms, wake_ms=wake_ms)
     if to in ("in_progress", "picked_up"):
         moved = replace(moved, started_ms=now_ms, wake_ms=0)

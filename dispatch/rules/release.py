@@ -46,6 +46,13 @@ def gives_up_ms(job: Job, since_ms: int, area: Area) -> int:
     return max(job.scheduled_ms, since_ms) + int(area.policy.patience_s * 1000)
 
 
+def no_show_ms(job: Job, since_ms: int, area: Area, *, by_itself: bool = False) -> int:
+    """When a ride whose driver stands at the pickup since `since_ms` may end without its passenger, who is not late
+    before the hour he booked; it ends `by_itself` after half as long again, for the driver to do it himself."""
+    wait_ms = int(area.policy.no_show_wait_s * (1_500 if by_itself else 1_000))
+    return max(job.scheduled_ms, since_ms) + wait_ms
+
+
 def searching_again(
     job: Job, area: Area, now_ms: int, *, without: UserId, restart: bool, unseen: bool = False
 ) -> Job:

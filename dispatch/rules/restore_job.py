@@ -23,7 +23,7 @@ from dispatch.commands import SYSTEM, RestoreJob
 from dispatch.decision import Decision, State
 from dispatch.lifecycle import BEFORE_PICKUP, TABLES, step
 from dispatch.rules.hold_job import hold
-from dispatch.rules.release import ended, gives_up_ms, held, without_job
+from dispatch.rules.release import ended, gives_up_ms, held, no_show_ms, without_job
 from dispatch.wording import code_fact, code_for, status_fact, withdrawn_fact
 from storage.facts import Fact
 from storage.records import LEAP, Driver, Job, Offer, Stop, Stored
@@ -81,7 +81,7 @@ def _again(state: State, command: RestoreJob, job: Job, area: Area) -> tuple[str
     if driver is None:
         return "held", held(job, job.needs_person or UNCLEAR), None
     if job.state == "arrived" and not job.needs_person:
-        job = replace(job, wake_ms=now_ms + int(area.policy.no_show_wait_s * 1500))
+        job = replace(job, wake_ms=no_show_ms(job, now_ms, area, by_itself=True))
     elif job.state == "assigned" and job.wake_ms:  # it may come after another ride (wake_job.py)
         job = replace(job, wake_ms=now_ms + BACK_WITHIN_MS + int(area.policy.patience_s * 1000))
     return "kept", job, driver

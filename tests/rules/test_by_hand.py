@@ -132,6 +132,13 @@ def test_unassigned_in_every_state(kind: str, state: str) -> None:
         assert after.dee.available and decision.facts[0].leave == (DEE,) and after.job.searching_ms == NOW
 
 
+@pytest.mark.parametrize(("ahead_ms", "wake_ms"), [(0, 450_000), (3_600_000, 4_050_000)])
+def test_a_ride_let_go_on_at_the_pickup_waits_for_its_passenger(ahead_ms: int, wake_ms: int) -> None:
+    """From now on, or from the hour he booked on."""
+    held = scene("ride", "arrived", scheduled_ms=NOW + ahead_ms, needs_person="driver silent", wake_ms=0)
+    assert held.run(hand(c.LiftHold, "ride")).job.wake_ms == NOW + wake_ms
+
+
 @pytest.mark.parametrize(("kind", "state"), EVERY)
 def test_a_hold_lifted_in_every_state(kind: str, state: str) -> None:
     before = scene(

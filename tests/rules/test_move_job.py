@@ -197,6 +197,23 @@ def test_a_driver_waits_before_he_calls_it_a_no_show(waited_s: float, code: str)
     assert world.code(move("ride", "no_show")) == code
 
 
+@pytest.mark.parametrize(
+    ("arrived_s", "may_s"),
+    [(-600, 300), (-1, 300), (120, 420)],
+    ids=("long before the hour", "just in time", "too late"),
+)
+def test_nobody_is_late_before_the_hour_he_booked(arrived_s: int, may_s: int) -> None:
+    """Neither for the driver, who came early because he was near, nor for the timer."""
+    hour_ms = NOW + 1_000_000
+    arrived_ms, may_ms = hour_ms + arrived_s * 1000, hour_ms + may_s * 1000
+    there = scene("ride", "assigned", POLICY, scheduled_ms=hour_ms).run(move("ride", "arrived"), arrived_ms)
+    assert there.job.wake_ms == may_ms + 150_000
+    with pytest.raises(c.Refusal, match=r"first, 1 s more\.") as refused:
+        there.decide(move("ride", "no_show"), may_ms - 1)
+    assert refused.value.code == "wrong_state"
+    assert there.code(move("ride", "no_show"), may_ms) == "ok"
+
+
 def test_arriving_sets_the_timer_that_ends_a_no_show() -> None:
     moved = scene("ride", "assigned", POLICY).run(move("ride", "arrived")).job
     assert (moved.arrived_ms, moved.wake_ms) == (NOW, NOW + 450_000)

@@ -76,7 +76,7 @@ def test_in_every_state(kind: str, state: str) -> None:
         assert bool(after.dee.plan[-1].due_ms) == promised, "what was promised a sender still is"
         assert (after.dee.device, after.dee.silence_ms) == ("", BACK_WITHIN_MS), "he must go online again"
         assert after.dee.generation > 7 and after.dee.version == 7 + LEAP + 1
-        assert job.wake_ms == (NOW + 450_000 if state == "arrived" else 0)
+        assert job.wake_ms == (NOW + HOUR_MS + 450_000 if state == "arrived" else 0)
         assert bool(job.code) == (kind == "package"), "no code is kept in PostgreSQL: a new one is made"
         heard += [(home(PAT), "notification")] if kind == "package" and state not in BEFORE_PICKUP else []
         assert decision.facts[0].join == (PAT, DEE)
