@@ -5,6 +5,9 @@ few and the rest would be left with nobody, though somebody reaches them. So a p
 among the `k` nearest of the request or the request among the `k` nearest of the driver, `k` being less for the larger
 side. Against the assignment over all pairs 16 lose nothing where one side is the larger, and one request in 10,000 and
 1 % of the cost where both are equal (`./dev bench match --only solve`), at a tenth of the work.
+
+Where few drivers may serve a request (a heavy parcel among bicycles), none of its nearest may be one of them; so who
+is left without any is looked at once more, with all who are in reach (`farther_in_steps`).
 """
 
 import math
@@ -21,7 +24,7 @@ EACH: Final = 16
 SMALL: Final = (
     4_096  # up to so many pairs all are candidates: measuring them takes less time than building trees
 )
-
+FARTHER: Final = 4_000  # pairs of those whom none of their nearest may serve: 10 ms, in steps
 
 T = TypeVar("T")
 
@@ -77,6 +80,27 @@ def near_in_steps(
     request, driver = np.divmod(both, m)
     apart = requests_m[request] - drivers_m[driver]
     return Near(request, driver, np.linalg.norm(apart, axis=-1))
+
+
+def farther_in_steps(
+    near: Near, requests: Ints, requests_m: Floats, drivers_m: Floats, reach_m: float
+) -> Generator[None, None, Near]:
+    """All other pairs in reach of these rows of requests, or of so many of the first that with the last of them FARTHER
+    or more are in reach. Whoever is in reach of one of `near` is in it: his own nearest are."""
+    drivers, width, count = np.unique(near.driver), len(drivers_m), 0
+    found = [np.zeros(0, np.int64)]
+    for number, request in enumerate(requests.tolist()):
+        away_m = np.linalg.norm(drivers_m[drivers] - requests_m[request], axis=-1)
+        found.append(request * width + drivers[away_m <= reach_m])
+        count += len(found[-1])
+        if count >= FARTHER:
+            break
+        if number % EACH == EACH - 1:
+            yield
+    yield
+    new = np.setdiff1d(np.concatenate(found), near.request * width + near.driver)
+    request, driver = np.divmod(new, width)
+    return Near(request, driver, np.linalg.norm(requests_m[request] - drivers_m[driver], axis=-1))
 
 
 def _nearest(places_m: Floats, of_m: Floats, reach_m: float, each: int) -> tuple[Ints, Ints]:

@@ -15,7 +15,7 @@ from dispatch.area import Area
 from dispatch.assignment import Bools, Floats, Ints, Pairs, solve
 from dispatch.batch import Drivers, Requests, by_freshness, priced
 from dispatch.blocks import Blocks
-from dispatch.candidates import Near, globe_m, near_in_steps
+from dispatch.candidates import Near, farther_in_steps, globe_m, near_in_steps
 from dispatch.carrying import NO_WAY, latest_pickup_s, ready_ms, ways
 from dispatch.commands import Look
 from dispatch.eligibility import why_not
@@ -42,6 +42,15 @@ class _Ways(NamedTuple):
     pairs: Near
     eta_s: Floats
     more_s: Floats
+
+
+class _Known(NamedTuple):
+    """What a pair is judged by."""
+
+    records: dict[str, Driver]
+    blocks: Blocks
+    requests: Requests
+    drivers: Drivers
 
 
 class Offered(NamedTuple):
@@ -141,43 +150,61 @@ class Proposal:
     def judge(self, records: dict[str, Driver], blocks: Blocks) -> Generator[None, None, None]:
         """Leaves out who may not be offered what, and prices the rest."""
         records = {**records, **self._let_go}
-        requests, drivers = self._requests(), self._drivers(records)
+        known = _Known(records, blocks, self._requests(), self._drivers(records))
         yield
         some: list[Pairs] = []
         for area, pairs in self._near:
-            policy = area.policy
-            may = np.zeros(len(pairs.request), dtype=np.bool_)
-            rows = zip(pairs.request.tolist(), pairs.driver.tolist(), strict=True)
-            for at, (request, driver) in enumerate(rows):
-                job, record = self._jobs[request][0], records.get(self._ids[driver])
-                why = "offline"
-                if record is not None:
-                    why = why_not(job, record, policy, blocks, self._now_ms, rest_s=self._rest_s[driver])
-                    if record.load and self._bound[request] == ACCEPTED:
-                        why = why or "full"  # only who is free takes a job over
-                may[at] = not why
-                if why and self._free[driver]:
-                    self._looks.unfit(request, driver, why, float(pairs.distance_m[at]))
-                if at % _AT_ONCE == _AT_ONCE - 1:
-                    yield
-            yield
-            allowed = Near(pairs.request[may], pairs.driver[may], pairs.distance_m[may])
-            way = yield from self._ways(area, allowed, records)
-            allowed, eta_s = way.pairs, way.eta_s
-            drivers = drivers._replace(longest_s=self._worth_s(area, allowed))
-            some.append(priced(allowed, eta_s, requests, drivers, policy, more_s=way.more_s))
-            yield
-            both = list(zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True))
-            self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
-            self._eta_s.update(zip(both, eta_s.tolist(), strict=True))
-            yield
-            free = self._free[allowed.driver]
-            named = Near(allowed.request[free], allowed.driver[free], allowed.distance_m[free])
-            self._looks.priced(named, self._of_free(some[-1]))
-            if self.tries:
-                self._tried.append(self._of_free(self._by_shadow(area, way, some[-1], requests, drivers)))
-            yield
+            some.append((yield from self._judged(area, pairs, known)))
+            rest = yield from self._farther(area, pairs, some[-1])
+            if len(rest.request):
+                some.append((yield from self._judged(area, rest, known)))
         self._pairs = Pairs(*(np.concatenate(parts) for parts in zip(*some, strict=True)))
+
+    def _farther(self, area: Area, pairs: Near, priced: Pairs) -> Generator[None, None, Near]:
+        """Who else is in reach of those who wait and may have none of their nearest. His record is here, for he is
+        among the nearest of somebody. Where that is too much, every round draws others."""
+        waits = pairs.request[self._bound[pairs.request] == PLANNED]
+        left = np.setdiff1d(waits, priced.request[self._free[priced.driver]])
+        left = np.random.default_rng(self._now_ms).permutation(left)
+        return (
+            yield from farther_in_steps(pairs, left, self._places_m, self._drivers_m, reach_m(area.policy))
+        )
+
+    def _judged(self, area: Area, pairs: Near, known: _Known) -> Generator[None, None, Pairs]:
+        """Those of a group's pairs that may be matched."""
+        policy = area.policy
+        may = np.zeros(len(pairs.request), dtype=np.bool_)
+        rows = zip(pairs.request.tolist(), pairs.driver.tolist(), strict=True)
+        for at, (request, driver) in enumerate(rows):
+            job, record = self._jobs[request][0], known.records.get(self._ids[driver])
+            why = "offline"
+            if record is not None:
+                why = why_not(job, record, policy, known.blocks, self._now_ms, rest_s=self._rest_s[driver])
+                if record.load and self._bound[request] == ACCEPTED:
+                    why = why or "full"  # only who is free takes a job over
+            may[at] = not why
+            if why and self._free[driver]:
+                self._looks.unfit(request, driver, why, float(pairs.distance_m[at]))
+            if at % _AT_ONCE == _AT_ONCE - 1:
+                yield
+        yield
+        allowed = Near(pairs.request[may], pairs.driver[may], pairs.distance_m[may])
+        way = yield from self._ways(area, allowed, known.records)
+        allowed, eta_s = way.pairs, way.eta_s
+        drivers = known.drivers._replace(longest_s=self._worth_s(area, allowed))
+        found = priced(allowed, eta_s, known.requests, drivers, policy, more_s=way.more_s)
+        yield
+        both = list(zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True))
+        self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
+        self._eta_s.update(zip(both, eta_s.tolist(), strict=True))
+        yield
+        free = self._free[allowed.driver]
+        named = Near(allowed.request[free], allowed.driver[free], allowed.distance_m[free])
+        self._looks.priced(named, self._of_free(found))
+        if self.tries:
+            self._tried.append(self._of_free(self._by_shadow(area, way, found, known.requests, drivers)))
+        yield
+        return found
 
     def _ways(self, area: Area, pairs: Near, records: dict[str, Driver]) -> Generator[None, None, "_Ways"]:
         """How each would come: who is free straight to the pickup, who has a ride on board when that is over, who

@@ -22,6 +22,7 @@ match at once, are harmless: of two commits for one job or driver, the second is
 | more are on their way than COMING_MAX | a round looks at so many of all areas, the next at those after (`coming`) |
 | a parcel may go on top of another of its place | it is left to a later round while that is asked (`bundled`) |
 | nobody looked at the demand lately | where a job ends is worth nothing: as with `end_weight` 0 |
+| none of the nearest may serve a job | all in reach are looked at; of more than FARTHER pairs, each time others |
 | more drivers are in reach than DRIVERS_MAX | the nearest are read, no farther ones (`drivers`) |
 """
 
@@ -282,6 +283,7 @@ class Rounds:
         search = SupplySearch(
             [place.latitude for place in places],
             [place.longitude for place in places],
+            [now_ms - job.searching_ms if job.state == "searching" else 0 for job, _ in jobs],
             max(reach_m(area.policy) for _, area in jobs),
         )
         while cells := done.timed(search.ask):

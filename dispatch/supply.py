@@ -4,6 +4,8 @@ Sans-io: it says which cells of the index to read and is fed what stood in them.
 certain (`cells.zone_covered_m`), its nearest drivers are known: EACH of them, and two more for every other request
 as near, so that those who ask for the same few do not hide the next ones from each other. Whoever is not satisfied
 looks farther, in few steps, to the end of the reach; so in a crowd little is read, and where drivers are short all.
+Whoever has waited LONG_MS in a crowd may be one whom few can serve, and they farther off: all in reach are read for
+him, after all that is nearer to others.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,16 +22,20 @@ from storage.fleet import Position
 _NEAR: Final = ((8, 1), (8, 3))  # (resolution, rings) of the first steps; the last one covers the reach
 _FAR_RESOLUTION: Final = 7
 _FAR_RINGS_MAX: Final = 16  # 24 km
+LONG_MS: Final = 20_000
 CELLS_AT_ONCE: Final = 4_000  # about; naming them takes 3 ms
 
 
 class SupplySearch:
     """Use: while `ask()` gives cells, read them and `feed()` what may be matched; then `found`."""
 
-    def __init__(self, lat_deg: Sequence[float], lng_deg: Sequence[float], reach_m: float) -> None:
+    def __init__(
+        self, lat_deg: Sequence[float], lng_deg: Sequence[float], waited_ms: Sequence[int], reach_m: float
+    ) -> None:
         self._deg = list(zip(lat_deg, lng_deg, strict=True))
         self._angle = max(face_angle(*at) for at in self._deg)
         self._reach_m = reach_m
+        self._long = np.asarray(waited_ms) >= LONG_MS
         self._places_m = globe_m(np.asarray(lat_deg), np.asarray(lng_deg))
         self._among: KDTree = KDTree(self._places_m)
         far = next((k for k in range(1, _FAR_RINGS_MAX) if self._covered_m(7, k) >= reach_m), _FAR_RINGS_MAX)
@@ -72,7 +78,7 @@ class SupplySearch:
         drivers_m = globe_m(np.array([p.lat_deg for p in seen]), np.array([p.lng_deg for p in seen]))
         near = KDTree(drivers_m).query_ball_point(self._places_m, self._known_m, return_length=True)
         others = self._among.query_ball_point(self._places_m, self._known_m, return_length=True) - 1
-        return [int(at) for at in np.flatnonzero(near < EACH + 2 * others)]
+        return [int(at) for at in np.flatnonzero((near < EACH + 2 * others) | self._long)]
 
     def _covered_m(self, resolution: int, rings: int) -> float:
         return zone_covered_m(self._angle, rings, resolution)

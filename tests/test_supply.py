@@ -8,7 +8,7 @@ import pytest
 
 from dispatch.candidates import EACH
 from dispatch.cells import MAX_SEARCH_RADIUS_M, RESOLUTION, cell_of, distance_m, face_angle, zone_covered_m
-from dispatch.supply import CELLS_AT_ONCE, SupplySearch
+from dispatch.supply import CELLS_AT_ONCE, LONG_MS, SupplySearch
 from storage.fleet import Position
 from tests.test_cells import PLACES, moved
 
@@ -20,13 +20,18 @@ def somewhere(rng: random.Random, centre: tuple[float, float], within_m: float) 
 
 
 def searched(
-    requests: list[tuple[float, float]], drivers: dict[str, Position], reach_m: float = REACH_M
+    requests: list[tuple[float, float]],
+    drivers: dict[str, Position],
+    reach_m: float = REACH_M,
+    waited_ms: int = 0,
 ) -> tuple[SupplySearch, int]:
     """After the search, and how many cells were read."""
     cells: dict[int, list[Position]] = {}
     for each in drivers.values():
         cells.setdefault(cell_of(each.lat_deg, each.lng_deg), []).append(each)
-    search = SupplySearch([lat for lat, _ in requests], [lng for _, lng in requests], reach_m)
+    search = SupplySearch(
+        [lat for lat, _ in requests], [lng for _, lng in requests], [waited_ms] * len(requests), reach_m
+    )
     read = 0
     while asked := search.ask():
         assert len(set(asked)) == len(asked) <= CELLS_AT_ONCE
@@ -90,6 +95,19 @@ def test_a_crowd_is_not_read_to_the_end_of_the_reach() -> None:
     assert read == 7 * 7 and len(search.found) < 1_200
     _, all_of_it = searched([PLACES["Kharkiv"]], {})
     assert all_of_it > 700
+
+
+def test_who_waits_long_in_a_crowd_is_shown_all_in_reach() -> None:
+    """Those about him are of no use to him, it seems."""
+    rng = random.Random(7)
+    place = PLACES["Kharkiv"]
+    who = crowd(rng, place, 300, 500.0)
+    van = Position("van", *moved(*place, 2.0, 4_000.0), 0, None)
+    found = {
+        waited_ms: searched([place], who | {"van": van}, waited_ms=waited_ms)[0].found
+        for waited_ms in (LONG_MS - 1, LONG_MS)
+    }
+    assert who.keys() == found[LONG_MS - 1].keys() and found[LONG_MS].keys() == who.keys() | {"van"}
 
 
 def test_no_step_of_a_wide_search_is_long() -> None:
