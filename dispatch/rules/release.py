@@ -15,6 +15,7 @@ from storage.facts import Fact
 from storage.records import Driver, Job, Offer, UserId
 
 REFUSED = ("declined", "expired")  # outcomes of an offer that are the driver's own
+PASSED_MAX = 100  # of a job: 5 KB of its record
 
 
 def without_offer(driver: Driver, now_ms: int) -> Driver:
@@ -83,11 +84,16 @@ def searching_again(
 
 
 def _not_him(job: Job, area: Area, now_ms: int, without: UserId, *, unseen: bool) -> Job:
-    """Without a driver for good; or, where his phone did not show him his offer, for as long as others may think."""
+    """Without a driver for good; or, where his phone did not show him his offer, for as long as all who are passed over
+    with him may think: however many phones show nothing, they take a tenth of the search and not all of it, and one
+    alone is soon asked again."""
     if not unseen:
         return replace(job, excluded=(*job.excluded, without))
-    later_ms = now_ms + int(area.policy.offer_s * 1000)
-    return replace(job, unseen=job.unseen + 1, passed=job.passed | {without: later_ms})
+    passed = {id_: until_ms for id_, until_ms in job.passed.items() if until_ms > now_ms and id_ != without}
+    soonest = sorted(passed, key=passed.__getitem__)
+    passed = {id_: passed[id_] for id_ in soonest[-(PASSED_MAX - 1) :]}
+    passed[without] = now_ms + int(area.policy.offer_s * 1000) * (len(passed) + 1)
+    return replace(job, unseen=job.unseen + 1, passed=passed)
 
 
 def stays(job: Job, area: Area, now_ms: int, *, without: UserId, unseen: bool) -> Job:

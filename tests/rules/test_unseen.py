@@ -1,11 +1,14 @@
 """Offers and slow networks: when the driver's clock starts, what becomes of an offer nobody saw, and late taps."""
 
 import pytest
+from msgspec.structs import replace
 
 from dispatch import commands as c
 from dispatch.blocks import Blocks
 from dispatch.eligibility import why_not
 from dispatch.policy import Policy
+from dispatch.rules.release import PASSED_MAX
+from storage.records import Driver, UserId
 from tests.rules.build import CODE, DEE, DOV, JOB, NOW, OFFER, World, a_driver, a_job, home, room, told, world
 
 POLICY = Policy(offer_s=10.0, unseen_s=1.5, offer_grace_s=1.0, max_offers=2)
@@ -81,6 +84,56 @@ def test_unseen_ones_are_not_of_the_most_that_are_made() -> None:
         it = it.run(to, at_ms + 10_000)
         assert len(it.job.passed) == 0  # what has run out is forgotten
     assert it.job.offers == 4
+
+
+def searched(blind: int, *, good: bool) -> tuple[list[str], World]:
+    """Who is asked until the search is given up or `good`, who is the farthest and whose phone alone shows its offers,
+    sees one; the nearest who may be asked goes first."""
+    ids = [UserId(f"blind-{number:03}") for number in range(blind)] + [UserId("good")] * good
+    job = a_job("ride", "searching", searching_ms=NOW, wake_ms=NOW + 180_000)
+    policy, asked, now_ms = Policy(patience_s=180.0), list[str](), NOW
+    it = world(job, *(a_driver(id_, tells_seen=True) for id_ in ids), policy=policy)
+    while it.job.state == "searching" and "good" not in asked:
+        now_ms += 50
+        may = [id_ for id_ in ids if not why_not(it.job, driver(it, id_), policy, Blocks(), now_ms)]
+        if now_ms >= it.job.wake_ms:
+            it = it.run(wake(), now_ms)
+        elif may:
+            asked.append(may[0])
+            to = {"driver_id": may[0], "distance_m": 1.0, "eta_s": 1.0}
+            it = it.run(c.MakeOffer(user=c.SYSTEM, room=room("ride"), job_id=JOB, **to), now_ms)
+            now_ms = max(now_ms, it.job.wake_ms)
+            it = it if "good" in asked else it.run(wake(), now_ms)
+    return asked, it
+
+
+def driver(it: World, id_: UserId) -> Driver:
+    return it.records[Driver, id_]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("blind", [1, 9, 12, 40, 90])
+def test_whoever_shows_nothing_hides_nobody_for_long(blind: int) -> None:
+    """However many stand nearer than the one who would see it: each once, and a tenth of the time for further tries."""
+    asked, _ = searched(blind, good=True)
+    assert asked[-1] == "good" and blind < len(asked) <= 1.15 * blind + 1
+    assert len(set(asked)) == blind + 1
+
+
+def test_who_shows_nothing_is_asked_again_before_it_is_given_up() -> None:
+    """Of a few each; one alone every time that others might have thought."""
+    for blind, least in ((1, 11), (2, 6), (10, 2)):
+        asked, it = searched(blind, good=False)
+        assert it.job.state == "no_driver" and len(set(asked)) == blind
+        assert min(asked.count(id_) for id_ in asked) >= least
+
+
+def test_so_many_marks_a_job_keeps() -> None:
+    """Where there are more, whoever may soon be asked again is asked now."""
+    it = offered()
+    many = {UserId(f"blind-{number:03}"): LATE_MS + 1 + number for number in range(PASSED_MAX)}
+    passed = it.plus(replace(it.job, passed=many)).run(wake(), LATE_MS).job.passed
+    assert set(passed) == {*many, DEE} - {"blind-000"}
+    assert passed[DEE] == LATE_MS + 10_000 * PASSED_MAX
 
 
 def test_an_answer_before_it_was_said_to_be_seen_counts() -> None:
