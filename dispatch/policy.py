@@ -127,7 +127,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     surge_rise_s: Delay = 60.0
     """The pressure must have asked for more for so long, without a break."""
     surge_fall_s: Delay = 300.0
-    """The pressure must have asked for less for so long, without a break."""
+    """The pressure must have asked for less for so long; a time at which it did not counts twice against it."""
 
     # The job
     quote_s: Duration = 300.0

@@ -1,13 +1,15 @@
 """Too many requests for too few vehicles: the pressure in each cell, and the surge that answers it.
 
 Pure, over arrays with a row for each cell. **Pressure** is requests (waiting, and expected in the next quarter of an
-hour) over vehicles (idle, and about to be), both summed over a cell and its neighbours, because a vehicle next door
-serves as well: 1 means as many of one as of the other.
+hour) over vehicles that are free, both of one kind of job and summed over a cell and its neighbours, because a vehicle
+next door serves as well: 1 means as many of one as of the other.
 
 **Surge** is a factor on the fare in tenths, between 1 and the area's cap. It rises only when the pressure has asked
-for more for `surge_rise_s` without a break, by at most two tenths at a time, and falls, by one, only when the pressure
-has been below what the present step needs, and by a margin (`surge_band`), for `surge_fall_s`. So a pressure that
-swings within the margin moves nothing, and no price goes up and down again in less than `surge_fall_s`.
+for more for `surge_rise_s` without a break, by at most two tenths at a time, and falls only when the pressure has been
+below what the present step needs, and by a margin (`surge_band`), for `surge_fall_s`: half of the way to what is asked
+for now, and two tenths at least. Counts change from look to look, so a look that asks for no less does not break that
+time but takes twice its own from it. So a pressure that swings within the margin moves nothing, no price goes up and
+down again in less than `surge_fall_s`, and where there is a vehicle for each request the factor comes to 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,15 +26,19 @@ Ints = NDArray[np.int64]
 
 STEPS: Final = 10  # of the factor 1: steps of a tenth
 _RISE_MOST: Final = 2
+_FALL_LEAST: Final = 2
+_AGAINST: Final = 2.0  # a second at which no less is asked for takes so many from those at which it was
 _NEVER: Final = np.inf
 
 
 class Surge(NamedTuple):
-    """A row for each cell: the factor in tenths, and since when the pressure asks for another (infinite: not)."""
+    """A row for each cell: the factor in tenths, and since when the pressure asks for another (infinite: not); and when
+    the last look was."""
 
     tenths: Ints
     up_since_s: Floats
     down_since_s: Floats
+    at_s: float = _NEVER
 
     @property
     def factor(self) -> Floats:
@@ -70,13 +76,18 @@ def next_surge(surge: Surge, pressures: Floats, now_s: float, policy: Policy) ->
     cap = int(policy.surge_cap * STEPS + 1e-9)
     tenths = np.minimum(surge.tenths, cap)  # a lower cap holds at once
     wanted = _asked(pressures, policy, cap)
-    wanted_at_most = _asked(pressures + policy.surge_band, policy, cap)
+    banded = np.where(pressures > policy.surge_from, pressures + policy.surge_band, pressures)
+    wanted_at_most = _asked(banded, policy, cap)
+    less = wanted_at_most < tenths
     up_since_s = np.where(wanted > tenths, np.minimum(surge.up_since_s, now_s), _NEVER)
-    down_since_s = np.where(wanted_at_most < tenths, np.minimum(surge.down_since_s, now_s), _NEVER)
+    later_s = surge.down_since_s + _AGAINST * max(0.0, now_s - surge.at_s)
+    not_less_s = np.where(later_s < now_s, later_s, _NEVER)
+    down_since_s = np.where(less, np.minimum(surge.down_since_s, now_s), not_less_s)
     up = now_s - up_since_s >= policy.surge_rise_s
-    down = now_s - down_since_s >= policy.surge_fall_s
-    moved = np.where(up, np.minimum(wanted, tenths + _RISE_MOST), np.where(down, tenths - 1, tenths))
-    return Surge(moved, np.where(up, _NEVER, up_since_s), np.where(down, _NEVER, down_since_s))
+    down = less & (now_s - down_since_s >= policy.surge_fall_s)
+    fallen = np.maximum(wanted_at_most, tenths - np.maximum(_FALL_LEAST, (tenths - wanted_at_most + 1) // 2))
+    moved = np.where(up, np.minimum(wanted, tenths + _RISE_MOST), np.where(down, fallen, tenths))
+    return Surge(moved, np.where(up, _NEVER, up_since_s), np.where(up | down, _NEVER, down_since_s), now_s)
 
 
 def _asked(pressures: Floats, policy: Policy, cap: int) -> Ints:

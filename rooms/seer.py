@@ -7,6 +7,8 @@
 | it wakes after that and writes once more | readers take the newer look of each area; the next beat sets it right |
 | nobody looks for FRESH_S (Redis away, no node) | surge is 1 and nothing is known, on every node; then it begins calm |
 | Redis lost everything | likewise, until the next beat |
+| a node of an older version looked | packages have no surge until the next beat of a newer one |
+| nobody knows how many of those who ask send a parcel | as long as that is so, all that is expected are rides |
 | PostgreSQL is away, or takes longer than LEARN_S | the forecast stays as it was learned (counting.py); looks go on |
 | a look in Redis cannot be read (another version) | it is passed over; the next beat writes it anew |
 | more wait than WAITING_MAX | the longest waiting are counted |
@@ -20,13 +22,14 @@ from collections import Counter
 
 import h3.api.basic_int as h3
 import msgspec
+from msgspec.structs import replace
 
 from dispatch.area import Areas
 from dispatch.demand import RESOLUTION, demand_cell
 from dispatch.desk import Desk
 from dispatch.heat import Heat, look
 from dispatch.rules.go_online import PARCEL_CLASS
-from dispatch.worth import OfClass
+from dispatch.worth import Asked, OfClass
 from rooms import metrics
 from rooms.counting import Cells, Counting
 from rooms.faults import fault
@@ -43,7 +46,7 @@ LEARN_S = 10.0  # of the lease: the rest is for the look
 WAITING_MAX = 500
 _READ = 100
 
-Classes = dict[tuple[str, str], Counter[int]]
+Of = dict[tuple[str, str], Counter[int]]  # counts by cell, of an area and a class or kind
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Heat).decode
@@ -104,19 +107,17 @@ class Seer:
                 await self._counting.learn([area.id for area in areas], now_s)
         except (DatabaseUnavailable, TimeoutError):
             outcome = "unlearned"
-        (supply, free), (waiting, waits) = await self._free(areas), await self._waiting()
-        self._counting.saw(supply, now_s)
+        (seen, supply, free), (waiting, waits) = await self._free(areas), await self._waiting()
+        self._counting.saw(seen, now_s)
         looks: dict[str, Heat] = {}
         none: Counter[int] = Counter()
         for area in areas:
-            before = self._desk.heats.get(area.id, now_s)
-            demand = self._counting.of(area.id)
-            here = waiting.get(area.id, none), supply.get(area.id, none)
             asked = self._counting.asked(area.id)
-            total = sum(each.requests for each in asked.values())
+            parcels = asked.get(PARCEL_CLASS, Asked(0, 0)).requests
+            rides = sum(each.requests for each in asked.values()) - parcels
             short = {
                 name: OfClass(
-                    each.requests / total,
+                    each.requests / rides,
                     each.lost / each.requests,
                     free.get((area.id, name), none),
                     waits.get((area.id, name), none),
@@ -124,18 +125,35 @@ class Seer:
                 for name, each in asked.items()
                 if each.lost and name != PARCEL_CLASS
             }
-            looks[area.id] = look(area, before, demand, *here, now_s=now_s, short=short)
+            parcel_share = parcels / max(1, rides + parcels)
+            of_kind = [
+                look(
+                    area,
+                    self._desk.heats.get(area.id, now_s, kind),
+                    self._counting.of(area.id),
+                    waiting.get((area.id, kind), none),
+                    supply.get((area.id, kind), none),
+                    share=share,
+                    now_s=now_s,
+                    short=lost,
+                )
+                for kind, share, lost in (
+                    ("ride", 1.0 - parcel_share, short),
+                    ("package", parcel_share, {}),
+                )
+            ]
+            looks[area.id] = replace(of_kind[0], packages=of_kind[1])
             await asyncio.sleep(0)  # others may run
         await self._store.write({area_id: _encode(each) for area_id, each in looks.items()})
         self._desk.heats.put(looks.values())
         return outcome
 
-    async def _free(self, areas: Areas) -> tuple[Cells, Classes]:
-        """Free drivers by area and cell, and so by class."""
+    async def _free(self, areas: Areas) -> tuple[Cells, Of, Of]:
+        """Free drivers by area and cell; and so by kind and by class, a driver with each that he serves."""
         if areas is not self._areas:
             self._areas, self._area_of = areas, {}
         found: Cells = {}
-        of_class: Classes = {}
+        of_kind, of_class = Of(), Of()
         for number, ((fine, classes), count) in enumerate((await self._store.free()).items(), start=1):
             cell = h3.cell_to_parent(fine, RESOLUTION)
             area_id = self._area_of.get(cell)
@@ -144,21 +162,28 @@ class Seer:
                 area_id = self._area_of[cell] = area.id if area else ""
             if area_id:
                 found.setdefault(area_id, Counter())[cell] += count
-                for name in classes.split(","):
+                names = classes.split(",")
+                for name in names:
                     of_class.setdefault((area_id, name), Counter())[cell] += count
+                for kind in {_kind(name) for name in names}:
+                    of_kind.setdefault((area_id, kind), Counter())[cell] += count
             if number % 500 == 0:
                 await asyncio.sleep(0)
-        return found, of_class
+        return found, of_kind, of_class
 
-    async def _waiting(self) -> tuple[Cells, Classes]:
-        """Jobs that wait for a driver by area and cell, and so by class."""
-        log, found, of_class = self._desk.log, dict[str, Counter[int]](), Classes()
+    async def _waiting(self) -> tuple[Of, Of]:
+        """Jobs that wait for a driver by area, kind and cell, and so by class."""
+        log, of_kind, of_class = self._desk.log, Of(), Of()
         ids, _ = await log.waiting.some(0, WAITING_MAX)
         for first in range(0, len(ids), _READ):
             loaded = await log.load([(Job, id_) for id_ in ids[first : first + _READ]])
             for job in loaded.records.values():
                 if isinstance(job, Job) and job.state in ("searching", "offered"):
                     cell = demand_cell(job.pickup.latitude, job.pickup.longitude)
-                    found.setdefault(job.area_id, Counter())[cell] += 1
+                    of_kind.setdefault((job.area_id, job.kind), Counter())[cell] += 1
                     of_class.setdefault((job.area_id, job.vehicle_class), Counter())[cell] += 1
-        return found, of_class
+        return of_kind, of_class
+
+
+def _kind(vehicle_class: str) -> str:
+    return "package" if vehicle_class == PARCEL_CLASS else "ride"

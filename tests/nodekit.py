@@ -176,8 +176,8 @@ class Node:
         assert isinstance(record, Job)
         return record
 
-    async def indexed(self, user: str) -> bool:
-        found = await self.fleet.read("economy", [cell_of(lat_deg=0.5, lng_deg=0.5)])
+    async def indexed(self, user: str, vehicle_class: str = "economy") -> bool:
+        found = await self.fleet.read(vehicle_class, [cell_of(lat_deg=0.5, lng_deg=0.5)])
         return user in {position.driver_id for position in found}
 
 

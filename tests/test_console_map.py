@@ -174,6 +174,10 @@ async def test_areas_and_heat(city: City, chromium: Chromium) -> None:
     await window.press(".toggle:has-text('Heat')", "Enter")
     await window.reads(".legend", "More asked for than drivers are free")
     await window.reads(".legend [role=status]", "no surge")
+    await window.frame.locator(".legend select").select_option("package")
+    await window.reads(".legend [role=status]", "parcels wait")
+    await window.frame.locator(".legend select").select_option("ride")
+    await window.reads(".legend [role=status]", "rides wait")
     await knows(window, "layer.heat.length > 0 || null")
     await window.assert_accessible()
     await window.frame.evaluate(

@@ -60,7 +60,7 @@ def test_the_surge_goes_on_from_look_to_look_and_begins_calm_after_a_break() -> 
     broken = looks(1, 9, risen, risen.at_s + FRESH_S + 1.0)
     assert broken.tenths == [10] and broken.up_since_s == [broken.at_s]
     assert looks(1, 9, replace(risen, at_s=at_s + 5.0), at_s).tenths == [10], "nor from a look of later"
-    # the pressure is gone: it falls by a tenth each 30 s, and then the cell is forgotten
+    # the pressure is gone: it falls, and then the cell is forgotten
     falling = look(AREA, looks(40, 9), Demand(), NONE, NONE, now_s=MONDAY_S + 400.0)
     for n in range(1, 60):
         falling = look(AREA, falling, Demand(), NONE, NONE, now_s=MONDAY_S + 400.0 + 10.0 * n)
@@ -69,17 +69,25 @@ def test_the_surge_goes_on_from_look_to_look_and_begins_calm_after_a_break() -> 
 
 def test_what_is_read_is_fresh_and_within_the_cap_of_now() -> None:
     heats, heat = Heats(), looks(40, 9)
-    assert heats.tenths(AREA, *PLACE, heat.at_s) == 10 and heats.wait_s("a", *PLACE, 0.0) == LONGEST_WAIT_S
+    assert heats.tenths(AREA, "ride", *PLACE, heat.at_s) == 10
+    assert heats.wait_s("a", "ride", *PLACE, 0.0) == LONGEST_WAIT_S
     heats.put([heat])
-    assert heats.tenths(AREA, *PLACE, heat.at_s + FRESH_S) == 20
-    assert heats.tenths(AREA, 51.0, 36.2, heat.at_s) == 10
-    assert heats.tenths(AREA, *PLACE, heat.at_s + FRESH_S + 0.1) == 10
+    assert heats.tenths(AREA, "package", *PLACE, heat.at_s) == 10, "who left it knows rides only"
+    assert heats.wait_s("a", "package", *PLACE, heat.at_s) == LONGEST_WAIT_S
+    assert heats.tenths(AREA, "ride", *PLACE, heat.at_s + FRESH_S) == 20
+    assert heats.tenths(AREA, "ride", 51.0, 36.2, heat.at_s) == 10
+    assert heats.tenths(AREA, "ride", *PLACE, heat.at_s + FRESH_S + 0.1) == 10
     for cap, tenths in ((1.0, 10), (1.55, 15), (5.0, 20)):
         capped = msgspec.structs.replace(AREA, policy=replace(POLICY, surge_cap=cap))
-        assert heats.tenths(capped, *PLACE, heat.at_s) == tenths
-    assert heats.wait_s("a", *PLACE, heat.at_s) == 900.0 / 9.0
+        assert heats.tenths(capped, "ride", *PLACE, heat.at_s) == tenths
+    assert heats.wait_s("a", "ride", *PLACE, heat.at_s) == 900.0 / 9.0
+    heats.put([replace(heat, at_s=heat.at_s + 1.0, tenths=[11], packages=replace(heat, tenths=[13]))])
+    assert heats.tenths(AREA, "ride", *PLACE, heat.at_s) == 11
+    assert heats.tenths(AREA, "package", *PLACE, heat.at_s) == 13
+    heats.put([replace(heat, at_s=heat.at_s + 2.0)])
+    assert heats.tenths(AREA, "package", *PLACE, heat.at_s) == 10
     heats.put([replace(heat, at_s=heat.at_s - 1.0, tenths=[11])])
-    assert heats.tenths(AREA, *PLACE, heat.at_s) == 20, "an older look changes nothing"
+    assert heats.tenths(AREA, "ride", *PLACE, heat.at_s) == 20, "an older look changes nothing"
     heats.keep(["b"])
     assert heats.get("a", heat.at_s) is None
 

@@ -50,5 +50,17 @@ async def test_the_hottest_cells_come_first_and_the_rest_is_counted(
             (cell["pressure"] for cell in data["cells"]), reverse=True
         )
         assert (await server.get("/api/admin/heat?area=old", token=boss)).status == 404
-        for query, status in (("?area=" + "x" * 65, 400), ("?area=b", 404), ("?area=%00", 400)):
+        # the parcels have a map of their own, where a node of this version has looked
+        assert (await server.get("/api/admin/heat?area=a&kind=package", token=boss)).status == 404
+        assert (await server.get("/api/admin/heat?kind=package", token=boss)).body["data"]["areas"] == []
+        packages = replace(heat, cells=cells[:1], tenths=[20])
+        server.ctx.heats.put([replace(heat, at_s=NOW_S + 1.0, packages=packages)])
+        answer = await server.get("/api/admin/heat?area=a&kind=package", token=boss)
+        assert [cell["factor"] for cell in answer.body["data"]["cells"]] == [2.0]
+        [area] = (await server.get("/api/admin/heat?kind=package", token=boss)).body["data"]["areas"]
+        assert area["factor"] == 2.0
+        [area] = (await server.get("/api/admin/heat?kind=ride", token=boss)).body["data"]["areas"]
+        assert area["factor"] == 1.5
+        bad = ("?area=" + "x" * 65, 400), ("?area=b", 404), ("?area=%00", 400), ("?kind=bicycle", 400)
+        for query, status in bad:
             assert (await server.get(f"/api/admin/heat{query}", token=boss)).status == status

@@ -40,8 +40,8 @@ def area(id_: str, weight: float = 0.5, shadow: float | None = None) -> Area:
     return Area(id=id_, name=id_, shard="main", polygon={}, currency="USD", policy=policy, shadow=tried)
 
 
-def to(place: Place) -> Job:
-    return a_job("ride", "searching", dropoff=place)
+def to(place: Place, kind: str = "ride") -> Job:
+    return a_job(kind, "searching", dropoff=place)
 
 
 def test_an_end_counts_beside_the_others_of_its_area_while_the_look_is_fresh() -> None:
@@ -52,6 +52,12 @@ def test_an_end_counts_beside_the_others_of_its_area_while_the_look_is_fresh() -
     half_s = (LONGEST_WAIT_S - 100.0) / 2
     assert heats.ends_s(jobs, NOW_S).tolist() == [-half_s, half_s, 0.0, 0.0, -half_s, half_s, 0.0, 0.0]
     assert not heats.ends_s(jobs, NOW_S + FRESH_S + 1.0).any()
+    # a parcel ends where parcels are sent: it is compared with parcels, by what is known of these
+    parcels = [(to(place, "package"), a) for place in (BUSY, QUIET)]
+    assert heats.ends_s([*jobs[:2], *parcels], NOW_S).tolist() == [-half_s, half_s, 0.0, 0.0]
+    at_s = NOW_S + 1.0
+    heats.put([replace(heat("a", at_s), packages=heat("a", at_s))])
+    assert heats.ends_s([*jobs[:1], *parcels], at_s).tolist() == [0.0, -half_s, half_s]
 
 
 @pytest.mark.parametrize(

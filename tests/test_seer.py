@@ -244,6 +244,7 @@ async def test_a_leader_who_dies_or_wakes_late(redis: Any, redis_url: str, db: D
         assert await t.seers[1].beat() == "looked"
         newer = await t.heat(1)
         assert newer.tenths == [15], "the surge goes on from the last look"
+        assert newer.packages is not None, "though it was left by one who knew no parcels"
         # the first one wakes and writes what it had: nobody goes back
         await HeatStore(t.nodes[0].shard).write({"a": msgspec.msgpack.encode(risen)})
         assert await t.seers[0].beat() == "followed"
@@ -350,6 +351,8 @@ async def test_a_quote_holds_its_surge_and_who_has_none_pays_that_of_now(redis: 
         await surge(15)
         dear = await quoted()
         usual = plain["fare"]["amount"]
+        parcel = {"kind": "package", "size": "small", **trip}
+        assert {each["surge"] for each in (await n.say(passenger, "quote", parcel))["quotes"]} == {1.0}
         assert dear["surge"] == 1.5 and dear["fare"]["amount"] == (usual * 15 + 5) // 10
         assert await fare(quoteId=plain["quoteId"]) == usual, "what was quoted before holds"
         assert await fare() == dear["fare"]["amount"]

@@ -81,12 +81,31 @@ def test_a_swing_within_the_band_moves_nothing() -> None:
     assert set(run(up + swing + low)[len(up) :]) == {1.5}
 
 
-def test_it_falls_one_tenth_every_five_minutes() -> None:
-    up = looks(400.0, 2.0)
-    factors = run([*up, *looks(3_000.0, 0.0, 410.0)])[len(up) :]
+def test_every_five_minutes_it_falls_half_of_the_way_and_two_tenths_at_least() -> None:
+    up = looks(2_000.0, 1e12)
+    factors = run([*up, *looks(4_000.0, 0.0, 2_010.0)])[len(up) :]
     changes = [n for n, (a, b) in enumerate(itertools.pairwise(factors)) if a != b]
-    assert [round(factors[n] - factors[n + 1], 3) for n in changes] == [0.1] * 5 and factors[-1] == 1.0
-    assert all(b - a >= 30 for a, b in itertools.pairwise([-1, *changes]))
+    assert [factors[n + 1] for n in changes] == [1.5, 1.2, 1.0]
+    assert all(30 <= b - a <= 31 for a, b in itertools.pairwise([-1, *changes]))
+
+
+def test_it_falls_no_farther_than_to_what_is_asked_for_with_the_band() -> None:
+    up = looks(2_000.0, 1e12)
+    assert run([*up, *looks(9_000.0, 1.9, 2_010.0)])[-1] == 1.5
+
+
+@pytest.mark.parametrize("value", [0.9, 1.0])
+def test_where_there_is_a_vehicle_for_each_request_it_comes_to_one(value: float) -> None:
+    up = looks(2_000.0, 1e12)
+    assert run([*up, *looks(3_000.0, value, 2_010.0)])[-1] == 1.0
+
+
+def test_counts_that_change_from_look_to_look_do_not_hold_it_up() -> None:
+    """One look in eight asks for more; nor do they let it fall when every other one does."""
+    up = looks(2_000.0, 1e12)
+    for every, last in ((8, 1.0), (2, 2.0)):
+        noisy = [(2_010.0 + 10.0 * n, 0.0 if n % every else 9.0) for n in range(180)]
+        assert run([*up, *noisy])[-1] == last
 
 
 def test_a_lower_cap_holds_at_once_and_a_higher_one_gives_no_jump() -> None:
@@ -114,18 +133,20 @@ pressures = st.one_of(st.floats(0.0, 5.0), st.floats(0.0, 1e9))
 
 @given(policies, st.lists(st.tuples(st.floats(0.0, 300.0), pressures), max_size=60))
 def test_whatever_comes(policy: Policy, asked: list[tuple[float, float]]) -> None:
-    """Within [1, cap] in tenths; changes in opposite directions are as far apart as the policy says."""
+    """Within [1, cap] in tenths, and a fall never below what is asked for; changes in opposite directions are as far
+    apart as the policy says."""
     surge, now_s, risen_s, fallen_s = calm(1), 0.0, -np.inf, -np.inf
     for wait_s, value in asked:
         now_s += wait_s
         before, surge = surge.tenths[0], next_surge(surge, np.array([value]), now_s, policy)
         now = surge.tenths[0]
-        assert 10 <= now <= policy.surge_cap * 10 + 1e-6 and -1 <= now - before <= 2
+        assert 10 <= now <= policy.surge_cap * 10 + 1e-6 and now - before <= 2
         if now > before:
             assert now_s - fallen_s >= policy.surge_rise_s
             risen_s = now_s
         if now < before:
             assert now_s - risen_s >= policy.surge_fall_s
+            assert now >= min(before - 2, (before + 10) // 2)
             fallen_s = now_s
 
 

@@ -39,7 +39,7 @@ async def quote(house: House, session: Session, message: m.Quote) -> Answer:
     refuse_nowhere(pickup, stops, dropoff)
     now_ms = house.fixes.now_ms()
     distance_m, duration_s = await house.desk.roads.trip(area, pickup, stops, dropoff, now_ms)
-    tenths = house.desk.heats.tenths(area, pickup.latitude, pickup.longitude, now_ms / 1000)
+    tenths = house.desk.heats.tenths(area, message.kind, pickup.latitude, pickup.longitude, now_ms / 1000)
     served = tuple(area.prices.rides if message.kind == "ride" else area.prices.parcel_tiers)
     if message.kind == "package" and message.size not in area.prices.parcel_sizes_pct:
         raise not_one_of("size", area.prices.parcel_sizes_pct)
@@ -123,11 +123,12 @@ def _lat_lng(point: m.Point) -> tuple[float, float]:
     return point.latitude, point.longitude
 
 
-def _surge_tenths(house: House, pickup: m.Point) -> int:
+def _surge_tenths(house: House, kind: str, pickup: m.Point) -> int:
     area = house.desk.areas.find(pickup.latitude, pickup.longitude)
     if area is None:
         return STEPS  # the rule says what is wrong
-    return house.desk.heats.tenths(area, pickup.latitude, pickup.longitude, house.fixes.now_ms() / 1000)
+    now_s = house.fixes.now_ms() / 1000
+    return house.desk.heats.tenths(area, kind, pickup.latitude, pickup.longitude, now_s)
 
 
 def _quoted_minor(house: House, session: Session, quote_id: str | UnsetType, trip: str) -> int | None:
@@ -218,7 +219,7 @@ async def request_ride(house: House, session: Session, message: m.RequestRide) -
         scheduled_ms=_begins_ms(message.scheduled_at),
         note=message.note,
         quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
-        surge_tenths=_surge_tenths(house, message.pickup),
+        surge_tenths=_surge_tenths(house, "ride", message.pickup),
     )
     return await _open(house, command, _name(message, message.ride_id))
 
@@ -248,7 +249,7 @@ async def request_package(house: House, session: Session, message: m.RequestPack
             recipient_phone=message.recipient.phone,
         ),
         quoted_minor=_quoted_minor(house, session, message.quote_id, trip),
-        surge_tenths=_surge_tenths(house, message.pickup),
+        surge_tenths=_surge_tenths(house, "package", message.pickup),
     )
     return await _open(house, command, _name(message, message.package_id))
 

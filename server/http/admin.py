@@ -35,7 +35,8 @@ HOURS = Field("hours", "number", most=HOURS_MAX)
 FILTERS = {name: Field(name, "line", most=64) for table in TABLES.values() for name in table.filters}
 AREA = Field("area", "line", most=64)
 AREAS = (Q,)
-HEAT = (AREA,)
+KIND = Field("kind", "word", choices=("ride", "package"))
+HEAT = (AREA, KIND)
 FIGURES = (HOURS,)
 
 
@@ -92,11 +93,12 @@ async def figures(call: Call) -> Reply:
 
 
 async def heat(call: Call) -> Reply:
-    """Of one area the cells with the most going on first, `left` says how many more there are; else all areas."""
-    area_id, now_s = call.line(AREA), call.ctx.store_ms() / 1000
+    """Of one area the cells with the most going on first, `left` says how many more there are; else all areas. Of
+    rides, unless another kind is asked for."""
+    area_id, kind, now_s = call.line(AREA), call.word(KIND) or "ride", call.ctx.store_ms() / 1000
     if area_id is None:
-        return Reply({"areas": [_of_area(each) for each in call.ctx.heats.all(now_s)]})
-    found = call.ctx.heats.get(area_id, now_s)
+        return Reply({"areas": [_of_area(each) for each in call.ctx.heats.all(now_s, kind)]})
+    found = call.ctx.heats.get(area_id, now_s, kind)
     if found is None:
         raise Refusal(404, "Nobody has looked at this area lately, or there is none.")
     rows = sorted(range(len(found.cells)), key=lambda row: (-_going_on(found, row), found.cells[row]))

@@ -8,6 +8,7 @@ import { api } from "../api.mjs";
 import { count } from "../words.mjs";
 
 const EVERY_MS = 10_000;
+const WORDS = { ride: "rides", package: "parcels" };
 
 /** @typedef {{areaId: string, at: string, demand: number, waiting: number, supply: number, factor: number}} Sums */
 
@@ -19,7 +20,9 @@ export class Heat {
   shown = false;
   #turn = 0;
   #note = el("p", { class: "small", role: "status" });
-  legend = el("section", { class: "legend", "aria-label": "What the heat means", hidden: true },
+  kind = el("select", { "aria-label": "Heat of", onchange: () => this.read() },
+    el("option", { value: "ride", text: "Rides" }), el("option", { value: "package", text: "Parcels" }));
+  legend = el("section", { class: "legend", "aria-label": "What the heat means", hidden: true }, this.kind,
     el("ul", { class: "keys" },
       el("li", {}, el("span", { class: "swatch short" }), "More asked for than drivers are free"),
       el("li", {}, el("span", { class: "swatch plenty" }), "Enough drivers are free")),
@@ -46,13 +49,14 @@ export class Heat {
   async read() {
     const mine = ++this.#turn;
     if (!this.shown) return this.#take([], [], "");
+    const kind = this.kind.value;
     try {
       /** @type {Sums[]} */
-      const areas = (await api.get("/api/admin/heat")).data.areas;
-      const parts = await Promise.all(areas.map(({ areaId }) => api.get("/api/admin/heat", { area: areaId })));
+      const areas = (await api.get("/api/admin/heat", { kind })).data.areas;
+      const parts = await Promise.all(areas.map(({ areaId }) => api.get("/api/admin/heat", { area: areaId, kind })));
       if (mine !== this.#turn) return;
       const left = parts.reduce((sum, { data }) => sum + data.left, 0);
-      this.#take(areas, parts.flatMap(({ data }) => data.cells), areas.length ? `${told(areas)}${left ? ` ${count(left)} calmer cells are left out.` : ""}` : "Nobody has looked at demand and supply lately: there is nothing to show.");
+      this.#take(areas, parts.flatMap(({ data }) => data.cells), areas.length ? `${told(areas, WORDS[/** @type {keyof typeof WORDS} */ (kind)])}${left ? ` ${count(left)} calmer cells are left out.` : ""}` : "Nobody has looked at demand and supply lately: there is nothing to show.");
     } catch (error) {
       if (mine === this.#turn) this.#take([], [], `The heat cannot be read: ${error.message}`, true);
     }
@@ -71,9 +75,10 @@ export class Heat {
   }
 }
 
-/** @param {Sums[]} areas */
-function told(areas) {
+/** @param {Sums[]} areas
+ * @param {string} jobs */
+function told(areas, jobs) {
   const sum = (/** @type {(area: Sums) => number} */ of) => count(Math.round(areas.reduce((total, area) => total + of(area), 0)));
   const most = Math.max(...areas.map((area) => area.factor));
-  return `${sum((area) => area.waiting)} wait, ${sum((area) => area.demand)} more are expected within 15 minutes, ${sum((area) => area.supply)} drivers are free; ${most > 1 ? `surge up to ${most}` : "no surge"}.`;
+  return `${sum((area) => area.waiting)} ${jobs} wait, ${sum((area) => area.demand)} more are expected within 15 minutes, ${sum((area) => area.supply)} drivers are free; ${most > 1 ? `surge up to ${most}` : "no surge"}.`;
 }
