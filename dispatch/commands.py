@@ -70,12 +70,13 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GoOnline(Command, frozen=True, kw_only=True):
-    """`device` and `node` become the lease; position decides the area. `name` and what is below the position come
-    from accounts, as in Driver."""
+    """`device` and `node` become the lease, unless another has it that was heard later than `heard_ms`; position
+    decides the area. `name` and what is below the position come from accounts, as in Driver."""
 
     name: str
     node: str
     device: str
+    heard_ms: int = 0
     classes: tuple[str, ...]
     capacity: int
     latitude: float

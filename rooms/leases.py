@@ -9,7 +9,8 @@ until then whoever counted goes on, and hears of his jobs.
 |---|---|
 | the log still tells of the earlier lease | its generation is not above `floor`: not about this device |
 | a newer device goes online, here or elsewhere | the older is told `superseded`; what it still sends does nothing |
-| two are seated at once | each counts when the log tells its generation, so the last that Redis took stays |
+| two are seated at once | each counts when the log tells its generation, so the one that was heard last stays: |
+| | the other is superseded, or refused if it comes to Redis later (dispatch/rules/go_online.py) |
 | a device is refused | its seat is given up, and nothing else |
 | its answer is lost (`unavailable`), but it was committed | where that device counted already it adopts the new lease |
 | | another one has been told to ask again |

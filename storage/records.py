@@ -167,12 +167,12 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="record", tag="driver"):
-    """Whoever carries jobs out. (`node`, `generation`) is the lease: only the device that went online
-    last may move him. `load` maps the jobs he carries to the capacity units they take; after `silence_ms`
-    without a fix he is stale. `seats` are for passengers (0: nobody knows), `sizes` of parcels he takes (none: all),
-    up to `max_weight_kg` (0: what the area allows); `papers` (licence …) say until which ms they are good.
-    `tells_seen`: his phone says when it shows him an offer. `ride_over_ms` is when his last ride was over: where he was
-    before is of no ride that comes after it; `idle_since_ms` when his last job was, or his shift began after it."""
+    """Whoever carries jobs out. (`node`, `generation`) is the lease: only the device that went online last, heard at
+    `leased_ms`, may move him. `load` maps the jobs he carries to the capacity units they take; after `silence_ms`
+    without a fix he is stale. `seats` are for passengers (0: nobody knows), `sizes` of parcels he takes (none: all), up
+    to `max_weight_kg` (0: what the area allows); `papers` (licence …) say until which ms they are good. `tells_seen`:
+    his phone says when it shows him an offer. `ride_over_ms` is when his last ride was over: where he was before is of
+    no ride that comes after it; `idle_since_ms` when his last job was, or his shift began after it."""
 
     id: UserId
     name: str
@@ -183,6 +183,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     generation: int
     node: str = ""
     device: str = ""
+    leased_ms: int = 0
     stale: bool = False
     vehicle_id: str | None = None
     vehicle: str = ""

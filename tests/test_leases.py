@@ -208,19 +208,57 @@ async def test_a_refused_newer_device_leaves_the_older_at_work(redis: Any, redis
         assert wire.heard("superseded") == 0
 
 
-async def test_of_two_that_come_at_once_the_last_that_redis_took_drives(redis: Any, redis_url: str) -> None:
-    """In whichever order they were seated here."""
+async def test_of_two_that_come_at_once_one_drives_and_the_other_is_told_so(
+    redis: Any, redis_url: str
+) -> None:
+    """In whichever order Redis takes them: the one that was heard last, where there is a last."""
     async with node(redis_url) as n:
         for _ in range(20):
             one, _ = n.arrive("driver")
             two, _ = n.arrive("driver", one.user_id)
             answers = await asyncio.gather(*(n.say(each, "go_online", ONLINE) for each in (one, two)))
-            older, newer = (one, two) if answers[0]["generation"] < answers[1]["generation"] else (two, one)
-            assert {answer["generation"] for answer in answers} == {1, 2}
+            generations = [answer.get("generation", 0) for answer in answers]
+            older, newer = (one, two) if generations[0] < generations[1] else (two, one)
+            assert max(generations) == sum(answer["ok"] for answer in answers)
             await wait_until(lambda older=older: older.superseded)  # type: ignore[misc]
             assert (await n.say(newer, "location_update", THERE))["ok"]
             assert (await n.say(older, "location_update", HERE))["error"]["code"] == "superseded"
             assert not newer.superseded
+
+
+@pytest.mark.parametrize("step", ["load", "commit"])
+async def test_a_late_go_online_of_a_lost_line_takes_no_ride_from_the_phone_that_is_back(
+    redis: Any, redis_url: str, step: str
+) -> None:
+    """The node of the lost line comes to Redis late, before its reading or after it; meanwhile the phone is online on
+    another node."""
+    async with node(redis_url, "n1") as slow, node(redis_url, "n2") as other:
+        driver, _, ride = await with_ride(slow)
+        slow.depart(driver)
+        lost, _ = slow.arrive("driver", driver.user_id)
+        reach, waits, go = getattr(slow.log, step), asyncio.Event(), asyncio.Event()
+
+        async def late(*args: Any) -> Any:
+            waits.set()
+            await go.wait()
+            return await reach(*args)
+
+        setattr(slow.log, step, late)
+        going = asyncio.create_task(slow.say(lost, "go_online", ONLINE))
+        await waits.wait()
+        heard_ms = slow.fixes.now_ms()
+        await wait_until(lambda: other.fixes.now_ms() > heard_ms + 250)  # so much their clocks may differ
+        phone, wire = other.arrive("driver", driver.user_id)
+        assert (await other.say(phone, "go_online", ONLINE))["ok"]
+        go.set()
+        assert (await going)["error"]["code"] == "superseded"
+        assert (await slow.say(lost, "location_update", HERE))["error"]["code"] == "superseded"
+        slow.depart(lost)
+        his = await other.driver(driver.user_id)
+        assert (his.node, his.device, his.online) == ("n2", phone.device, True)
+        assert (await other.say(phone, "location_update", THERE))["ok"]
+        assert (await other.job(ride)).driver_id == driver.user_id and not wire.heard("superseded")
+        assert (await other.say(phone, "ride_status_update", {"rideId": ride, "status": "arrived"}))["ok"]
 
 
 async def test_a_device_that_was_refused_has_heard_meanwhile_that_its_job_is_gone(

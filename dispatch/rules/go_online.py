@@ -1,4 +1,9 @@
-"""A driver enters supply: the newest device takes the lease, whatever the older one says later."""
+"""A driver enters supply: the newest device takes the lease, whatever the older one says later.
+
+The newest is the one that was heard last, not the one whose commit came last: a node with a slow way to Redis may
+still be at work for a line that was lost when the phone is at work on another. Nodes' clocks differ by what an answer
+of Redis takes (rooms/tick.py): of two that come closer together than that either may be refused, and the other drives.
+"""
 
 from msgspec.structs import replace
 
@@ -20,7 +25,7 @@ def decide(state: State, command: GoOnline) -> Decision:
     served = {*area.prices.rides, PARCEL_CLASS}
     if not command.classes or not served.issuperset(command.classes):
         raise not_one_of("each of classes", served)
-    before = state.driver(command.user) or _nobody(command.user)
+    before = _before(state, command)
     # who carries a job may come back with another phone, and finish it
     if not before.load and (bad := bad_papers(command.papers, area.policy, state.now_ms)):
         raise Refusal(
@@ -45,6 +50,7 @@ def decide(state: State, command: GoOnline) -> Decision:
         generation=before.generation + 1,
         node=command.node,
         device=command.device,
+        leased_ms=command.heard_ms,
         vehicle_id=command.vehicle_id,
         vehicle=command.vehicle,
         seats=command.seats,
@@ -70,6 +76,15 @@ def decide(state: State, command: GoOnline) -> Decision:
         # the index may hold him where an older device left him
         reseat=(driver.id,),
     )
+
+
+def _before(state: State, command: GoOnline) -> Driver:
+    """His record, or that of nobody yet. Raises Refusal superseded where a device has been heard since this one."""
+    before = state.driver(command.user) or _nobody(command.user)
+    its_own = (before.node, before.device) == (command.node, command.device)
+    if command.heard_ms < before.leased_ms and not its_own:
+        raise Refusal("superseded")
+    return before
 
 
 def _nobody(user: UserId) -> Driver:

@@ -29,9 +29,10 @@ ENTERS_WITHIN_S = 0.3
 
 
 async def go_online(house: House, session: Session, message: m.GoOnline) -> Answer:
+    heard_ms = house.fixes.now_ms()
     if message.vehicle_id is UNSET:
         try:
-            return await _enter(house, session, message, session.carrier)
+            return await _enter(house, session, message, session.carrier, heard_ms)
         except Refusal as refusal:
             # his papers may have been renewed since he logged in
             if refusal.code != "forbidden":
@@ -42,10 +43,12 @@ async def go_online(house: House, session: Session, message: m.GoOnline) -> Answ
         raise Refusal("not_found", "You have no such vehicle.")
     if named is None:
         session.carrier = carrier
-    return await _enter(house, session, message, carrier)
+    return await _enter(house, session, message, carrier, heard_ms)
 
 
-async def _enter(house: House, session: Session, message: m.GoOnline, carrier: Carrier) -> Answer:
+async def _enter(
+    house: House, session: Session, message: m.GoOnline, carrier: Carrier, heard_ms: int
+) -> Answer:
     vehicle = carrier.vehicle
     command = c.GoOnline(
         user=session.user_id,
@@ -56,6 +59,7 @@ async def _enter(house: House, session: Session, message: m.GoOnline, carrier: C
         name=session.name,
         node=house.node,
         device=session.device,
+        heard_ms=heard_ms,
         classes=tuple(dict.fromkeys(message.classes)),
         capacity=message.capacity,
         latitude=message.latitude,
@@ -80,8 +84,9 @@ async def _enter(house: House, session: Session, message: m.GoOnline, carrier: C
                 await entered.wait()
     except TimeoutError:
         pass  # online all the same; the index follows when Redis does
-    except Refusal:
+    except Refusal as refusal:
         house.fixes.leases.give_up(seat)
+        session.superseded = session.superseded or refusal.code == "superseded"
         raise
     finally:
         house.fixes.tick.forget(session.user_id, entered)

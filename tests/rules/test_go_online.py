@@ -88,6 +88,26 @@ def test_a_new_generation_whatever_he_was(before: dict[str, Any], state: str) ->
     assert (driver.generation, driver.node, driver.device, driver.stale) == (5, "n2", "tablet", False)
 
 
+@pytest.mark.parametrize(
+    ("before", "heard_ms", "code"),
+    [
+        ({}, NOW - 1, "superseded"),
+        ({"online": False}, NOW - 1, "superseded"),  # who has gone offline since stays so
+        ({"device": "tablet"}, NOW - 1, "superseded"),  # one login over HTTP, by way of another node
+        ({"device": "tablet", "node": "n2"}, NOW - 1, "ok"),
+        ({}, NOW, "ok"),
+        ({"leased_ms": 0}, NOW - 1, "ok"),  # of before, or given back by PostgreSQL
+    ],
+)
+def test_one_that_was_heard_before_the_lease_takes_nothing(
+    before: dict[str, Any], heard_ms: int, code: str
+) -> None:
+    given = world(a_driver(**{"leased_ms": NOW} | before))
+    assert given.code(go(heard_ms=heard_ms)) == code
+    if code == "ok":
+        assert given.run(go(heard_ms=heard_ms)).dee.leased_ms == heard_ms
+
+
 def test_an_open_offer_stays_with_him() -> None:
     offered = scene("ride", "offered")
     after = offered.run(go())
