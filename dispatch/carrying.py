@@ -13,6 +13,7 @@ goes to the end of the plan, and whoever has nothing on his plan has its stops a
 | a stop was done out of order | it is off the plan like any other; the rest keeps its order |
 | a parcel is called off, failed for good or given back | its stops go, the others keep their order |
 | nobody knows when a stop was promised (a record of before) | it is never late |
+| nobody knows what a parcel on board weighs (likewise) | it counts as nothing |
 """
 
 from collections.abc import Sequence
@@ -45,10 +46,11 @@ NO_WAY: Final = Way(np.inf, np.inf, np.inf, ())
 
 def stops_of(job: Job, policy: Policy) -> tuple[Stop, ...]:
     """What a job asks of its driver, in order, as if nothing of it was done."""
+    due_ms, weight_kg = _promised_ms(job, policy), job.parcel.weight_kg if job.parcel else 0.0
     return (
         Stop(job.kind, job.id, "pickup", job.pickup, ready_ms=job.scheduled_ms),
         *(Stop(job.kind, job.id, "stop", place) for place in job.stops),
-        Stop(job.kind, job.id, "dropoff", job.dropoff, due_ms=_promised_ms(job, policy)),
+        Stop(job.kind, job.id, "dropoff", job.dropoff, due_ms=due_ms, weight_kg=weight_kg),
     )
 
 

@@ -18,7 +18,7 @@ REASONS = {
     "papers": "has a paper that has expired, or lacks one that the area asks for",
     "seats": "has too few seats",
     "size": "does not take parcels of this size",
-    "weight": "does not take parcels so heavy",
+    "weight": "does not carry so much weight",
     "offline": "is not online",
     "stale": "has been silent for too long",
     "offered": "is thinking about an offer of another job",
@@ -67,9 +67,15 @@ def _unfit(job: Job, driver: Driver) -> str:
     assert job.parcel is not None
     if driver.sizes and job.parcel.size not in driver.sizes:
         return "size"
-    if driver.max_weight_kg and job.parcel.weight_kg > driver.max_weight_kg:
-        return "weight"
-    return ""
+    return "weight" if too_heavy(job, driver) else ""
+
+
+def too_heavy(job: Job, driver: Driver) -> bool:
+    """With all that he carries and is to pick up; whoever names no limit takes what the area allows."""
+    if job.parcel is None or not driver.max_weight_kg:
+        return False
+    # to the gram: three of 0.1 kg are 0.3
+    return round(driver.load_kg + job.parcel.weight_kg - driver.max_weight_kg, 3) > 0.0
 
 
 def bad_papers(papers: dict[str, int], policy: Policy, now_ms: int) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def add_user_commands(users: Any, command: Any) -> None:
     courier = command("courier", _users_courier, "the parcels that a courier takes", users)
     courier.add_argument("--email", required=True)
     courier.add_argument("--sizes", help="sizes of the areas' prices, with commas; '' for all")
-    courier.add_argument("--max-weight-kg", type=float)
+    courier.add_argument("--max-weight-kg", type=float, help="of all that he has at once")
     token = command("token", _users_token, "make accounts without passwords and mint their tokens", users)
     token.add_argument("--role", required=True, choices=ROLES)
     token.add_argument("--count", type=_count, required=True, help=f"1 to {MAX_TOKENS}")

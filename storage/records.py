@@ -147,7 +147,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 class Stop(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stop of a driver's plan, taken off once it is behind him; `what` is pickup, stop or dropoff. A pickup begins
-    at `ready_ms` at the earliest, a parcel's dropoff was promised by `due_ms` (0: nobody knows)."""
+    at `ready_ms` at the earliest; a parcel's dropoff was promised by `due_ms`, and it weighs `weight_kg` (0: nobody
+    knows)."""
 
     kind: str
     job_id: JobId
@@ -155,6 +156,7 @@ class Stop(msgspec.Struct, frozen=True, omit_defaults=True):
     place: Place
     ready_ms: int = 0
     due_ms: int = 0
+    weight_kg: float = 0.0
 
 
 class History(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -170,9 +172,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     """Whoever carries jobs out. (`node`, `generation`) is the lease: only the device that went online last, heard at
     `leased_ms`, may move him. `load` maps the jobs he carries to the capacity units they take; after `silence_ms`
     without a fix he is stale. `seats` are for passengers (0: nobody knows), `sizes` of parcels he takes (none: all), up
-    to `max_weight_kg` (0: what the area allows); `papers` (licence …) say until which ms they are good. `tells_seen`:
-    his phone says when it shows him an offer. `ride_over_ms` is when his last ride was over: where he was before is of
-    no ride that comes after it; `idle_since_ms` when his last job was, or his shift began after it."""
+    to `max_weight_kg` in all (0: what the area allows, each); `papers` (licence …) say until which ms they are good.
+    `tells_seen`: his phone says when it shows him an offer. `ride_over_ms` is when his last ride was over: where he was
+    before is of no ride that comes after it; `idle_since_ms` when his last job was, or his shift began after it."""
 
     id: UserId
     name: str
@@ -211,6 +213,11 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     @property
     def spare(self) -> int:
         return self.capacity - sum(self.load.values())
+
+    @property
+    def load_kg(self) -> float:
+        """Of all parcels on his plan, those too that are still to be picked up: so it holds in whatever order."""
+        return sum(stop.weight_kg for stop in self.plan)
 
     @property
     def available(self) -> bool:

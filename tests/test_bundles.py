@@ -24,7 +24,8 @@ __all__ = ["town"]
 
 
 def fresh(id_: str, start_m: float, end_m: float) -> Job:
-    return parcel(id_, start_m, end_m, searching_ms=NOW - 1_000)
+    of_5_kg = Parcel(size="small", weight_kg=5.0)
+    return parcel(id_, start_m, end_m, searching_ms=NOW - 1_000, parcel=of_5_kg)
 
 
 ONE, TWO = fresh("job-1", 0.0, 2_000.0), fresh("job-2", 0.0, 2_500.0)
@@ -65,6 +66,7 @@ def test_as_many_as_he_has_room_for() -> None:
 @pytest.mark.parametrize(("why", "job", "driver"), [
     ("room", {}, {"capacity": 1}),
     ("size", {}, {"sizes": ("large",)}),
+    ("too heavy together", {"parcel": Parcel(size="small", weight_kg=6.0)}, {"max_weight_kg": 10.0}),
     ("he gave it back", {"excluded": (DEE,)}, {}),
     ("ready much later", {"scheduled_ms": NOW + 700_000}, {}),
     ("waited too long", {"searching_ms": NOW - 30_000}, {}),

@@ -87,6 +87,28 @@ def test_weight(most_kg: float, weight_kg: float, found: str) -> None:
     assert why_not(job, a_driver(max_weight_kg=most_kg), Policy(), Blocks(), NOW) == found
 
 
+@pytest.mark.parametrize(("weights_kg", "most_kg", "found"), [
+    ((19.0, 19.0, 19.0, 19.0), 20.0, "weight"), ((10.0, 10.0), 20.0, ""), ((10.0, 10.1), 20.0, "weight"),
+    ((0.1, 0.1, 0.1), 0.3, ""), ((50.0, 50.0), 0.0, ""),
+])  # fmt: skip
+@pytest.mark.parametrize("state", ["assigned", "picked_up", "returning"])
+def test_weight_with_what_he_has(
+    state: str, weights_kg: tuple[float, ...], most_kg: float, found: str
+) -> None:
+    """Whether it is on board or still to be picked up; a ride has none."""
+    had = [
+        a_job("package", state, id=f"job-{n + 10}", parcel=Parcel(size="small", weight_kg=kg))
+        for n, kg in enumerate(weights_kg[1:])
+    ]
+    had = [replace(job, started_ms=0 if state == "assigned" else NOW) for job in had]
+    driver = carrying(a_driver(capacity=9, max_weight_kg=most_kg), *had)
+    job = a_job("package", "searching", parcel=Parcel(size="small", weight_kg=weights_kg[0]))
+    assert why_not(job, driver, Policy(), Blocks(), NOW) == found
+    old = replace(driver, plan=tuple(replace(stop, weight_kg=0.0) for stop in driver.plan))
+    alone = "weight" if most_kg and weights_kg[0] > most_kg else ""
+    assert why_not(job, old, Policy(), Blocks(), NOW) == alone, "a record of before knows no weights"
+
+
 @pytest.mark.parametrize("capacity", range(1, 5))
 @pytest.mark.parametrize("aboard", range(5))
 @pytest.mark.parametrize("units", range(4))

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from dispatch.commands import AcceptOffer, DeclineOffer, Refusal, SeeOffer
 from dispatch.decision import Decision, State
+from dispatch.eligibility import too_heavy
 from dispatch.lifecycle import step
 from dispatch.reliability import after
 from dispatch.rules.release import offer_returned, without_job
@@ -76,7 +77,8 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     if state.now_ms > latest_ms:
         raise Refusal("offer_gone", "The offer has expired.")
     units = job.units or driver.capacity
-    if driver.spare < units and not (job.kind == "ride" and driver.finishing):
+    full = driver.spare < units and not (job.kind == "ride" and driver.finishing)
+    if full or too_heavy(job, driver):
         # he came online with a smaller vehicle since he was asked
         raise Refusal("wrong_state", "Your vehicle has no room for this job.")
     before = job.driver_id

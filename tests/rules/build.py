@@ -151,7 +151,8 @@ def carrying(driver: Driver, *jobs: Job) -> Driver:
 
 def plan_of(job: Job) -> list[Stop]:
     pickup = [] if job.started_ms else [Stop(job.kind, job.id, "pickup", job.pickup)]
-    return [*pickup, Stop(job.kind, job.id, "dropoff", job.dropoff)]
+    weight_kg = job.parcel.weight_kg if job.parcel else 0.0
+    return [*pickup, Stop(job.kind, job.id, "dropoff", job.dropoff, weight_kg=weight_kg)]
 
 
 @dataclass(frozen=True)

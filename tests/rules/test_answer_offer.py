@@ -6,6 +6,7 @@ import pytest
 
 from dispatch import commands as c
 from dispatch.policy import Policy
+from storage.records import Parcel
 from tests.rules.build import (
     ANN,
     CODE,
@@ -142,6 +143,17 @@ def test_never_beyond_capacity_though_the_vehicle_shrank_since(capacity: int, co
     if code == "ok":
         after = before.run(answer("accept"))
         assert after.dee.spare == 0 and after.dee.state == "busy"
+
+
+@pytest.mark.parametrize(("most_kg", "code"), [(29.0, "wrong_state"), (30.0, "ok"), (0.0, "ok")])
+def test_nor_beyond_what_the_vehicle_carries(most_kg: float, code: str) -> None:
+    of_10_kg = Parcel(size="small", weight_kg=10.0)
+    aboard = [a_job("package", "assigned", id=f"job-{n}", code="", parcel=of_10_kg) for n in (10, 11)]
+    courier = carrying(a_driver(capacity=9, max_weight_kg=most_kg, offer_id=OFFER), *aboard)
+    before = world(a_job("package", "offered", parcel=of_10_kg), an_offer("package"), courier, *aboard)
+    assert before.code(answer("accept")) == code
+    if code == "ok":
+        assert before.run(answer("accept")).dee.load_kg == 30.0
 
 
 @pytest.mark.parametrize("kind", ["ride", "package"])

@@ -60,6 +60,7 @@ def outcome(before: World, command: c.RestoreJob) -> str:
 @pytest.mark.parametrize(("kind", "state"), LIVE)
 def test_in_every_state(kind: str, state: str) -> None:
     was, before = lost_job(kind, state, scheduled_ms=NOW + HOUR_MS), world(policy=POLICY)
+    was = replace(was, parcel=was.parcel and replace(was.parcel, weight_kg=2.0))
     carried = state not in NOBODYS
     decision = before.decide(restore(was, row(JOB) if carried else None))
     after = before.after(decision)
@@ -74,6 +75,7 @@ def test_in_every_state(kind: str, state: str) -> None:
         assert stops == (["pickup", "dropoff"] if state in BEFORE_PICKUP else ["dropoff"])
         promised = kind == "package"
         assert bool(after.dee.plan[-1].due_ms) == promised, "what was promised a sender still is"
+        assert after.dee.load_kg == (2.0 if promised else 0.0)
         assert (after.dee.device, after.dee.silence_ms) == ("", BACK_WITHIN_MS), "he must go online again"
         assert after.dee.generation > 7 and after.dee.version == 7 + LEAP + 1
         assert job.wake_ms == (NOW + HOUR_MS + 450_000 if state == "arrived" else 0)

@@ -8,7 +8,7 @@ import { clock } from "./player.mjs";
 const REASONS = /** @type {Record<string, string>} */ ({
   farther: "Costs more", lost: "Needed more by another job", too_far: "Would come too late", worth_more: "Something nearer comes sooner", requester: "Asked for it himself",
   excluded: "Was asked before", passed: "Did not see the offer", blocked: "Kept apart from the requester", class: "Does not serve this class",
-  papers: "A paper has expired or is missing", seats: "Too few seats", size: "Not of this size", weight: "Not so heavy", offline: "Not online",
+  papers: "A paper has expired or is missing", seats: "Too few seats", size: "Not of this size", weight: "Too much weight", offline: "Not online",
   stale: "Silent for too long", offered: "Thinking about another offer", full: "No room",
 });
 const PATHS = /** @type {Record<string, string>} */ ({ nearest: "matched at once", batch: "matched in a batch", rematch: "matched anew" });
