@@ -9,7 +9,8 @@
 | | it takes longer | its client has no answer, and asks again under the same key |
 | closing | thousands of clients | in shuffled batches over at most SPREAD_S, so that the others are not stormed |
 | | a client who does not read | `Socket.end` closes him all the same, a second later |
-| | a driver's device | leaves the index, as when a connection breaks, and comes back online elsewhere |
+| | a driver's device, also one that speaks over HTTP | leaves the index, as when a connection breaks, and comes |
+| | | back online elsewhere |
 | | anything hangs | after LEAVE_MOST_S the kernel ends the process (`server/app.py`); what was acked is committed |
 | told twice | | nothing more |
 
@@ -49,6 +50,8 @@ async def leave(gate: Gate, door: Door, sockets: Sockets, shared: web.BaseSite |
         if not gate.busy:
             break
         await asyncio.sleep(LOOK_S)
+    for session in gate.http_sessions:
+        gate.forget_http(session)
     closed: set[Session] = set()
     await _close(sockets.sessions, closed)
     gone_s = time.monotonic() + 2 * END_S

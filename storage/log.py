@@ -216,6 +216,11 @@ class Log:
                 mine = keys.mine(s, record.requester_id)
                 changes.append(("SREM" if record.ended_ms else "SADD", mine, (record.id,)))
                 changes.append(("PEXPIRE", mine, (LIVE_TTL_MS,)))
+                if record.driver_id is not None and (record.needs_person or record.restored):
+                    # the plan of its driver may have lost it
+                    his, waits = keys.mine(s, record.driver_id), record.needs_person and not record.ended_ms
+                    changes.append(("SADD" if waits else "SREM", his, (record.id,)))
+                    changes.append(("PEXPIRE", his, (LIVE_TTL_MS,)))
             elif isinstance(record, Driver):
                 if record.online and not record.stale:
                     # NX: being written about is no sign of life; fixes move this timer (tick.lua).

@@ -281,6 +281,11 @@ async def test_its_drivers_leave_the_index_with_it(stack: RunningStack) -> None:
         await wait_until(shown)
         for driver in drivers:
             await driver.call("location_update", spot.at(90.0))
+        by_http = await stack.person("driver")
+        asked = {"classes": ["economy"], **spot.at(50.0)}
+        assert (await there.http("POST", "/api/commands/go_online", by_http.token, json=asked))[0] == 200
+        ids.add(by_http.id.encode())
+        await wait_until(shown)
         await node.aclose()
         assert not ids & set(await redis.hkeys(keys.spot("main")))
     await redis.aclose()

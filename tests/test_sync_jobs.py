@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from dispatch import commands as c
-from storage.records import Job
+from storage.records import Driver, Job, UserId
 from tests.nodekit import HERE, ONLINE, THERE, Kept, Node, node
 from tests.support import wait_until
 
@@ -97,3 +98,44 @@ async def test_redis_that_does_not_answer(town: Node, monkeypatch: pytest.Monkey
     answer = await town.say(session, "sync", {"jobs": [[ride.id, ride.version + 1]]})
     assert answer["error"]["code"] == "unavailable", "it is asked again"
     assert not (await town.job(ride.id)).needs_person
+
+
+async def test_the_driver_of_a_job_that_waits_for_a_person_is_told_of_it(town: Node, redis: Redis) -> None:
+    """His record, as PostgreSQL has it, does not know of the job, which names him: both apps show it until a person
+    has decided, and neither after."""
+    job, (driver, _), _ = await ride_under_way(town)
+    his = await town.driver(driver.user_id)
+    await redis.flushall()
+    await wait_until(lambda: _comes_back(town, job, replace(his, load={}, plan=())))
+    for role, user in (("driver", driver.user_id), ("passenger", job.requester_id)):
+        assert [(each["rideId"], each["needsPerson"]) for each in await _jobs_told(town, role, user)] == [
+            (job.id, True)
+        ]
+    await town.desk.run(
+        c.UnassignJob(user=UserId("ann"), room=job.room, job_id=job.id, kind="ride", reason="because")
+    )
+    assert await _jobs_told(town, "driver", driver.user_id) == []
+
+
+async def _comes_back(town: Node, job: Job, driver: Driver) -> bool:
+    try:
+        await town.desk.run(
+            c.RestoreJob(
+                user=c.SYSTEM,
+                room=job.room,
+                job=job,
+                driver=driver,
+                committed_ms=await town.log.now_ms(),
+                max_age_ms=3_600_000,
+                code="123456",
+            )
+        )
+    except c.Refusal:  # the node has not seen yet that Redis lives another life
+        return False
+    return True
+
+
+async def _jobs_told(town: Node, role: str, user: str) -> list[dict[str, Any]]:
+    _, wire = await town.connect(role, user)
+    connected = next(text for text in wire.told if '"connected"' in text)
+    return json.loads(connected[connected.index("[") :])[1]["jobs"]  # type: ignore[no-any-return]

@@ -111,6 +111,8 @@ def decide_lift(state: State, command: LiftHold) -> Decision:
         free = replace(free, wake_ms=max(now_ms, job.scheduled_ms - lead_ms))
     elif job.state == "searching":
         free = replace(free, searching_ms=now_ms, wake_ms=gives_up_ms(job, now_ms, area))
+    elif driver is not None and driver.has_queued(job.id):
+        free = replace(free, wake_ms=now_ms + int(area.policy.patience_s * 1000))
     elif job.state == "arrived":
         free = replace(free, wake_ms=no_show_ms(job, now_ms, area, by_itself=True))
     return Decision(answer=receipt(free), put=(free,), facts=(status_fact(free, now_ms, command.user),))

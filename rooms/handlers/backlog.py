@@ -14,7 +14,8 @@ the same way on every node. Its rows are numbered by the batch and their place i
 | the clock of his phone is fast or slow, as his fixes here have told | the same by a clock that is right |
 | he had a ride on board, and this one comes after it | likewise, until that one was over |
 | a job is over before the batch comes | likewise |
-| Redis forgot the batch, and it comes again | its rows have the same numbers: PostgreSQL has them once |
+| Redis forgot the batch, and it comes again | its rows have the same numbers, whatever jobs he has by then: |
+| | PostgreSQL has them once |
 | the watchers were told a newer position | the batch's newest is not told |
 | the same `batchId` with other fixes | `duplicate` |
 | Redis does not answer | `unavailable`; a repeat finds out |
@@ -44,12 +45,16 @@ from storage.records import Driver, JobId
 from storage.shard import Unavailable
 
 _OUT_OF_RANGE, _NO_TIME = "out_of_range", "no_time"
-_ROWS_MAX_BITS = 14  # 500 fixes of a driver with 20 jobs at once
+_JOBS_MAX = 32  # at once; more than any vehicle takes
+_ROWS_MAX_BITS = 14  # 500 fixes, each with so many jobs
 _OF_BATCH = 1 << 62  # keeps these numbers apart from those that leases give
 
 
 class Timed(NamedTuple):
+    """`place` is the fix's own in its batch."""
+
     ts_ms: int
+    place: int
     fix: PastFix
 
 
@@ -113,7 +118,7 @@ def _judged(fixes: tuple[PastFix, ...], now_ms: int, policy: Policy) -> tuple[li
     """What is believed, in the order of its times, and how many were refused why."""
     refused: Counter[str] = Counter()
     timed = []
-    for fix in fixes:
+    for place, fix in enumerate(fixes):
         if not _in_range(fix):
             refused[_OUT_OF_RANGE] += 1
             continue
@@ -124,9 +129,9 @@ def _judged(fixes: tuple[PastFix, ...], now_ms: int, policy: Policy) -> tuple[li
         if ts_ms is None:
             refused[_NO_TIME] += 1
         else:
-            timed.append(Timed(ts_ms, fix))
+            timed.append(Timed(ts_ms, place, fix))
     timed.sort(key=lambda each: each.ts_ms)
-    asked = [(ts_ms, fix.latitude, fix.longitude, fix.accuracy) for ts_ms, fix in timed]
+    asked = [(ts_ms, fix.latitude, fix.longitude, fix.accuracy) for ts_ms, _, fix in timed]
     kept = []
     for each, verdict in zip(timed, judge_past(asked, now_ms=now_ms, policy=policy), strict=True):
         if verdict <= Verdict.JITTER:
@@ -150,16 +155,16 @@ def _in_range(fix: PastFix) -> bool:
 def _rows(
     driver_id: str, batch_id: str, kept: list[Timed], jobs: Mapping[JobId, int]
 ) -> list[tuple[Any, ...]]:
-    """A row of history for each fix and job that he was on then, or one of nobody's."""
+    """A row of history for each fix and job that he was on then, or one of nobody's; numbered alike whatever jobs he
+    has when the batch comes again, and whatever of it is believed by then."""
     digest = hashlib.blake2b(batch_id.encode(), digest_size=6).digest()
-    number = _OF_BATCH | int.from_bytes(digest) << _ROWS_MAX_BITS
+    batch = _OF_BATCH | int.from_bytes(digest) << _ROWS_MAX_BITS
     rows = []
-    for ts_ms, fix in kept:
-        job_ids: list[str | None] = [*_jobs_at(jobs, ts_ms)]
-        for job_id in job_ids or [None]:
-            place = (fix.latitude, fix.longitude, fix.heading, fix.speed, fix.accuracy)
-            rows.append((driver_id, ts_ms, number, *place, job_id))
-            number += 1
+    for ts_ms, place, fix in kept:
+        at = (fix.latitude, fix.longitude, fix.heading, fix.speed, fix.accuracy)
+        job_ids: list[str | None] = [*_jobs_at(jobs, ts_ms)[:_JOBS_MAX]]
+        for number, job_id in enumerate(job_ids or [None], batch + place * _JOBS_MAX):
+            rows.append((driver_id, ts_ms, number, *at, job_id))
     return rows
 
 

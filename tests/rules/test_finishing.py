@@ -146,6 +146,15 @@ def test_accepted_it_is_his_next_and_says_so() -> None:
     assert after.code(accept()) == "ok"  # once more: so it is
 
 
+def test_a_hold_lifted_it_waits_no_longer_than_before() -> None:
+    held = both().run(c.HoldJob(user=PAT, room=room("ride"), job_id=JOB, seen_version=99))
+    assert held.job.needs_person and held.job.wake_ms == 0
+    lifted = held.run(
+        c.LiftHold(user=XAN, room=room("ride"), job_id=JOB, kind="ride", reason="because"), now_ms=NOW + 9_000
+    )
+    assert lifted.job.wake_ms == NOW + 9_000 + SOON.patience_s * 1_000
+
+
 def test_nothing_of_it_begins_before_the_first_is_over() -> None:
     after = both()
     assert after.code(move("arrived")) == "wrong_state"
