@@ -26,13 +26,15 @@ class Candidate(msgspec.Struct, frozen=True):
 
 class Ranked(msgspec.Struct, frozen=True):
     """A driver to ask, with what his offer tells him; `rest_s` of `eta_s` goes by until the ride is over that he has on
-    board (None: he is free), and the distance is from there. `score`: what he did with former offers."""
+    board (None: he is free), and the distance is from there. `score`: what he did with former offers; `more_s`: as
+    in Offer."""
 
     driver_id: str
     distance_m: float
     eta_s: float
     rest_s: float | None = None
     score: float = 0.0
+    more_s: float = 0.0
 
     def cost_s(self, policy: Policy) -> float:
         return self.eta_s + reliability.cost_s(self.score, policy)
@@ -48,4 +50,5 @@ def rank(candidates: Iterable[Candidate], policy: Policy) -> list[Ranked]:
 def by_cost(ranked: Iterable[Ranked], scores: Mapping[str, float], policy: Policy) -> list[Ranked]:
     """The same in the order of what it costs to ask them, where an area counts what they did with former offers."""
     scored = [replace(each, score=scores.get(each.driver_id, 0.0)) for each in ranked]
-    return sorted(scored, key=lambda each: each.cost_s(policy))
+    priced = [replace(each, more_s=each.cost_s(policy) - each.eta_s) for each in scored]
+    return sorted(priced, key=lambda each: each.cost_s(policy))

@@ -24,7 +24,7 @@ from dispatch.etatable import Drives
 from dispatch.heat import Heats
 from dispatch.looks import Looks
 from dispatch.matching import Ranked
-from dispatch.reliability import counts, score
+from dispatch.reliability import cost_s, counts, score
 from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch
 from dispatch.takeover import Coming
 from dispatch.travel import as_if, pairs_s
@@ -80,7 +80,7 @@ class Proposal:
     ) -> None:
         self._jobs = jobs
         coming_s = {each.job.id: each.arrives_s for each in coming}
-        standing_s = coming_s | {id_: offer.eta_at(now_ms) for id_, offer in asked.items()}
+        standing_s = coming_s | {id_: offer.eta_at(now_ms) + offer.more_s for id_, offer in asked.items()}
         self._standing_s = np.array([standing_s.get(job.id, np.nan) for job, _ in jobs])
         self._bound = np.array(
             [OFFERED if j.id in asked else ACCEPTED if j.id in coming_s else PLANNED for j, _ in jobs]
@@ -119,6 +119,7 @@ class Proposal:
         self._pairs = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         self._distance_m: dict[tuple[int, int], float] = {}
         self._eta_s: dict[tuple[int, int], float] = {}
+        self._more_s: dict[tuple[int, int], float] = {}
         self._looks = Looks(jobs, self._ids, self._distance_m, self._eta_s)
         self._chosen = np.full(len(jobs), -1, dtype=np.int64)
         self._tried: list[Pairs] = []
@@ -197,6 +198,9 @@ class Proposal:
         both = list(zip(allowed.request.tolist(), allowed.driver.tolist(), strict=True))
         self._distance_m.update(zip(both, allowed.distance_m.tolist(), strict=True))
         self._eta_s.update(zip(both, eta_s.tolist(), strict=True))
+        yield
+        more_s = way.more_s + cost_s(drivers.score[allowed.driver], policy)
+        self._more_s.update(zip(both, more_s.tolist(), strict=True))
         yield
         free = self._free[allowed.driver]
         named = Near(allowed.request[free], allowed.driver[free], allowed.distance_m[free])
@@ -293,9 +297,9 @@ class Proposal:
         chosen = solve(len(waits), Pairs(*(part[waits[pairs.request]] for part in pairs)))
         if not waits.all():
             yield
-            by_way = self._by_way(waits)
+            moves = self._moves()
             yield
-            chosen = self._rematched(chosen, waits, by_way)
+            chosen = self._rematched(chosen, waits, moves)
         yield
         self._chosen = np.where(chosen < len(self._ids), chosen, -1)
         self._looks.chosen(pairs, self._chosen)
@@ -307,15 +311,18 @@ class Proposal:
         ]
         return sorted(found, key=lambda each: (each.to.eta_s, each.job.id))
 
-    def _by_way(self, waits: Bools) -> Pairs:
-        """The pairs; those of jobs that do not wait are compared by the way alone, as in the simulator: a change must
-        save that."""
+    def _moves(self) -> Pairs:
+        """The pairs, as what stands is compared to them: a takeover must save of the way, which was driven in vain, and
+        who was asked goes by what his offer cost. Idle time says who of the free is asked, and moves nothing."""
         cost_s = self._pairs.cost_s.copy()
-        for at in np.flatnonzero(~waits[self._pairs.request]).tolist():
-            cost_s[at] = self._eta_s[int(self._pairs.request[at]), int(self._pairs.driver[at])]
+        for at in np.flatnonzero(self._bound[self._pairs.request] != PLANNED).tolist():
+            request, driver = int(self._pairs.request[at]), int(self._pairs.driver[at])
+            cost_s[at] = self._eta_s[request, driver]
+            if self._bound[request] == OFFERED:
+                cost_s[at] += self._more_s[request, driver]
         return self._pairs._replace(cost_s=cost_s)
 
-    def _rematched(self, planned: Ints, waits: Bools, by_way: Pairs) -> Ints:
+    def _rematched(self, planned: Ints, waits: Bools, moves: Pairs) -> Ints:
         """The same with the open offers and the accepted jobs. Each driver who was asked has a row behind those of the
         others, so that nobody else is given to him, nor he to another job: he is free only once this round is over.
         One who is on his way may be chosen for whom nobody is free, and who then waits until he is let go."""
@@ -336,7 +343,7 @@ class Proposal:
             swap_saves_s=max((policy.swap_saves_s for policy in accepted), default=0.0),
         )
         spared_s = max(policy.longest_pickup_s for policy in policies)
-        chosen = rematch(by_way, standing, slowest, spared_s)
+        chosen = rematch(moves, standing, slowest, spared_s)
         idle = np.concatenate([self._free, np.zeros(len(waits), dtype=np.bool_)])
         return np.where(now_possible(chosen, standing, idle), chosen, -1)
 
@@ -353,7 +360,8 @@ class Proposal:
 
     def _offered(self, row: int, driver: int) -> Offered:
         away_m, there_s = self._distance_m[row, driver], self._eta_s[row, driver]
-        there = Ranked(self._ids[driver], away_m, there_s, self._rest_s[driver])
+        more_s = self._more_s[row, driver]
+        there = Ranked(self._ids[driver], away_m, there_s, self._rest_s[driver], more_s=more_s)
         return Offered(self._jobs[row][0], there, row)
 
     def _requests(self) -> Requests:

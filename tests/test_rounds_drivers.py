@@ -60,6 +60,8 @@ async def test_of_two_about_as_near_the_more_reliable_is_asked(
     await town.driver("quick", 0.0)
     await town.ride("ride", 0.0)
     await ask(node, path, "ride")
+    # nor does the next round take the offer back for the other
+    assert not (await node.rounds.go(2.0)).asked
     assert (await town.job("ride")).offered_to == first
     made = (await choices(town))[-1]
     assert (made.path, made.driver_id) == (path, first)

@@ -8,6 +8,7 @@ from dispatch import commands as c
 from dispatch.wording import user_room
 from storage.records import Offer, UserId
 from tests.test_rounds import Town, town
+from tests.test_rounds_takeover import accept, courier, parcel, who
 
 __all__ = ["town"]
 
@@ -40,6 +41,37 @@ async def test_who_waits_takes_the_near_one_where_that_is_better_for_both(town: 
     done = await town.nodes[0].rounds.go(2.0)
     assert done.asked == {"ok": 1, "moved": 1}
     assert await town.asked("asked", "waits") == ["beside", "between"]
+
+
+async def test_a_parcel_stays_with_who_takes_it_on_top_of_one_from_the_same_street(town: Town) -> None:
+    """It costs him next to nothing: a free courier who is there sooner is not asked instead."""
+    node = town.nodes[0]
+    await courier(town, "busy", -600.0, 1)
+    await parcel(town, "first", 0.0)
+    assert (await node.rounds.go(2.0)).asked == {"ok": 1}
+    assert await accept(town, "first") == "ok"
+    await courier(town, "busy", -600.0, 2)
+    await courier(town, "free", 160.0, 3)
+    await parcel(town, "second", 60.0)
+    assert (await node.rounds.go(2.0)).asked == {"ok": 1}
+    assert not (await node.rounds.go(2.0)).asked
+    assert await who(town, "second") == (None, "busy")
+
+
+async def test_a_parcel_goes_to_who_can_take_it_on_top(town: Town) -> None:
+    """Also while one thinks about it who is there sooner, and would drive for nothing else."""
+    node = town.nodes[0]
+    await courier(town, "busy", -600.0, 1)
+    await parcel(town, "first", 0.0)
+    assert (await node.rounds.go(2.0)).asked == {"ok": 1}
+    await courier(town, "free", 160.0, 2)
+    await parcel(town, "second", 1_060.0)
+    assert (await node.rounds.go(2.0)).asked == {"ok": 1}
+    assert await who(town, "second") == (None, "free")
+    assert await accept(town, "first") == "ok"
+    await courier(town, "busy", -600.0, 3)
+    assert (await node.rounds.go(2.0)).asked == {"moved": 1}
+    assert await who(town, "second") == (None, "busy")
 
 
 async def test_an_answer_in_the_same_moment_wins_or_loses_whole(town: Town) -> None:

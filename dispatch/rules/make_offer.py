@@ -97,6 +97,7 @@ def _asked(
         eta_s=command.eta_s,
         finishing=driver.finishing,
         rest_s=command.rest_s or 0.0,
+        more_s=command.more_s,
     )
     held = replace(
         job,
