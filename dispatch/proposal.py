@@ -104,6 +104,7 @@ class Proposal:
         self._ids = [names[at] for at in order]
         self._fix_age_s = age_s[order]
         self._rest_s = [rest_s.get(id_) for id_ in self._ids]  # until the ride is over that he has on board
+        self._resting_s = np.array([each or 0.0 for each in self._rest_s])
         self._row = {id_: row for row, id_ in enumerate(self._ids)}
         self._free = np.array([id_ not in self._let_go for id_ in self._ids], dtype=np.bool_)
         self._of_class = {vehicle_class: [*of_class] for vehicle_class, of_class in found.items()}
@@ -251,7 +252,7 @@ class Proposal:
             rows, now_s = np.unique(pairs.driver), self._now_ms / 1000
             longest_s[rows] = self._heats.longest_s(area.id, vehicle_class, self._drivers_deg[rows], now_s)
         # the rest of a ride that he has on board is no time that he loses
-        return np.asarray(longest_s + np.array([each or 0.0 for each in self._rest_s]))
+        return np.asarray(longest_s + self._resting_s)
 
     def _place(self, driver: int) -> Place:
         latitude, longitude = self._drivers_deg[driver].tolist()
@@ -259,8 +260,7 @@ class Proposal:
 
     def _there_s(self, area: Area, pairs: Near) -> Floats:
         drives = Drives(pairs.distance_m, self._drivers_deg, pairs.driver, self._places_deg, pairs.request)
-        rest_s = np.array([each or 0.0 for each in self._rest_s])
-        return np.asarray(pairs_s(area, drives, self._now_ms) + rest_s[pairs.driver])
+        return np.asarray(pairs_s(area, drives, self._now_ms) + self._resting_s[pairs.driver])
 
     def _by_shadow(
         self, area: Area, way: "_Ways", real: Pairs, requests: Requests, drivers: Drivers
@@ -268,7 +268,7 @@ class Proposal:
         """The same pairs priced by the policy that is tried, where there is one."""
         if (shadow := area.shadow) is None:
             return real
-        eta_s = as_if(way.eta_s, area.policy, shadow)
+        eta_s = as_if(way.eta_s, self._resting_s[way.pairs.driver], area.policy, shadow)
         left_s = np.full(len(self._jobs), shadow.longest_pickup_s)
         requests = requests._replace(left_s=left_s)
         return priced(way.pairs, eta_s, requests, drivers, shadow, more_s=way.more_s)

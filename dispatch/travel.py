@@ -82,11 +82,12 @@ def pairs_s(area: Area, drives: Drives, at_ms: int) -> Floats:
 Seconds = TypeVar("Seconds", float, Floats)
 
 
-def as_if(there_s: Seconds, policy: Policy, tried: Policy) -> Seconds:
+def as_if(there_s: Seconds, rest_s: Seconds, policy: Policy, tried: Policy) -> Seconds:
     """What a pickup takes by the policy that is tried, where by the one that holds it takes `there_s`: what was learned
-    is a factor on the pace of either."""
+    is a factor on the pace of either. The `rest_s` of it until the ride on board is over is the same by both: it was
+    foretold with the fix, by the policy that holds."""
     pace = (tried.detour / tried.cruise_speed_mps) / (policy.detour / policy.cruise_speed_mps)
-    return (there_s - policy.pickup_overhead_s) * pace + tried.pickup_overhead_s
+    return (there_s - rest_s - policy.pickup_overhead_s) * pace + rest_s + tried.pickup_overhead_s
 
 
 def pace_s_per_m(area: Area | None, from_deg: Degrees, to_deg: Degrees, at_ms: int) -> float | None:

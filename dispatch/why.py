@@ -91,7 +91,9 @@ def _by_shadow(each: Ranked, policy: Policy, shadow: Policy) -> int | None:
     """None for a driver whom it would not have looked at."""
     if each.distance_m > shadow.search_radius_m:
         return None
-    return round(as_if(each.eta_s, policy, shadow) + reliability.cost_s(each.score, shadow))
+    return round(
+        as_if(each.eta_s, each.rest_s or 0.0, policy, shadow) + reliability.cost_s(each.score, shadow)
+    )
 
 
 def same(one: Choice, other: Choice) -> bool:

@@ -15,9 +15,10 @@ from dispatch.candidates import at_once
 from dispatch.policy import Policy
 from dispatch.proposal import Proposal
 from dispatch.why import CONSIDERED_MAX, choice
+from storage import keys
 from storage.fleet import Position
 from storage.records import Choice, Driver, Job, Place, UserId
-from tests.rules.build import DOV, NOW, a_driver, a_job, an_offer, town
+from tests.rules.build import DOV, NOW, a_driver, a_job, an_offer, carrying, town
 
 AREA = next(iter(town(Policy(longest_pickup_s=600.0, search_radius_m=6_000.0))))
 M_DEG = 1 / 111_195
@@ -94,6 +95,22 @@ def test_others_run_between_the_plan_and_what_becomes_of_open_offers(monkeypatch
         steps.append(solved.copy())
         solved.clear()
     assert [each for each in steps if each] == [["solve"], ["rematch"]] and not solved
+
+
+def test_a_tried_pace_is_of_the_drive_and_not_of_the_ride_on_board() -> None:
+    holds = Policy(cruise_speed_mps=10.0, pickup_overhead_s=0.0, detour=1.0, finishing_s=600.0)
+    area = replace(AREA, policy=holds, shadow=replace(holds, cruise_speed_mps=5.0), shadow_version=9)
+    on_board = a_job("ride", "in_progress", id="on-board", started_ms=NOW)
+    soon = Position(DOV, 49.99 + 100.0 * M_DEG, 36.23, NOW + 300_000, None)
+    proposal = Proposal([(ride("a", 0.0), area)], {keys.soon("economy"): {DOV: soon}}, NOW, {}, np.zeros(1))
+    assert at_once(proposal.candidates()) == [DOV]
+    for _ in proposal.judge({DOV: carrying(a_driver(DOV, changed_ms=NOW), on_board)}, Blocks()):
+        pass
+    proposal.try_shadow()
+    for _ in proposal.choose():
+        pass
+    (made,) = proposal.look(0).considered
+    assert made.shadow_s is not None and (made.eta_s, made.shadow_s - made.cost_s) == (310, 10)
 
 
 def reasons(made: Choice) -> dict[str, str]:

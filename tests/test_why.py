@@ -80,6 +80,14 @@ def test_what_the_tried_policy_would_have_done() -> None:
     assert choice(JOB, AREA, seen(100.0, area=area).look(), NOW, None).shadow_driver_id is None
 
 
+def test_a_tried_pace_is_of_the_drive_and_not_of_the_ride_on_board() -> None:
+    """300 s until that is over and 10 s of driving: at half the speed 320, not 620."""
+    area = replace(AREA, shadow=replace(TEN, cruise_speed_mps=5.0), shadow_version=9)
+    found = Seen(area)
+    found.saw([Ranked("d0", 100.0, 310.0, rest_s=300.0)])
+    assert [each.shadow_s for each in found.look().considered] == [320]
+
+
 def test_the_cheapest_of_equals_is_always_the_same() -> None:
     some = [Considered(UserId(id_), "farther", shadow_s=5) for id_ in ("b", "a", "c")]
     assert cheapest(some) == "a" and cheapest([]) is None
