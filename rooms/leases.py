@@ -65,7 +65,7 @@ class Live:
 
     __slots__ = (
         "area", "available", "before", "classes", "count", "driver_id", "finishing", "flag", "floor", "foretold_ms",
-        "generation", "heading", "indexed", "jobs", "lat", "latest_ms", "lng", "policy", "revived_ms", "ride_over_ms",
+        "generation", "heading", "indexed", "jobs", "lat", "latest_ms", "lng", "policy", "revived_ms",
         "session", "shown_ms", "sign_ms", "signed_ms", "soon", "stale", "told_ms", "track", "ts_ms", "version",
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ class Live:
         self.available = self.finishing = self.indexed = self.stale = False
         # cell and entry of where and when his ride ends, if that is soon
         self.soon: tuple[int, bytes] | None = None
-        self.foretold_ms = self.ride_over_ms = 0
+        self.foretold_ms = 0
         self.classes = ""
         self.jobs: tuple[Binding, ...] = ()
         self.shown_ms = 0  # from then on where he was is for the parties of all his jobs
@@ -145,12 +145,12 @@ class Leases:
         return live.track.clock_ms(self._tick.now_ms()) if live and _is_his(live.session, session) else 0
 
     def last(self, driver_id: str, job_id: str) -> tuple[float, float, int, float | None] | None:
-        """(lat, lng, ts_ms, heading) of a driver whose device is here, as far as it is this job's business: not while
-        he has another ride on board, nor where he was with it."""
+        """(lat, lng, ts_ms, heading) of a driver whose device is here, as far as it is this job's business: while he is
+        on it, and from when he was."""
         live = self._lives.get(driver_id)
-        if live is None or not live.ts_ms or live.latest_ms < live.ride_over_ms:
+        if live is None:
             return None
-        if any(job.field == "rideId" and job.job_id != job_id for job in live.jobs):
+        if not any(job.job_id == job_id and job.from_ms <= live.latest_ms for job in live.jobs):
             return None
         return live.lat, live.lng, live.ts_ms, live.heading
 
@@ -297,7 +297,7 @@ class Leases:
     def _adopt(self, live: Live, driver: Driver) -> None:
         live.generation, live.version = driver.generation, driver.version
         live.stale, live.available = driver.stale, driver.available
-        live.jobs, live.ride_over_ms = _bindings(driver, live.jobs), driver.ride_over_ms
+        live.jobs = _bindings(driver, live.jobs)
         live.shown_ms = max((job.from_ms for job in live.jobs), default=0)
         if self.areas is not None and (area := self.areas.get(driver.area_id)) is not None:
             live.policy, live.area = area.policy, area

@@ -4,7 +4,6 @@ The order is what makes them gapless: enter the rooms (facts are held back), rea
 the records. A fact committed in between is in the records or comes after them, never neither.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -189,16 +188,19 @@ async def joining(house: House, session: Session, kind: str, job_id: str) -> dic
 
 async def position_of(house: House, job: Job) -> dict[str, Any] | None:
     """Where the job's driver was last, with its age; None before and after the trip, and while he has another ride on
-    board. Raises Unavailable or Conflict."""
+    board: `job` may be as it was when it was read, so his own record has the last word. Raises Unavailable or
+    Conflict."""
     if job.driver_id is None or job.ended_ms or job.driver_id == SYSTEM:
         return None
     last = house.fixes.leases.last(job.driver_id, job.id)
     if last is None:
-        found, loaded = await asyncio.gather(
-            house.desk.fleet.last_position(job.driver_id), house.desk.log.load([(Driver, job.driver_id)])
-        )
+        found = await house.desk.fleet.last_position(job.driver_id)
+        # read after the position: if he is still on the job, that is none of after it
+        loaded = await house.desk.log.load([(Driver, job.driver_id)])
         driver = loaded.records[Driver, job.driver_id]
-        since_ms = driver.shown_from_ms(job) if isinstance(driver, Driver) else job.assigned_ms
+        if not isinstance(driver, Driver) or job.id not in driver.load:
+            return None
+        since_ms = driver.shown_from_ms(job)
         if found is None or since_ms is None or found.ts_ms < since_ms:
             return None  # what is kept may be of the trip before: nobody's business here
         last = (found.lat_deg, found.lng_deg, found.ts_ms, found.heading_deg)
