@@ -41,23 +41,16 @@ class Town:
         self.nodes, self.client = nodes, client
         self._ticks = 0
 
-    async def driver(self, id_: str, east_m: float, classes: tuple[str, ...] = ("economy",)) -> None:
+    async def driver(
+        self, id_: str, east_m: float, classes: tuple[str, ...] = ("economy",), **more: Any
+    ) -> None:
         node, (lat, lng) = self.nodes[0], moved(*CENTRE, 1.5708, east_m)
         who = {"user": UserId(id_), "room": user_room(id_), "name": id_, "node": "n0", "device": "a"}
-        online = c.GoOnline(**who, classes=classes, capacity=1, latitude=lat, longitude=lng)
+        online = c.GoOnline(**who, classes=classes, capacity=1, latitude=lat, longitude=lng, **more)
         answer = await node.desk.run(online)
         position = pack(lat, lng, await node.log.now_ms(), None)
-        entry = Update(
-            id_,
-            "e",
-            answer["generation"],
-            answer["version"],
-            cell_of(lat, lng),
-            ",".join(classes),
-            position,
-            0,
-            False,
-        )
+        cell, served = cell_of(lat, lng), ",".join(classes)
+        entry = Update(id_, "e", answer["generation"], answer["version"], cell, served, position, 0, False)
         self._ticks += 1
         await node.fleet.tick("n0", "boot", self._ticks, [entry], [])
 
