@@ -145,12 +145,22 @@ def by_hand() -> tuple[History, Held]:
     return history, held
 
 
-def position(history: History, user: str, link: int, at_s: float, sender: str | None = DRIVER) -> None:
-    stamp = iso_utc(round((ZERO_S + at_s) * 1000))
+def position(
+    history: History,
+    user: str,
+    link: int,
+    at_s: float,
+    sender: str | None = DRIVER,
+    *,
+    taken_s: float | None = None,
+    event: str = "driver_location",
+) -> None:
+    """Told at `at_s`, when it was taken too where nothing else is said."""
+    stamp = iso_utc(round((ZERO_S + (at_s if taken_s is None else taken_s)) * 1000))
     if sender:
         history.fix(sender, stamp, HERE)
     where = {"latitude": HERE.latitude, "longitude": HERE.longitude, "timestamp": stamp}
-    said = {"event": "driver_location", "rideId": JOB, **where}
-    heard = heard_of(ZERO_S + at_s, user, link, "driver_location", said)
+    said = {"rideId": JOB, **(where if event == "driver_location" else {"position": where})}
+    heard = heard_of(ZERO_S + at_s, user, link, event, said)
     before = [i for i, each in enumerate(history.heard) if each.link == link and each.at_s <= heard.at_s]
     history.heard.insert(before[-1] + 1, heard)

@@ -15,6 +15,7 @@ from loadtest.spoken import spoken_of
 from tests.faultkit import (
     DRIVER,
     EPOCH,
+    HERE,
     JOB,
     LATER,
     OTHER,
@@ -161,6 +162,25 @@ def position_before_the_assignment(history: History, held: Held) -> None:
     position(history, RIDER, 0, 1.5)
 
 
+def position_in_a_snapshot_of_another(history: History, held: Held) -> None:
+    position(history, RIDER, 0, 4.5, sender=SECOND, event="joined_ride")
+
+
+def position_of_long_before(history: History, held: Held) -> None:
+    position(history, RIDER, 0, 4.5, taken_s=-30)
+
+
+def position_in_a_sync_of_long_before(history: History, held: Held) -> None:
+    stamp = iso_utc(round((ZERO_S - 30) * 1000))
+    history.fix(DRIVER, stamp, HERE)
+    where = {"rideId": JOB, "latitude": HERE.latitude, "longitude": HERE.longitude, "timestamp": stamp}
+    room = f"ride:{JOB}"
+    job = {"rideId": JOB, "state": "assigned", "driver": {"id": DRIVER}}
+    last = {"job": job, "position": where}
+    told = {"room": room, "epoch": EPOCH, "seq": 6, "recovered": True, "events": [], "last": last}
+    history.resumed(history.links[0], [[room, EPOCH, 6]], {"rooms": [told]})
+
+
 def position_of_another(history: History, held: Held) -> None:
     position(history, RIDER, 0, 4.5, sender=SECOND)
 
@@ -265,6 +285,9 @@ PLANTED: list[tuple[str, Plant]] = [
         for plant in (stranger_heard, driver_heard_before_his_part, heard_anothers_own_room)
     ),
     *(("foreign", plant) for plant in (code_to_the_driver, position_after_the_end, position_of_another)),
+    ("foreign", position_in_a_snapshot_of_another),
+    ("foreign", position_of_long_before),
+    ("foreign", position_in_a_sync_of_long_before),
     *(("foreign", plant) for plant in (position_before_the_assignment, position_of_nobody)),
     ("foreign", position_to_a_stranger),
     *(("lost", plant) for plant in (fix_gone, batch_answered_otherwise, shift_gone, driver_gone)),

@@ -9,15 +9,19 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from loadtest.faults.held import Held
 from loadtest.faults.history import Broken, Heard, History, Place
 from loadtest.faults.timeline import Stretch, Timelines
 from loadtest.spoken import Spoken
+from loadtest.tally import FixKey
 from loadtest.words import TERMINAL_STATES, UNASSIGNED_STATES
 
 #: A member who stays connected hears a fact within this, or for so long after the repair of what was broken.
 HEARS_WITHIN_S = 5.0
+#: A server knows to so much, and no better, when a position was taken that came to it late.
+BEFORE_MS = 2_000.0
 #: A room's owner can be told at least so many of its facts again: fewer than the server keeps.
 KEPT = 200
 
@@ -165,8 +169,14 @@ def foreign(history: History, spans: Sequence[Stretch], lines: Timelines) -> Ite
 
 
 def _positions(history: History, spans: Sequence[Stretch]) -> Iterator[str]:
-    """Positions judged by what the same connection had heard of the job by then, and by which ride was on board."""
+    """Positions, told or in snapshots, judged by what the same connection had heard of the job by then, by which ride
+    was on board, and by when they were taken."""
     hidden_until_ms = after_a_ride(spans)
+    since_ms: dict[tuple[str, str], float] = {}
+    for span in spans:
+        since_ms[span.driver, span.job] = min(
+            span.from_ms, since_ms.get((span.driver, span.job), float("inf"))
+        )
     carrier: dict[tuple[int, str], str | None] = {}
     for each in history.heard:
         for stand in each.stands:
@@ -176,7 +186,7 @@ def _positions(history: History, spans: Sequence[Stretch]) -> Iterator[str]:
         if each.said is not None and each.said.state and not each.resumed:
             over = each.said.state in UNASSIGNED_STATES | TERMINAL_STATES
             carrier[each.link, each.job] = None if over else each.said.driver
-        if each.event != "driver_location" or each.fix is None:
+        if each.fix is None:
             continue
         driver = carrier.get((each.link, each.job))
         if driver is None:
@@ -185,7 +195,9 @@ def _positions(history: History, spans: Sequence[Stretch]) -> Iterator[str]:
             yield f"{each.user} saw a position of {each.job} while {driver} had another ride on board"
         elif each.user not in (driver, history.owners.get(each.job)):
             yield f"{each.user} saw a position of {each.job}, no party of it"
-        elif not history.is_of(each.fix, driver):
+        elif each.user != driver and _taken_ms(each.fix) < since_ms.get((driver, each.job), 0.0) - BEFORE_MS:
+            yield f"{each.user} saw where {driver} was at {each.fix[0]}, before he had {each.job}"
+        elif not history.is_of(each.fix, driver, rounded=each.event != "driver_location"):
             sender = history.sent_fixes.get(each.fix, "nobody")
             there = [
                 f"{who} at {at}"
@@ -196,6 +208,10 @@ def _positions(history: History, spans: Sequence[Stretch]) -> Iterator[str]:
                 f"{each.user} saw a position of {each.job}, of {each.fix[0]}, that {sender} sent and not {driver}"
                 f" (there were: {', '.join(there) or 'none'})"
             )
+
+
+def _taken_ms(fix: FixKey) -> float:
+    return datetime.fromisoformat(fix[0]).timestamp() * 1000
 
 
 def after_a_ride(spans: Sequence[Stretch]) -> dict[tuple[str, str], float]:

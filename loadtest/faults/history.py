@@ -21,6 +21,7 @@ from loadtest.words import job_of, offered_job
 OK = "ok"
 NO_ANSWER = "no_answer"
 SNAPSHOTS = frozenset({"connected", "joined_ride", "joined_package"})
+SHOWN = "position"  #: where a driver was, as the answer of `sync` shows it
 
 Place = tuple[str, str, int]
 #: Who was somewhere, and when (Unix ms): what a fix of a batch is found by.
@@ -157,7 +158,7 @@ class History:
         """The ack of a `sync`: its events are heard, but stand in no link's own order."""
         at_s = time.time()
         were = {str(room): (str(epoch), int(seq)) for room, epoch, seq in asked}
-        stands = []
+        stands, seen = [], list[Heard]()
         for each in answer.get("rooms", []):
             if "error" in each:
                 continue
@@ -173,9 +174,12 @@ class History:
                 self.heard.append(
                     heard_of(at_s, link.user, link.number, event, payload)._replace(resumed=True)
                 )
-            job = (each.get("last") or {}).get("job") or {}
-            stands.append(_standing((room, epoch, seq), job))
+            last = each.get("last") or {}
+            stands.append(_standing((room, epoch, seq), last.get("job") or {}))
+            if where := last.get("position"):
+                seen.append(heard_of(at_s, link.user, link.number, "driver_location", where))
         self.heard.append(Heard(at_s, link.user, link.number, "sync", "", stands=tuple(stands)))
+        self.heard += [each._replace(event=SHOWN) for each in seen]
 
     def asked(self, user: str, event: str, payload: dict[str, Any]) -> Command:
         """A command is about to be said for the first time."""
@@ -190,10 +194,12 @@ class History:
             self.batched |= {(user, ts_ms) for ts_ms in fix_times(payload)}
         return command
 
-    def is_of(self, fix: FixKey, driver: str) -> bool:
+    def is_of(self, fix: FixKey, driver: str, *, rounded: bool = False) -> bool:
         """Whether a position is this driver's: a fix that he sent, or where he went online (told without a time
-        of his own)."""
-        return self.sent_fixes.get(fix) == driver or fix[1:] in self.stood[driver]
+        of his own). One that the server has `rounded` before may be the next to it."""
+        near = (-1, 0, 1) if rounded else (0,)
+        keys = [(fix[0], fix[1] + north, fix[2] + east) for north in near for east in near]
+        return any(self.sent_fixes.get(key) == driver or key[1:] in self.stood[driver] for key in keys)
 
     def fix(self, user: str, timestamp: str, point: Point) -> None:
         self.sent_fixes[fix_key(timestamp, point)] = user
@@ -217,18 +223,22 @@ def heard_of(at_s: float, user: str, link: int, event: str, payload: dict[str, A
     found = job_of(payload)
     job = found[1] if found else ""
     if event in SNAPSHOTS:
-        return Heard(at_s, user, link, event, job, stands=tuple(_standings(payload)))
+        fix = _fix_of(payload["position"]) if payload.get("position") else None
+        return Heard(at_s, user, link, event, job, stands=tuple(_standings(payload)), fix=fix)
     heard = Heard(at_s, user, link, event, job, place=place_of(payload), said=spoken_of(event, payload))
     if event == "offer":
         return heard._replace(offer=str(payload["offerId"]), job=offered_job(payload)[1])
     if event == "driver_location":
-        point = Point(float(payload["latitude"]), float(payload["longitude"]))
-        return heard._replace(fix=fix_key(str(payload.get("timestamp")), point))
+        return heard._replace(fix=_fix_of(payload))
     if event == "notification":
         data = payload.get("data") or {}
         about = job_of(data)
         return heard._replace(secret="code" in data, job=about[1] if about else "")
     return heard
+
+
+def _fix_of(where: dict[str, Any]) -> FixKey:
+    return fix_key(str(where.get("timestamp")), Point(float(where["latitude"]), float(where["longitude"])))
 
 
 def place_of(payload: dict[str, Any]) -> Place | None:

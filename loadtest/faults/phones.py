@@ -40,6 +40,7 @@ OF_THE_MOMENT_TRIES = 3
 #: They carry an id of their own.
 NAMED = frozenset({"request_ride", "request_package", "send_message", "location_batch"})
 LINE_EVERY_S = (0.4, 1.2)
+JOINS = 0.1  # of the lines are followed by a look at where things stand
 WORDS = ("I see you.", "One minute, please.", "At the corner.", "The blue door.", "Thank you!")
 
 
@@ -154,6 +155,8 @@ class Patient(Person):
             answer = await self.ask("send_message", {**line, "message": self._random.choice(WORDS)})
             if not answer.get("ok"):
                 return  # the job is over, or not ours any more
+            if self._random.random() < JOINS:
+                await self.ask(job.kind.join, {job.kind.id_field: job.id})
             if self._random.random() < 0.3:
                 read = {job.kind.id_field: job.id, "messageId": line["id"]}
                 await self.ask("message_read", read)
