@@ -12,8 +12,9 @@ wrong by the same amount in the next fix, while fixes of a buffer arrive togethe
 so an error that is the same (within 2 s) in fixes which arrive at least 1 s apart is adopted as the clock's,
 and subtracted, until the clock reads right again. A skewed phone so costs its driver one fix. A clock set
 back within those limits makes fixes late for as long as it was set back. A fix without a time was taken now.
-Where it matters to the second when a fix was taken, the clock is behind by the least age that a fix ever had here:
-the fastest way through the network takes little, and a buffer that is flushed does not make it less (`taken_ms`).
+Where it matters to the second when a fix was taken, the clock is behind by the least age that a fix had here in the
+last minutes: the fastest way through the network takes little, and one wrong time is not held against a phone for long.
+While that age falls, what comes is a buffer that is sent, fast or slowly, and tells nothing of the clock (`taken_ms`).
 
 **Place.** A fix that could be reached from the last believed one only faster than `top_speed_mps` is a
 teleport. Three in a row that could be reached from one another are where the driver is (a first fix may be
@@ -31,6 +32,11 @@ from dispatch.policy import Policy
 _AHEAD_MS: Final = 5_000  # a clock this far ahead is believed: nobody sets a phone to the second
 _CLOCK_AGREES_MS: Final = 2_000  # delays on a mobile network differ by about this much
 _CLOCK_APART_MS: Final = 1_000  # fixes of a flushed buffer arrive closer together than this
+_AGE_AGREES_MS: Final = (
+    500  # a least age that changes by no more stands; a buffer's falls by what is sent faster
+)
+_AGE_STANDS_MS: Final = 3_000  # for so long, before it is believed
+_AGE_HALF_MS: Final = 120_000  # it is the least of this half of the time that counts and of the one before
 _PAST_MS: Final = 86_400_000  # what was recorded while a phone was away is taken for a day
 _TELEPORTS: Final = 3  # so many in a row that agree are believed
 _NOISE_M: Final = 100.0  # at any speed: between tall houses consecutive fixes differ by this much
@@ -59,7 +65,8 @@ class Track:
 
     __slots__ = (
         "_clock_ms", "_doubt_ms", "_doubt_since_ms", "_far_at_ms", "_far_lat_deg", "_far_lng_deg", "_fars",
-        "_least_age_ms", "_timed_ms", "_told_lat_deg", "_told_lng_deg", "_told_ms", "at_ms", "lat_deg", "lng_deg",
+        "_half_age_ms", "_half_over_ms", "_least_age_ms", "_past_half_age_ms", "_stands_age_ms", "_stands_since_ms",
+        "_told_lat_deg", "_told_lng_deg", "_told_ms", "at_ms", "lat_deg", "lng_deg",
     )  # fmt: skip
 
     at_ms: int
@@ -77,8 +84,12 @@ class Track:
         self._told_lat_deg = self._told_lng_deg = 0.0
         self._clock_ms = 0  # how far the phone's clock is behind
         self._doubt_ms = self._doubt_since_ms = _NEVER_MS  # an error of the clock seen once, and when
-        self._least_age_ms = -_NEVER_MS  # of a fix with a time, when it came
-        self._timed_ms = -_NEVER_MS  # when the first of those came
+        self._half_over_ms = _NEVER_MS
+        self._half_age_ms = (
+            self._past_half_age_ms
+        ) = -_NEVER_MS  # the least of a fix with a time, when it came
+        self._least_age_ms = -_NEVER_MS  # the lesser of both,
+        self._stands_age_ms = self._stands_since_ms = -_NEVER_MS  # and since when it is much the same
         self._far_at_ms = _NEVER_MS  # the last teleport, and how many agreed
         self._far_lat_deg = self._far_lng_deg = 0.0
         self._fars = 0
@@ -106,9 +117,9 @@ class Track:
                 if refused is not None:
                     return refused
             at_ms = fix_ms + self._clock_ms
-            if now_ms - at_ms < self._least_age_ms:
-                self._least_age_ms = now_ms - at_ms
-                self._timed_ms = min(self._timed_ms, now_ms)
+            age_ms = now_ms - at_ms
+            if age_ms < self._half_age_ms or now_ms > self._half_over_ms:
+                self._learn_age(age_ms, now_ms)
         if at_ms <= self.at_ms:
             return Verdict.LATE
         far_m = _NOISE_M + policy.top_speed_mps * (at_ms - self.at_ms) * 0.001
@@ -137,7 +148,7 @@ class Track:
         return Verdict.KEPT
 
     def taken_ms(self, now_ms: int) -> int:
-        """When the last believed fix was taken, by a clock that is right; one flushed buffer alone does not tell."""
+        """When the last believed fix was taken, by a clock that is right; a buffer that is being sent does not tell."""
         return self.at_ms + self._late_ms(now_ms)
 
     def clock_ms(self, now_ms: int) -> int:
@@ -145,7 +156,17 @@ class Track:
         return self._clock_ms + self._late_ms(now_ms)
 
     def _late_ms(self, now_ms: int) -> int:
-        return self._least_age_ms if now_ms - self._timed_ms >= _CLOCK_APART_MS else 0
+        return self._least_age_ms if now_ms - self._stands_since_ms >= _AGE_STANDS_MS else 0
+
+    def _learn_age(self, age_ms: int, now_ms: int) -> None:
+        """The least of this half so far, or the first of another. Halves end with a fix that comes, not while none
+        does: what was known before a tunnel is known behind it."""
+        if now_ms > self._half_over_ms:
+            self._past_half_age_ms, self._half_over_ms = self._half_age_ms, now_ms + _AGE_HALF_MS
+        self._half_age_ms = age_ms
+        self._least_age_ms = min(age_ms, self._past_half_age_ms)
+        if abs(self._least_age_ms - self._stands_age_ms) > _AGE_AGREES_MS:
+            self._stands_age_ms, self._stands_since_ms = self._least_age_ms, now_ms
 
     def _read_clock(self, behind_ms: int, now_ms: int, policy: Policy) -> Verdict | None:
         """A fix whose time cannot be true as it reads: None when the error of the clock is known by now."""

@@ -254,7 +254,7 @@ async def test_a_phone_whose_clock_is_fast_shows_nothing_of_before(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """4 s ahead, as its fixes have told: what it took a second before the job seems to be of 3 s after it."""
-    monkeypatch.setattr(track, "_CLOCK_APART_MS", 0)
+    monkeypatch.setattr(track, "_AGE_STANDS_MS", 0)
     async with riding(redis_url) as ride:
         assigned_ms = await since_assigned(ride)
         leases, who = ride.one.fixes.leases, ride.driver.user_id
@@ -287,7 +287,7 @@ async def test_a_phone_whose_clock_is_slow_hides_nobody(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its fixes seem taken before he had the job; none was ever newer, so that it is the clock."""
-    monkeypatch.setattr(track, "_CLOCK_APART_MS", 0)
+    monkeypatch.setattr(track, "_AGE_STANDS_MS", 0)
     async with riding(redis_url) as ride:
         assigned_ms = await since_assigned(ride)
         await wait_until(lambda: ride.one.fixes.leases._lives[ride.driver.user_id].jobs)

@@ -142,11 +142,50 @@ def test_a_flushed_buffer_alone_does_not_tell_how_slow_a_clock_is() -> None:
     for step in range(5):
         phone.send(step * 0.1, 40.0 * step, behind_s=25.0 - 3.0 * step)
         assert phone.track.taken_ms(NOW_MS + step * 100) == phone.track.at_ms
-    phone.send(4.0, 300.0, behind_s=0.1)
-    assert phone.track.taken_ms(NOW_MS + 4_000) == NOW_MS + 4_000
+    for at_s in (4.0, 8.0):  # the first is the end of the buffer
+        phone.send(at_s, 300.0, behind_s=0.1)
+    assert phone.track.taken_ms(NOW_MS + 8_000) == NOW_MS + 8_000
     phone.track.reset()
     phone.send(9.0, behind_s=None)
     assert phone.track.taken_ms(NOW_MS + 20_000) == NOW_MS + 9_000, "no fix had a time yet"
+
+
+@pytest.mark.parametrize("every_s", [0.05, 0.2, 0.6, 0.85])
+def test_an_outbox_that_is_sent_slowly_is_not_a_slow_clock(every_s: float) -> None:
+    """A fix a second since half a minute ago, sent in their order one at a time, while more are taken: nothing of it
+    was taken later than the phone says."""
+    phone = Phone()
+    phone.send(0.0, behind_s=None)  # where he is as he goes online: what was taken before is late
+    taken_s, at_s = -29.0, 0.0
+    while taken_s <= at_s:
+        phone.send(at_s, taken_s, behind_s=at_s - taken_s)
+        assert phone.track.clock_ms(NOW_MS + round(at_s * 1_000)) <= 0
+        taken_s, at_s = taken_s + 1.0, at_s + every_s
+    for _ in range(4):
+        at_s += 1.0
+        phone.send(at_s, at_s, behind_s=0.2)
+    assert phone.track.clock_ms(NOW_MS + round(at_s * 1_000)) == pytest.approx(200, abs=250)
+
+
+@pytest.mark.parametrize("every_s", [1, 3, 10])
+@pytest.mark.parametrize("ahead_s", [1.0, 4.9])
+def test_one_fix_ahead_is_held_against_a_phone_for_minutes_and_not_for_its_shift(
+    ahead_s: float, every_s: int
+) -> None:
+    phone = Phone()
+    phone.send(0.0, behind_s=-ahead_s)
+    for at_s in range(every_s, 300, every_s):
+        phone.send(at_s, 10.0 * at_s, behind_s=0.1)
+    assert phone.track.taken_ms(NOW_MS + at_s * 1_000) == NOW_MS + at_s * 1_000
+
+
+def test_what_is_known_of_a_clock_is_known_behind_a_tunnel() -> None:
+    phone = Phone()
+    for at_s in range(10):
+        phone.send(at_s, 10.0 * at_s, behind_s=0.1)
+    for step in range(26):  # ten minutes later
+        phone.send(610.0 + 0.5 * step, 500.0, behind_s=25.0 - step + 0.5 * step)
+        assert phone.track.clock_ms(NOW_MS + 610_000 + 500 * step) == 100
 
 
 def test_faster_than_anything_is_a_teleport_and_slower_is_not() -> None:
