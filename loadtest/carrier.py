@@ -18,7 +18,6 @@ from loadtest.geo import Point, distance_m
 from loadtest.pace import iso_utc
 from loadtest.person import Account, Person, Town
 from loadtest.words import (
-    CODE_PREFIX,
     PACKAGE,
     PARCEL,
     TERMINAL_STATES,
@@ -250,9 +249,8 @@ class Carrier(Person):
             self.next = None
 
     def _message(self, payload: dict[str, Any]) -> None:
-        trip, text = self._carries(payload), str(payload.get("message", ""))
-        if trip is not None and payload.get("senderId") != self.id and text.startswith(CODE_PREFIX):
-            trip.give_code(text.removeprefix(CODE_PREFIX))
+        if (trip := self._carries(payload)) is not None:
+            trip.hear(payload)
 
     async def _chat(self, job: Job, text: str) -> None:
         line = {"id": str(uuid.uuid4()), job.kind.id_field: job.id, "message": text, "type": "text"}

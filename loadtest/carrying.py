@@ -1,24 +1,26 @@
 """One job carried by one driver or courier: the drives, the lifecycle steps in order, the delivery code.
 
 Guarantees: a position every `fix_every_s` of the drive, interpolated on the route and counted as simulated;
-each step is asked only after the one before was acknowledged; ends with `JobOver` as soon as the job was
-taken away.
+each step is asked only after the one before was acknowledged; a code that was written into the chat before he
+listened is read from the history; ends with `JobOver` as soon as the job was taken away.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from loadtest.geo import Point, Route
 from loadtest.pace import wait_event
 from loadtest.person import Person
-from loadtest.words import RIDE, Job
+from loadtest.words import CODE_PREFIX, RIDE, Job
 
 CODE_WAIT_S = 300.0
 SHORTEST_CODE_WAIT_WALL_S = 10.0
+READ_EVERY_WALL_S = 2.0
 STEP_TRIES = 3
 
 RIDE_STEPS = (("assigned", "arrived"), ("arrived", "in_progress"), ("in_progress", "completed"))
@@ -98,10 +100,12 @@ class Trip:
         self._code: str | None = None
         self._code_came = asyncio.Event()
 
-    def give_code(self, code: str) -> None:
-        """The passenger's or the sender's app has passed the code on."""
-        self._code = code
-        self._code_came.set()
+    def hear(self, line: Mapping[str, Any]) -> None:
+        """A line of the chat: the passenger's or the sender's app may have passed the code on with it."""
+        text = str(line.get("message", ""))
+        if line.get("senderId") != self._person.id and text.startswith(CODE_PREFIX):
+            self._code = text.removeprefix(CODE_PREFIX)
+            self._code_came.set()
 
     async def run(self, start: Point) -> None:
         """Carries the job out from where the carrier is. Raises `JobOver`."""
@@ -138,7 +142,16 @@ class Trip:
 
     async def _delivery_code(self) -> str:
         wall_s = max(self._pace.wall_s(CODE_WAIT_S), SHORTEST_CODE_WAIT_WALL_S)
-        if not await wait_event(self._code_came, wall_s) or self._code is None:
+        for _ in range(math.ceil(wall_s / READ_EVERY_WALL_S)):
+            if await wait_event(self._code_came, READ_EVERY_WALL_S) and self._code is not None:
+                return self._code
+            if self.over.is_set():
+                raise JobOver
+            # it may stand in the chat since before this trip, or this connection, began
+            page = await self._person.read(f"/api/{self.job.kind.name}s/{self.job.id}")
+            for line in page.get("messages", []):
+                self.hear(line)
+        if self._code is None:
             self._person.town.tally.error("loadtest", "the delivery code never came")
             raise JobOver
         return self._code

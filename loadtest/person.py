@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import msgspec
 
 from loadtest.client import CallTimeout, Client, ConnectRefused, Gone, Pool
@@ -58,6 +59,11 @@ class Person:
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers = {"server_draining": self._draining}
 
+    @property
+    def pool(self) -> Pool:
+        """Where this person connects and reads."""
+        return self.town.pool
+
     def start(self) -> None:
         """Connects, and stays connected until `stop`."""
         self._spawn(self._keep_connected())
@@ -94,6 +100,18 @@ class Person:
                 return answer
             await asyncio.sleep(self._backoff_s(attempt))
         return {}
+
+    async def read(self, path: str) -> dict[str, Any]:
+        """What HTTP tells this person of something of his; `{}` where it cannot be had just now."""
+        pool, said = self.pool, {"Authorization": f"Bearer {self.account.token}"}
+        within = aiohttp.ClientTimeout(total=ASK_TIMEOUT_S)
+        try:
+            async with pool.session.get(pool.url + path, headers=said, timeout=within) as answer:
+                body = msgspec.json.decode(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+            return {}
+        data: dict[str, Any] = body.get("data") or {}
+        return data
 
     async def welcome(self, payload: dict[str, Any]) -> None:
         """Called after each connection with the server's `connected` message."""
@@ -148,7 +166,7 @@ class Person:
             if event == "connected" and not hello.done():
                 hello.set_result(payload)
 
-        return await self.town.pool.connect(self.account.token, self._handlers.items(), tap)
+        return await self.pool.connect(self.account.token, self._handlers.items(), tap)
 
     def _backoff_s(self, attempt: int) -> float:
         return self._random.uniform(0.5, 1.0) * min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2.0**attempt)

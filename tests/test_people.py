@@ -16,6 +16,7 @@ import socketio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from loadtest import carrying
 from loadtest.carrier import Carrier
 from loadtest.carrying import Habits, straight
 from loadtest.client import Pool
@@ -40,6 +41,9 @@ class Toy:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.statuses: list[str] = []
         self.fixes = 0
+        self.pages = 0
+        self.chat: list[dict[str, Any]] = []
+        self.deaf: set[str] = set()  # who is told of no chat
         for name in (
             "connect",
             "go_online",
@@ -101,8 +105,21 @@ class Toy:
 
     async def send_message(self, sid: str, said: dict[str, Any]) -> dict[str, Any]:
         sender = next(user for user, known in self.sids.items() if known == sid)
-        await self.sio.emit("new_message", {**said, "senderId": sender})
+        self.chat.append({**said, "senderId": sender})
+        for user, to in self.sids.items():
+            if user not in self.deaf:
+                await self.sio.emit("new_message", self.chat[-1], to=to)
         return {"ok": True}
+
+    async def page(self, request: web.Request) -> web.Response:
+        """A job's page, to whoever has a part in it; PostgreSQL is away at first."""
+        self.pages += 1
+        who = request.headers["Authorization"].removeprefix("Bearer ")
+        if self.pages <= 1:
+            return web.json_response({"success": False}, status=503)
+        job = self.jobs[request.match_info["id"]]
+        assert who in ("customer", job["driver"]["id"])
+        return web.json_response({"success": True, "data": {**job, "messages": self.chat}})
 
     async def say(self, job: dict[str, Any], event: str, state: str) -> None:
         job["state"] = state
@@ -153,6 +170,7 @@ class Scene:
 async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     toy, app = Toy(), web.Application()
     toy.sio.attach(app)
+    app.router.add_get("/api/packages/{id}", toy.page)
     server = TestServer(app)
     await server.start_server()
     temper = getattr(request, "param", Temper(decline_share=0, silent_share=0))
@@ -178,6 +196,32 @@ async def test_a_ride_goes_through_its_steps_and_the_driver_is_free_again(scene:
 async def test_a_parcel_is_delivered_with_the_code_that_the_sender_passed_on(scene: Scene) -> None:
     assert await scene.order(PACKAGE) == "delivered"
     assert scene.toy.statuses == ["arrived_pickup", "picked_up", "arrived_dropoff", "delivered"]
+    assert not scene.ledger.errors
+
+
+async def test_a_code_that_came_before_the_courier_listened_is_read_from_the_history(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrying, "READ_EVERY_WALL_S", 0.1)
+    monkeypatch.setattr(carrying, "SHORTEST_CODE_WAIT_WALL_S", 1.0)
+    scene.toy.deaf.add("driver")
+    assert await asyncio.wait_for(scene.order(PACKAGE), 10) == "delivered"
+    assert scene.toy.pages == 2, "the first time it could not be had"
+    assert not scene.ledger.errors
+
+
+async def test_a_courier_whose_job_is_taken_away_waits_for_no_code(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrying, "READ_EVERY_WALL_S", 0.1)
+    scene.toy.deaf.add("driver")
+    scene.toy.pages = -1_000  # nothing can be had
+    order = asyncio.create_task(scene.order(PACKAGE))
+    await wait_until(lambda: "arrived_dropoff" in scene.toy.statuses)
+    (job,) = scene.toy.jobs.values()
+    await scene.toy.say(job, "package_status_update", "cancelled")
+    assert await asyncio.wait_for(order, 10) == "cancelled"
+    await wait_until(lambda: scene.driver.free)
     assert not scene.ledger.errors
 
 

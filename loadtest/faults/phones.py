@@ -67,6 +67,10 @@ class Patient(Person):
         self._link: Link | None = None
         self._went = -1
 
+    @property
+    def pool(self) -> Pool:
+        return self.lines.pools[self._went]
+
     async def ask(self, event: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Asks until answered, or until the run is over (`{}`); what is of the moment only a few times."""
         if event not in NAMED | OF_THE_MOMENT:
@@ -114,7 +118,7 @@ class Patient(Person):
                 hello.set_result(payload)
 
         try:
-            client = await pools[node].connect(self.account.token, self._handlers.items(), tap)
+            client = await self.pool.connect(self.account.token, self._handlers.items(), tap)
         except BaseException:
             link.closed_s = time.time()
             raise
