@@ -81,7 +81,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     swap_accepted: bool = False
     """May an accepted job get another driver before its pickup, once?"""
     swap_saves_s: Delay = 60.0
-    """An accepted job gets another driver only when that saves so much, over all that change with it."""
+    """An accepted job gets another driver only when that saves so much in all, and none waits longer by thrice that."""
 
     # Positions
     stale_s: Duration = 45.0

@@ -9,7 +9,6 @@ from collections.abc import Generator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from msgspec.structs import replace
 
 from dispatch.area import Area
 from dispatch.assignment import Bools, Floats, Ints, Pairs, solve
@@ -25,7 +24,7 @@ from dispatch.heat import Heats
 from dispatch.looks import Looks
 from dispatch.matching import Ranked
 from dispatch.reliability import cost_s, counts, score
-from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch
+from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch, saves_s
 from dispatch.takeover import Coming
 from dispatch.travel import as_if, pairs_s
 from storage.fleet import Position
@@ -330,20 +329,16 @@ class Proposal:
         for row in np.flatnonzero(self._bound == ACCEPTED).tolist():
             driver_id = self._jobs[row][0].driver_id
             held[row] = self._row[driver_id] if driver_id in self._let_go else held[row]
+        policies = [area.policy for _, area in self._jobs]
+        rows = zip(self._bound.tolist(), policies, strict=True)
         standing = Standing(
             np.where(waits, planned, held),
             np.where(waits, self._cost_of(planned), self._standing_s),
             self._bound,
+            np.array([saves_s(bound, policy) for bound, policy in rows]),
+            np.array([policy.longest_pickup_s for policy in policies]),
         )
-        policies = [area.policy for _, area in self._jobs]
-        accepted = [area.policy for row, (_, area) in enumerate(self._jobs) if self._bound[row] == ACCEPTED]
-        slowest = replace(
-            policies[0],
-            keep_offer_s=max(policy.keep_offer_s for policy in policies),
-            swap_saves_s=max((policy.swap_saves_s for policy in accepted), default=0.0),
-        )
-        spared_s = max(policy.longest_pickup_s for policy in policies)
-        chosen = rematch(moves, standing, slowest, spared_s)
+        chosen = rematch(moves, standing)
         idle = np.concatenate([self._free, np.zeros(len(waits), dtype=np.bool_)])
         return np.where(now_possible(chosen, standing, idle), chosen, -1)
 

@@ -21,6 +21,7 @@ His word moves the job in one commit, which lets the first driver go: free for o
 | the driver's phone says something of the job later | he is no party: `not_found` |
 | Redis lost the job | it is its driver's; the offer is lost, and it changes its driver no more |
 | who waits is nearest to him, and another is free | that one is asked; nobody's ride is changed for it (rematch.py) |
+| it would wait longer by over LOSES_MOST times `swap_saves_s` for another's sake | it keeps its driver |
 | nobody knows where the driver is | his job is left alone |
 | it is booked for later | it is left alone until its hour: nobody waits yet |
 """

@@ -9,7 +9,7 @@ import pytest
 
 from dispatch.assignment import Pairs
 from dispatch.policy import Policy
-from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch
+from dispatch.rematch import ACCEPTED, LOSES_MOST, OFFERED, PLANNED, Standing, now_possible, rematch, saves_s
 
 POLICY = Policy(keep_offer_s=10.0, swap_saves_s=60.0)
 SPARED_S = 300.0
@@ -23,7 +23,13 @@ def pairs_of(costs: Costs) -> Pairs:
 
 def standing(costs: Costs, driver: list[int], bound: list[int]) -> Standing:
     cost_s = [costs.get(at, 0.0) for at in enumerate(driver)]
-    return Standing(np.array(driver, dtype=np.int64), np.array(cost_s), np.array(bound, dtype=np.int64))
+    return Standing(
+        np.array(driver, dtype=np.int64),
+        np.array(cost_s),
+        np.array(bound, dtype=np.int64),
+        np.array([saves_s(how, POLICY) for how in bound]),
+        np.full(len(bound), SPARED_S),
+    )
 
 
 def town(rng: random.Random) -> tuple[Costs, list[int], list[int], int]:
@@ -49,13 +55,16 @@ def town(rng: random.Random) -> tuple[Costs, list[int], list[int], int]:
 def every_choice(
     costs: Costs, stands: list[int], on_way: set[int], job: int, taken: frozenset[int]
 ) -> Iterator[list[int]]:
-    """Every assignment in which each job that has a driver has one, and those on their way are nobody else's but of
-    whom has none."""
+    """Every assignment in which each job that has a driver has one, those on their way are nobody else's but of
+    whom has none, and nobody to whom one is on his way loses too much."""
     if job == len(stands):
         yield []
         return
     nobody, mine = ([-1], on_way) if stands[job] < 0 else ([], {stands[job]} & on_way)
     may = [d for j, d in costs if j == job and d not in taken and (d not in on_way or d in mine)]
+    if stands[job] in on_way:
+        most_s = costs[job, stands[job]] + LOSES_MOST * POLICY.swap_saves_s
+        may = [d for d in may if costs[job, d] <= most_s]
     for driver in [*nobody, *may]:
         for rest in every_choice(costs, stands, on_way, job + 1, taken | {driver} - {-1}):
             yield [driver, *rest]
@@ -78,7 +87,7 @@ def worth(chosen: list[int], costs: Costs, stands: list[int], bound: list[int]) 
 def test_the_best_of_all_changes(part: int) -> None:
     for seed in range(part * 1_000, part * 1_000 + 400):
         costs, stands, bound, _ = town(random.Random(seed))
-        chosen = rematch(pairs_of(costs), standing(costs, stands, bound), POLICY, SPARED_S).tolist()
+        chosen = rematch(pairs_of(costs), standing(costs, stands, bound)).tolist()
         taken = [driver for driver in chosen if driver >= 0]
         assert len(taken) == len(set(taken)), f"seed {seed}: a driver twice"
         assert all(now >= 0 for now, before in zip(chosen, stands, strict=True) if before >= 0), (
@@ -101,7 +110,7 @@ def test_a_change_of_accepted_jobs_saves_what_is_asked_in_sum_and_at_once() -> N
         costs |= {(j, j): rng.uniform(0.0, 600.0) for j in range(12)}
         bound = [rng.choice([PLANNED, OFFERED, ACCEPTED, ACCEPTED]) for _ in stands]
         stood = standing(costs, stands, bound)
-        found = rematch(pairs_of(costs), stood, POLICY, SPARED_S)
+        found = rematch(pairs_of(costs), stood)
         chosen = found.tolist()
         idle = np.array([d >= 12 or bound[d] == PLANNED for d in range(16)])
         now = now_possible(found, stood, idle).tolist()
@@ -141,16 +150,34 @@ def hang_together(stands: list[int], chosen: list[int]) -> list[set[int]]:
 )
 def test_what_a_change_must_save(bound: int, nearer_s: float, changes: bool) -> None:
     costs = {(0, 0): 200.0, (0, 1): 200.0 - nearer_s}
-    chosen = rematch(pairs_of(costs), standing(costs, [0], [bound]), POLICY, SPARED_S).tolist()
+    chosen = rematch(pairs_of(costs), standing(costs, [0], [bound])).tolist()
     assert chosen == [1 if changes else 0]
 
 
 @pytest.mark.parametrize(("saved_s", "served"), [(60.5, True), (59.5, False)])
 def test_who_waits_may_be_served_by_a_change_that_saves_enough(saved_s: float, served: bool) -> None:
     """Driver 0 is on his way to job 0; driver 1 is free, but reaches only job 0. Job 1 waits."""
-    costs = {(0, 0): 100.0, (0, 1): 100.0 + SPARED_S - 50.0 - saved_s, (1, 0): 50.0}
-    chosen = rematch(pairs_of(costs), standing(costs, [0, -1], [ACCEPTED, PLANNED]), POLICY, SPARED_S)
+    costs = {(0, 0): 100.0, (0, 1): 100.0 + SPARED_S - 150.0 - saved_s, (1, 0): 150.0}
+    chosen = rematch(pairs_of(costs), standing(costs, [0, -1], [ACCEPTED, PLANNED]))
     assert chosen.tolist() == ([1, 0] if served else [0, -1])
+
+
+@pytest.mark.parametrize(("loses_s", "served"), [(179.5, True), (180.5, False)])
+def test_nobody_waits_so_much_longer_for_whom_nobody_is_free(loses_s: float, served: bool) -> None:
+    """Whatever it is worth that the other is served."""
+    costs = {(0, 0): 100.0, (0, 1): 100.0 + loses_s, (1, 0): 50.0}
+    stood = standing(costs, [0, -1], [ACCEPTED, PLANNED])._replace(spared_s=np.full(2, 900.0))
+    assert rematch(pairs_of(costs), stood).tolist() == ([1, 0] if served else [0, -1])
+
+
+def test_each_job_by_the_numbers_of_its_own_area() -> None:
+    """Two open offers, each with a driver 60 s nearer, and two who wait, both 200 s away: an offer stays for an
+    hour in the one area, and nobody is sent so far in the other."""
+    costs = {(0, 0): 100.0, (0, 4): 40.0, (1, 1): 100.0, (1, 5): 40.0, (2, 6): 200.0, (3, 7): 200.0}
+    stood = standing(costs, [0, 1, -1, -1], [OFFERED, OFFERED, PLANNED, PLANNED])._replace(
+        saves_s=np.array([10.0, 3_600.0, 0.0, 0.0]), spared_s=np.array([900.0, 900.0, 900.0, 100.0])
+    )
+    assert rematch(pairs_of(costs), stood).tolist() == [4, 1, 6, -1]
 
 
 @pytest.mark.parametrize("bound", [PLANNED, OFFERED, ACCEPTED])
@@ -159,14 +186,14 @@ def test_who_would_have_somebody_gets_nobody_who_is_on_his_way(bound: int) -> No
     end, once driver 2 has taken job 0 over."""
     costs = {(0, 0): 100.0, (0, 2): 200.0, (1, 0): 10.0, (1, 1): 500.0, (1, 2): 600.0}
     stood = standing(costs, [0, 1], [ACCEPTED, bound])
-    assert rematch(pairs_of(costs), stood, POLICY, SPARED_S).tolist() == [0, 1]
+    assert rematch(pairs_of(costs), stood).tolist() == [0, 1]
 
 
 def test_what_stands_costs_what_is_said_of_it_and_is_kept_without_a_pair() -> None:
     """He has come nearer than his pair says, or too late for it to be one."""
-    stands = Standing(np.array([0]), np.array([10.0]), np.array([ACCEPTED]))
-    assert rematch(pairs_of({(0, 0): 500.0, (0, 1): 40.0}), stands, POLICY, SPARED_S).tolist() == [0]
-    assert rematch(pairs_of({}), stands, POLICY, SPARED_S).tolist() == [0]
+    stands = standing({(0, 0): 10.0}, [0], [ACCEPTED])
+    assert rematch(pairs_of({(0, 0): 500.0, (0, 1): 40.0}), stands).tolist() == [0]
+    assert rematch(pairs_of({}), stands).tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +223,7 @@ def test_what_is_done_at_once_gives_nobody_two_jobs_and_takes_nobody_off_his_way
     for seed in range(600):
         costs, stands, bound, drivers = town(random.Random(seed))
         stood = standing(costs, stands, bound)
-        chosen = rematch(pairs_of(costs), stood, POLICY, SPARED_S)
+        chosen = rematch(pairs_of(costs), stood)
         held = {driver for driver, how in zip(stands, bound, strict=True) if driver >= 0 and how != PLANNED}
         idle = np.array([driver not in held for driver in range(drivers)])
         now = now_possible(chosen, stood, idle)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from dispatch import commands as c
+from dispatch.area import Areas
 from dispatch.wording import user_room
 from storage.records import Offer, UserId
 from tests.test_rounds import Town, town
@@ -72,6 +75,26 @@ async def test_a_parcel_goes_to_who_can_take_it_on_top(town: Town) -> None:
     await courier(town, "busy", -600.0, 3)
     assert (await node.rounds.go(2.0)).asked == {"moved": 1}
     assert await who(town, "second") == (None, "busy")
+
+
+async def test_what_another_area_asks_of_a_move_is_of_no_concern_here(town: Town) -> None:
+    node = town.nodes[0]
+    (area,) = node.desk.areas
+    ring = [[-79, -1], [-78, -1], [-78, 1], [-79, 1], [-79, -1]]
+    quito = replace(
+        area,
+        id="quito",
+        polygon={"type": "Polygon", "coordinates": [ring]},
+        policy=replace(area.policy, keep_offer_s=3_600.0),
+    )
+    node.desk.areas = Areas([area, quito])
+    await town.driver("far", 3_000.0)
+    await town.ride("here", 0.0)
+    assert (await node.rounds.go(2.0)).asked == {"ok": 1}
+    await town.ride("elsewhere", 0.0, middle=(0.0, -78.5))
+    await town.driver("near", 50.0)
+    assert (await node.rounds.go(2.0)).asked == {"moved": 1}
+    assert await town.asked("here", "elsewhere") == ["near", None]
 
 
 async def test_an_answer_in_the_same_moment_wins_or_loses_whole(town: Town) -> None:

@@ -206,6 +206,15 @@ async def test_a_change_for_somebody_else(swaps: Town) -> None:
     assert await swaps.asked("waits") == ["between"]
 
 
+async def test_nobody_gives_his_near_driver_for_one_far_away(swaps: Town) -> None:
+    """Who waits is in reach of nobody but him; but the first passenger would wait ten minutes longer for it."""
+    await on_the_way(swaps, "r", 0.0, "near", 300.0)
+    await swaps.driver("far", -3_600.0)
+    await swaps.ride("waits", 1_500.0)
+    assert not (await swaps.nodes[0].rounds.go(2.0)).asked
+    assert await who(swaps, "r") == ("near", None) and await swaps.asked("waits") == [None]
+
+
 async def test_no_change_for_somebody_whom_another_reaches(swaps: Town) -> None:
     """`between` is much nearer to who waits than both who are free. But until one of these had taken his ride over, the
     other would have been asked for the one who waits; and the first passenger would have waited longer for nothing."""

@@ -18,7 +18,7 @@ from dispatch.candidates import Near, near
 from dispatch.eta import pickup_eta_s
 from dispatch.matching import Candidate, rank
 from dispatch.policy import Policy
-from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch
+from dispatch.rematch import ACCEPTED, OFFERED, PLANNED, Standing, now_possible, rematch, saves_s
 from server.matchbench.city import City
 from server.matchbench.crowds import Crowds
 from server.matchbench.world import ASKED, NOBODY, World, etas_s
@@ -154,11 +154,13 @@ class BatchRematch(Batch):
             standing_cost_s(world, jobs, drivers, each, standing=standing, bound=bound)
             for each in (policy, by_way)
         )
-        stands = Standing(standing, np.where(waits, cost_s, way_s), bound)
+        must_save_s = np.array([saves_s(each, policy) for each in bound.tolist()])
+        spared_s = np.full(len(jobs), policy.longest_pickup_s)
+        stands = Standing(standing, np.where(waits, cost_s, way_s), bound, must_save_s, spared_s)
         pairs = pairs_of(world, jobs, drivers, policy, longest_s)
         alone = pairs_of(world, jobs, drivers, by_way, longest_s)
         pairs = pairs._replace(cost_s=np.where(waits[pairs.request], pairs.cost_s, alone.cost_s))
-        chosen = self.timed(lambda: rematch(pairs, stands, policy, policy.longest_pickup_s))
+        chosen = self.timed(lambda: rematch(pairs, stands))
         is_idle = np.arange(len(drivers)) < len(idle)
         changes = np.flatnonzero(now_possible(chosen, stands, is_idle))
         for at in changes:
