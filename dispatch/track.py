@@ -151,6 +151,23 @@ class Track:
         """When the last believed fix was taken, by a clock that is right; a buffer that is being sent does not tell."""
         return self.at_ms + self._late_ms(now_ms)
 
+    def judge_of_batch(
+        self,
+        fix_ms: int,
+        lat_deg: float,
+        lng_deg: float,
+        accuracy_m: float | None,
+        *,
+        now_ms: int,
+        policy: Policy,
+    ) -> tuple[Verdict, int]:
+        """What becomes of a fix that was kept a while, and when it was taken by the clock as it is known, not after
+        now. It tells nothing of the clock itself, since one that is ahead and one that is right look the same in it."""
+        at_ms = min(fix_ms + self._clock_ms, now_ms)
+        if now_ms - at_ms > policy.stale_fix_s * 1_000.0:
+            return Verdict.STALE, at_ms
+        return self.judge(None, lat_deg, lng_deg, accuracy_m, now_ms=at_ms, policy=policy), at_ms
+
     def clock_ms(self, now_ms: int) -> int:
         """By so much the phone's clock is behind, as far as its fixes have told; below 0: ahead."""
         return self._clock_ms + self._late_ms(now_ms)

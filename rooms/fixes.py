@@ -78,10 +78,11 @@ class Fixes:
 
     def tell_past(self, session: Session, fix: PastFix, ts_ms: int, job_ids: Collection[str]) -> None:
         """The newest fix of a batch that has been kept. It moves its driver if it would have by itself; the watchers
-        of these jobs are told, unless they were told a newer one. Raises Refusal."""
+        of these jobs are told, unless they were told a newer one. It goes by the clock that its phone is known to have,
+        as what they are told of single fixes does. Raises Refusal."""
         live = self.leases.held_by(session)
         now_ms = self.now_ms()
-        verdict = live.track.judge(
+        verdict, at_ms = live.track.judge_of_batch(
             ts_ms, fix.latitude, fix.longitude, fix.accuracy, now_ms=now_ms, policy=live.policy
         )
         if verdict > _JITTER:
@@ -90,8 +91,8 @@ class Fixes:
             self.leases.moved(live, fix.latitude, fix.longitude, fix.heading, now_ms)
             if live.stale:
                 self.leases.ask_to_revive(live, now_ms)
-        if ts_ms > live.told_ms and self._speaker.fresh():
-            self._tell(live, [job for job in live.jobs if job.job_id in job_ids], fix, ts_ms, now_ms)
+        if at_ms > live.told_ms and self._speaker.fresh():
+            self._tell(live, [job for job in live.jobs if job.job_id in job_ids], fix, at_ms, now_ms)
 
     def _keep(self, live: Live, jobs: tuple[Binding, ...], fix: LocationUpdate) -> None:
         """A row of history: one for each of the jobs he was on then, or one of nobody's."""

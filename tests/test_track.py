@@ -188,6 +188,31 @@ def test_what_is_known_of_a_clock_is_known_behind_a_tunnel() -> None:
         assert phone.track.clock_ms(NOW_MS + 610_000 + 500 * step) == 100
 
 
+@pytest.mark.parametrize(
+    ("clock_s", "kept_s", "taken_s", "verdict"),
+    [
+        (0.0, 9.0, -9.0, KEPT),
+        (0.0, -4.0, 0.0, KEPT),  # a little fast: it was taken all the same before it came
+        (0.0, 31.0, -31.0, STALE),
+        (-60.0, -43.0, -17.0, KEPT),
+        (-60.0, -3.0, -57.0, STALE),  # as if taken 3 s from now
+        (60.0, 65.0, -5.0, KEPT),
+        (60.0, 20.0, 0.0, KEPT),  # it must have been set since
+    ],
+)
+def test_a_batchs_newest_is_as_old_as_the_known_clock_says(
+    clock_s: float, kept_s: float, taken_s: float, verdict: Verdict
+) -> None:
+    phone = Phone()
+    for at_s in (0.0, 2.0):
+        phone.send(at_s, behind_s=clock_s)
+    now_ms = NOW_MS + 100_000
+    fix_ms = now_ms - round(kept_s * 1_000)
+    judged = phone.track.judge_of_batch(fix_ms, *KHARKIV, None, now_ms=now_ms, policy=POLICY)
+    assert judged == (verdict, now_ms + round(taken_s * 1_000))
+    assert phone.send(101.0, behind_s=clock_s) in {KEPT, JITTER}
+
+
 def test_faster_than_anything_is_a_teleport_and_slower_is_not() -> None:
     phone = Phone()
     phone.send(0.0)

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from dispatch import track
 from rooms import snapshot
+from tests import resumekit
 from tests.nodekit import HERE, THERE
 from tests.support import wait_until
+from tests.test_backlog import seen
 from tests.test_nodes import fix, riding, shown, two
 
 # drivers whom another test has left in the same place would be asked for the rides of this one
@@ -77,3 +80,28 @@ async def test_who_joins_is_not_shown_where_he_was_before_the_job(
         await shown(here, driver, 102, watch)
         position = (await n.say(other, "join_ride", {"rideId": second}))["position"]
         assert position["latitude"] > HERE["latitude"] + 0.01
+
+
+async def test_a_batch_of_a_fast_phone_shows_nobody_where_he_was_before(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock is known to be 7 s ahead, and what it took 4 s ago seems to be of 3 s from now: neither newer than what
+    the watchers know, nor a sign that the clock was set."""
+    monkeypatch.setattr(track, "_CLOCK_APART_MS", 0)
+    async with resumekit.riding(redis_url) as ride:
+        n, driver = ride.one, ride.driver
+        await wait_until(lambda: n.fixes.leases._lives[driver.user_id].jobs)
+
+        async def drives(step: int) -> dict[str, Any]:
+            fix = {"latitude": 0.5 + step * 2e-4, "longitude": 0.5, "timestamp": await n.log.now_ms() + 7_000}
+            return await n.say(driver, "location_update", fix)
+
+        assert (await drives(1))["reason"] == "future"
+        assert (await drives(2))["kept"]
+        await wait_until(lambda: len(seen(ride.heard)) == 1)
+        old = {**HERE, "timestamp": await n.log.now_ms() - 4_000 + 7_000}
+        answer = await n.say(driver, "location_batch", {"batchId": "old", "fixes": [old]})
+        assert answer["kept"] == 1
+        assert (await drives(3))["kept"]
+        await wait_until(lambda: len(seen(ride.heard)) > 1)
+        assert [round((place["latitude"] - 0.5) / 2e-4) for place in seen(ride.heard)] == [2, 3]
