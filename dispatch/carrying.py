@@ -3,12 +3,16 @@
 Pure, from records (the places, hours and units that insertion.py counts with): the batch asks it of all couriers in
 reach of a parcel before it chooses, and the commit again of the one who took it, of his plan as it is by then.
 
-His next stop is his: he is on his way there, and nothing is put before it. A parcel with stops of its own on the way
-goes to the end of the plan, and whoever has nothing on his plan has its stops as his plan.
+His next stop is his: he is on his way there, and nothing is put before it. Of the places after it the parcel gets the
+cheapest from which its pickup is in time. A parcel with stops of its own on the way goes to the end of the plan, and
+whoever has nothing on his plan has its stops as his plan.
 
 | when | then |
 |---|---|
 | his plan changed between the offer and his word | the parcel goes where it costs least by the plan as it is |
+| no place is in time | it is where it costs least, and the batch sees that it is too late |
+| nobody knows where he is when he says yes | in time is what it was from his next stop on when he was asked |
+| an admin gives it to him | it goes where it costs least |
 | it would have more than insertion.MAX_STOPS stops | he is not offered it; taken all the same, it comes last |
 | a stop was done out of order | it is off the plan like any other; the rest keeps its order |
 | a parcel is called off, failed for good or given back | its stops go, the others keep their order |
@@ -32,13 +36,14 @@ from storage.records import Driver, Job, JobId, Place, Stop
 
 class Way(NamedTuple):
     """How a courier would carry a parcel: `cost_s` beside its own trip (extra seconds, and what is late by them;
-    infinite where it does not fit), when he can be at its pickup (ready or not), and the straight metres to there by
-    way of the stops."""
+    infinite where it does not fit), when he can be at its pickup (ready or not), of which `next_s` is until his next
+    stop begins, and the straight metres to there by way of the stops."""
 
     cost_s: float
     eta_s: float
     distance_m: float
     plan: tuple[Stop, ...]
+    next_s: float = 0.0
 
 
 NO_WAY: Final = Way(np.inf, np.inf, np.inf, ())
@@ -70,17 +75,24 @@ def _promised_ms(job: Job, policy: Policy) -> int:
     return ready_ms(job) + int((policy.promise_s + job.duration_s) * 1000)
 
 
-def with_job(driver: Driver, job: Job, area: Area, now_ms: int) -> tuple[Stop, ...]:
+def with_job(driver: Driver, job: Job, area: Area, now_ms: int, latest_s: float = np.inf) -> tuple[Stop, ...]:
     """His plan once the job is his: as if he were at his next stop now. A ride comes after what he has on board."""
     new = stops_of(job, area.policy)
     if not driver.plan or job.kind == "ride":
         return (*driver.plan, *new)
-    (way,) = ways(job, [(driver, driver.plan[0].place)], area, now_ms)
+    (way,) = ways(job, [(driver, driver.plan[0].place)], area, now_ms, latest_s)
     return way.plan if np.isfinite(way.cost_s) else (*driver.plan, *new)
 
 
-def ways(job: Job, couriers: Sequence[tuple[Driver, Place]], area: Area, now_ms: int) -> list[Way]:
-    """For couriers with a plan, each with where he is now; all at once (insertion.py)."""
+def ways(
+    job: Job,
+    couriers: Sequence[tuple[Driver, Place]],
+    area: Area,
+    now_ms: int,
+    latest_s: float = np.inf,
+) -> list[Way]:
+    """For couriers with a plan, each with where he is now; all at once (insertion.py). At the pickup by `latest_s`,
+    if that can be."""
     policy, new = area.policy, stops_of(job, area.policy)
     stops: list[Stop] = [*new]
     units = [_units(stop, job.units) for stop in new]
@@ -107,7 +119,7 @@ def ways(job: Job, couriers: Sequence[tuple[Driver, Place]], area: Area, now_ms:
         plans.append(insertion.Plan(driver.version, here + 1, there_s, load, driver.capacity, rest))
     itself_s = float(sum(places.legs_s[a, b] for a, b in pairwise(range(len(new)))))
     found = []
-    for added_s, plan in _taken(plans, len(new), places, policy.late_weight):
+    for added_s, plan in _taken(plans, len(new), places, policy.late_weight, latest_s):
         if not np.isfinite(added_s):
             found.append(NO_WAY)
             continue
@@ -117,19 +129,23 @@ def ways(job: Job, couriers: Sequence[tuple[Driver, Place]], area: Area, now_ms:
         away_m = sum(_apart_m(a.place, b.place) for a, b in pairwise(order[: at + 3]))
         left_s, before = (begins_s[at - 1], plan.stops[at - 1]) if at else (plan.free_s, plan.start)
         there_s = left_s + float(places.legs_s[before, 0])
-        found.append(Way(added_s - itself_s, there_s, away_m, tuple(order[1:])))
+        found.append(Way(added_s - itself_s, there_s, away_m, tuple(order[1:]), plan.free_s))
     return found
 
 
 def _taken(
-    plans: Sequence[insertion.Plan], new: int, places: insertion.Stops, late_weight: float
+    plans: Sequence[insertion.Plan], new: int, places: insertion.Stops, late_weight: float, latest_s: float
 ) -> list[tuple[float, insertion.Plan]]:
     """What the first `new` stops add to each plan, and it with them."""
     if new == 2:
-        found = insertion.insertions(plans, 0, places, late_weight)
+        latest_s = max(latest_s, float(places.ready_s[0]))
+        found = at_all = insertion.insertions(plans, 0, places, late_weight, latest_s)
+        if not np.isfinite(found.added_s).all():
+            at_all = insertion.insertions(plans, 0, places, late_weight)
+        best = [found if np.isfinite(added_s) else at_all for added_s in found.added_s.tolist()]
         return [
-            (added_s, found.plan(plans, at) if np.isfinite(added_s) else plan)
-            for at, (added_s, plan) in enumerate(zip(found.added_s.tolist(), plans, strict=True))
+            (float(of.added_s[at]), of.plan(plans, at) if np.isfinite(of.added_s[at]) else plan)
+            for at, (of, plan) in enumerate(zip(best, plans, strict=True))
         ]
     taken = []
     for plan in plans:

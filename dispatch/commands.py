@@ -164,7 +164,7 @@ class Look(msgspec.Struct, frozen=True):
 class MakeOffer(Command, frozen=True, kw_only=True):
     """`instead` of the open offer of that id, which `instead_of` holds; or `beside` the driver who has the job, and
     keeps it until this one takes it over. `rest_s`, which is in `eta_s`, until the ride is over that the driver has on
-    board; None for whoever is free. `more_s`: as in Offer."""
+    board; None for whoever is free. `more_s`, `next_s`: as in Offer."""
 
     job_id: JobId
     driver_id: UserId
@@ -172,6 +172,7 @@ class MakeOffer(Command, frozen=True, kw_only=True):
     eta_s: float
     rest_s: float | None = None
     more_s: float = 0.0
+    next_s: float = 0.0
     instead: OfferId | None = None
     instead_of: UserId | None = None
     beside: UserId | None = None

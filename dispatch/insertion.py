@@ -111,8 +111,10 @@ def timetable(plan: Plan, places: Stops) -> tuple[float, list[float], float]:
     return legs_s, begins_s, late_s
 
 
-def insertions(plans: Sequence[Plan], pickup: int, places: Stops, late_weight: float) -> Inserted:
-    """The cheapest way to take one parcel into each plan."""
+def insertions(
+    plans: Sequence[Plan], pickup: int, places: Stops, late_weight: float, latest_s: float = np.inf
+) -> Inserted:
+    """The cheapest way to take one parcel into each plan, its pickup begun by `latest_s`."""
     nowhere = len(places.ready_s) - 1
     counts = [len(plan.stops) for plan in plans]
     longest = max([each for each in counts if each <= MAX_STOPS], default=0)
@@ -126,7 +128,9 @@ def insertions(plans: Sequence[Plan], pickup: int, places: Stops, late_weight: f
     first = np.cumsum([0, *(orders.shape[1] for orders in tried[:-1])])
     plan_of = np.repeat(np.arange(len(plans)), [orders.shape[1] for orders in tried])
     sequences = rows[plan_of, np.concatenate(tried, axis=1)]
-    cost = _costs(sequences, plans, plan_of, places, late_weight)
+    cost, begins_s = _costs(sequences, plans, plan_of, places, late_weight)
+    if np.isfinite(latest_s):
+        cost[((sequences == pickup) & (begins_s > latest_s)).any(axis=0)] = np.inf
     before = cost[first]
     cost[first] = np.inf  # the first order of each is the plan as it is
     best = np.minimum.reduceat(cost, first)
@@ -216,21 +220,22 @@ def _orders(count: int, longest: int) -> Ints:
 
 def _costs(
     sequences: Ints, plans: Sequence[Plan], plan_of: Ints, places: Stops, late_weight: float
-) -> Floats:
-    """The cost of each column of `sequences`, a sequence of plan `plan_of`; infinite where the load is too much."""
+) -> tuple[Floats, Floats]:
+    """The cost of each column of `sequences`, a sequence of plan `plan_of`; infinite where the load is too much. And
+    when each stop begins."""
     start, load, room = (
         np.array(each)[plan_of] for each in zip(*((p.start, p.load, p.capacity) for p in plans), strict=True)
     )
     free_s = np.array([plan.free_s for plan in plans])[plan_of]
     upto_s = places.legs_s[np.vstack([start, sequences[:-1]]), sequences]
     np.cumsum(upto_s, axis=0, out=upto_s)
-    late_s = places.ready_s[sequences] - upto_s
-    np.maximum(late_s, free_s, out=late_s)
-    np.maximum.accumulate(late_s, axis=0, out=late_s)
-    late_s += upto_s
-    late_s -= places.due_s[sequences]
+    begins_s = places.ready_s[sequences] - upto_s
+    np.maximum(begins_s, free_s, out=begins_s)
+    np.maximum.accumulate(begins_s, axis=0, out=begins_s)
+    begins_s += upto_s
+    late_s = begins_s - places.due_s[sequences]
     np.maximum(late_s, 0.0, out=late_s)
     cost: Floats = upto_s[-1] + late_weight * late_s.sum(axis=0)
     most = np.cumsum(places.units[sequences], axis=0).max(axis=0) + load
     cost[most > room] = np.inf
-    return cost
+    return cost, begins_s

@@ -243,6 +243,7 @@ def offer_to(job: Job, best: Ranked, look: Look) -> MakeOffer:
         eta_s=best.eta_s,
         rest_s=best.rest_s,
         more_s=best.more_s,
+        next_s=best.next_s,
         instead=job.offer_id,
         instead_of=job.offered_to,
         beside=job.driver_id,

@@ -26,8 +26,8 @@ class Candidate(msgspec.Struct, frozen=True):
 
 class Ranked(msgspec.Struct, frozen=True):
     """A driver to ask, with what his offer tells him; `rest_s` of `eta_s` goes by until the ride is over that he has on
-    board (None: he is free), and the distance is from there. `score`: what he did with former offers; `more_s`: as
-    in Offer."""
+    board (None: he is free), and the distance is from there. `score`: what he did with former offers; `more_s`,
+    `next_s`: as in Offer."""
 
     driver_id: str
     distance_m: float
@@ -35,6 +35,7 @@ class Ranked(msgspec.Struct, frozen=True):
     rest_s: float | None = None
     score: float = 0.0
     more_s: float = 0.0
+    next_s: float = 0.0
 
     def cost_s(self, policy: Policy) -> float:
         return self.eta_s + reliability.cost_s(self.score, policy)

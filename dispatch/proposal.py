@@ -120,6 +120,7 @@ class Proposal:
         self._distance_m: dict[tuple[int, int], float] = {}
         self._eta_s: dict[tuple[int, int], float] = {}
         self._more_s: dict[tuple[int, int], float] = {}
+        self._next_s: dict[int, float] = {}  # until the next stop begins of those who carry parcels
         self._looks = Looks(jobs, self._ids, self._distance_m, self._eta_s)
         self._chosen = np.full(len(jobs), -1, dtype=np.int64)
         self._tried: list[Pairs] = []
@@ -231,12 +232,14 @@ class Proposal:
             couriers = [
                 (records[self._ids[driver]], self._place(driver)) for driver in pairs.driver[at].tolist()
             ]
-            found = ways(self._jobs[request][0], couriers, area, now_ms)
+            latest_way_s = policy.longest_pickup_s - policy.pickup_overhead_s
+            found = ways(self._jobs[request][0], couriers, area, now_ms, latest_way_s)
             for each, way in zip(at.tolist(), found, strict=True):
                 if way is NO_WAY:
                     self._looks.unfit(request, int(pairs.driver[each]), "full", float(distance_m[each]))
                     continue
                 keep[each], distance_m[each] = True, way.distance_m
+                self._next_s[int(pairs.driver[each])] = way.next_s
                 eta_s[each] = policy.pickup_overhead_s + way.eta_s
                 more_s[each] = way.cost_s - way.eta_s
             yield
@@ -355,8 +358,8 @@ class Proposal:
 
     def _offered(self, row: int, driver: int) -> Offered:
         away_m, there_s = self._distance_m[row, driver], self._eta_s[row, driver]
-        more_s = self._more_s[row, driver]
-        there = Ranked(self._ids[driver], away_m, there_s, self._rest_s[driver], more_s=more_s)
+        more_s, next_s = self._more_s[row, driver], self._next_s.get(driver, 0.0)
+        there = Ranked(self._ids[driver], away_m, there_s, self._rest_s[driver], more_s=more_s, next_s=next_s)
         return Offered(self._jobs[row][0], there, row)
 
     def _requests(self) -> Requests:

@@ -116,8 +116,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     """A job held for one driver until `deadline_ms`. States: open, accepted, declined, expired,
     withdrawn (the job went away), lost (the driver did), unseen
     (he was not shown it by `unseen_ms`, which is 0 where his phone does not tell). `finishing`: he had another ride on
-    board when he was asked, whose rest is `rest_s` of `eta_s`, and this one comes after it. `more_s`: what he cost the
-    match beside his way, and may be less than nothing; 0 where nobody knows. His idle time is no part of it."""
+    board when he was asked, whose rest is `rest_s` of `eta_s`, and this one comes after it; with parcels on board he
+    was `next_s` of it from his next stop. `more_s`: what he cost the match beside his way, and may be less than
+    nothing; 0 where nobody knows. His idle time is no part of it."""
 
     id: OfferId
     job_id: JobId
@@ -131,6 +132,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     finishing: bool = False
     rest_s: float = 0.0
     more_s: float = 0.0
+    next_s: float = 0.0
     unseen_ms: int = 0
     seen_ms: int = 0
     ended_ms: int = 0

@@ -11,14 +11,20 @@ import pytest
 from msgspec.structs import replace
 
 from dispatch.area import Area
+from dispatch.blocks import Blocks
+from dispatch.candidates import at_once
 from dispatch.carrying import NO_WAY, latest_pickup_s, stops_of, ways, with_job
 from dispatch.cells import distance_m
+from dispatch.commands import AcceptOffer
 from dispatch.insertion import MAX_STOPS
+from dispatch.match import offer_to
 from dispatch.policy import Policy
+from dispatch.proposal import Proposal
 from dispatch.rules.release import past_pickup, without_job
+from storage.fleet import Position
 from storage.records import Driver, Job, Place, Stop
 from tests.invariants import wrong
-from tests.rules.build import DEE, NOW, a_driver, a_job, carrying, town
+from tests.rules.build import DEE, JOB, NOW, OFFER, a_driver, a_job, carrying, home, town, world
 from tests.test_cells import moved
 
 POLICY = Policy()
@@ -54,6 +60,18 @@ def cost_s(plan: tuple[Stop, ...], at: Place) -> float:
     return total_s + POLICY.late_weight * late_s
 
 
+def begins_s(plan: tuple[Stop, ...], job_id: str, at: Place) -> float:
+    """When the pickup of a parcel begins."""
+    now_s = dwell_s = 0.0
+    for stop in plan:
+        leg_s = drive_s(at, stop.place)
+        now_s = max(now_s + leg_s + (dwell_s if leg_s > 0.0 else 0.0), (stop.ready_ms - NOW) / 1000)
+        if stop.job_id == job_id:
+            break
+        at, dwell_s = stop.place, POLICY.stop_dwell_s
+    return now_s
+
+
 def assigned(driver: Driver, job: Job, area: Area = TOWN) -> Driver:
     return replace(driver, load={**driver.load, job.id: job.units}, plan=with_job(driver, job, area, NOW))
 
@@ -64,7 +82,7 @@ def names(plan: tuple[Stop, ...]) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_no_other_order_is_cheaper(seed: int) -> None:
-    """With the next stop first, the others in their order, and the pickup before its dropoff."""
+    """With the next stop first, the others in their order, the pickup before its dropoff, and in time if it can be."""
     r = random.Random(seed)
     driver = a_driver(capacity=5)
 
@@ -83,13 +101,16 @@ def test_no_other_order_is_cheaper(seed: int) -> None:
     if r.random() < 0.5:  # the first is on board
         driver = replace(driver, plan=driver.plan[1:])
     new, at = some(9), east(r.uniform(-5_000, 5_000))
-    (way,) = ways(new, [(driver, at)], TOWN, NOW)
+    latest_s = r.choice([200.0, 600.0, np.inf])
+    (way,) = ways(new, [(driver, at)], TOWN, NOW, latest_s)
     pickup, dropoff = stops_of(new, POLICY)
     first, rest = driver.plan[0], driver.plan[1:]
-    tried = []
+    orders = []
     for one, two in itertools.combinations_with_replacement(range(len(rest) + 1), 2):
-        order = (first, *rest[:one], pickup, *rest[one:two], dropoff, *rest[two:])
-        tried.append(cost_s(order, at))
+        orders.append((first, *rest[:one], pickup, *rest[one:two], dropoff, *rest[two:]))
+    latest_s = max(latest_s, (pickup.ready_ms - NOW) / 1000)
+    in_time = [order for order in orders if begins_s(order, new.id, at) <= latest_s]
+    tried = [cost_s(order, at) for order in in_time or orders]
     itself_s = drive_s(new.pickup, new.dropoff) + POLICY.stop_dwell_s
     least_s = min(tried) - cost_s(driver.plan, at) - itself_s
     assert way.cost_s == pytest.approx(least_s, abs=1e-3)
@@ -112,6 +133,47 @@ def test_many_at_once_are_each_alone(seed: int) -> None:
         (alone,) = ways(new, [courier], TOWN, NOW)
         assert way.plan == alone.plan and way.cost_s == pytest.approx(alone.cost_s)
         assert (way.eta_s, way.distance_m) == pytest.approx((alone.eta_s, alone.distance_m))
+
+
+@pytest.mark.parametrize("away_m", [0.0, 2_000.0])
+@pytest.mark.parametrize("dropoffs", [4, 8, 11])
+def test_in_time_though_it_costs_more(dropoffs: int, away_m: float) -> None:
+    """A street of dropoffs, and the parcel lies at its end. He is asked as long as any place is in time, and has it
+    there once he said yes, wherever he is by then."""
+    on_board = [
+        parcel(f"job-{n + 1}", 0.0, 150.0 * n, state="picked_up", created_ms=NOW + 3_600_000, started_ms=NOW)
+        for n in range(1, dropoffs + 1)
+    ]
+    plan = tuple(stops_of(job, POLICY)[1] for job in on_board)
+    driver = a_driver(capacity=20, classes=("parcel",), plan=plan, load={job.id: 1 for job in on_board})
+    new = parcel(JOB, 142.5 * dropoffs, 142.5 * dropoffs + 400.0)
+    here = east(-away_m)
+    left_s = POLICY.longest_pickup_s - POLICY.pickup_overhead_s
+    (way,), (cheapest,) = (ways(new, [(driver, here)], TOWN, NOW, by_s) for by_s in (left_s, np.inf))
+    eta_s = POLICY.pickup_overhead_s + way.eta_s
+    assert eta_s <= POLICY.longest_pickup_s
+    assert (way == cheapest) is (POLICY.pickup_overhead_s + cheapest.eta_s <= POLICY.longest_pickup_s)
+    assert way.cost_s >= cheapest.cost_s and (dropoffs + away_m / 500.0 < 11) is (way == cheapest)
+    found = {"parcel": {DEE: Position(DEE, here.latitude, here.longitude, NOW, None)}}
+    made = Proposal([(new, TOWN)], found, NOW, {}, np.zeros(1))
+    at_once(made.candidates())
+    at_once(made.judge({DEE: driver}, Blocks()))
+    at_once(made.choose())
+    (offered,) = made.offers()
+    assert offered.to.eta_s == pytest.approx(eta_s)
+    before = world(new, driver, *on_board)
+    asked = before.run(offer_to(new, offered.to, made.look(0)), NOW)
+    yes = AcceptOffer(user=DEE, room=home(DEE), offer_id=OFFER, code="1")
+    assert asked.run(yes, NOW + 9_000).dee.plan == way.plan
+
+
+def test_who_can_be_nowhere_in_time_has_it_where_it_costs_least() -> None:
+    driver = assigned(a_driver(capacity=3), parcel("job-1", 500.0, 4_000.0))
+    found = [
+        ways(parcel("job-2", 3_000.0, 3_500.0), [(driver, east(0.0))], TOWN, NOW, by_s)
+        for by_s in (1.0, np.inf)
+    ]
+    assert found[0] == found[1] != [NO_WAY]
 
 
 def test_what_is_on_the_way_costs_next_to_nothing_and_a_detour_its_seconds() -> None:

@@ -107,22 +107,26 @@ def every_order(plan: Plan, pickup: int, places: Stops) -> list[tuple[int, ...]]
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_each_insertion_is_the_cheapest_of_all_orders(seed: int) -> None:
+@pytest.mark.parametrize("latest_s", [400.0, np.inf])
+def test_each_insertion_is_the_cheapest_of_all_orders(seed: int, latest_s: float) -> None:
     city = City(seed, couriers=4, parcels=12)
     for pickup in city.filled():
-        found = insertions(city.plans, pickup, city.places, LATE)
+        found = insertions(city.plans, pickup, city.places, LATE, latest_s)
         for at, plan in enumerate(city.plans):
             before = plain_cost(plan.start, plan.free_s, plan.stops, city.places)
             assert cost_s(plan, city.places, LATE) == pytest.approx(before)
             costs = {
                 order: plain_cost(plan.start, plan.free_s, order, city.places) - before
                 for order in every_order(plan, pickup, city.places)
+                if timetable(plan._replace(stops=order), city.places)[1][order.index(pickup)] <= latest_s
             }
             if not costs:
                 assert found.added_s[at] == np.inf
                 continue
             assert found.added_s[at] == pytest.approx(min(costs.values()), abs=1e-6)
             assert costs[found.plan(city.plans, at).stops] == pytest.approx(min(costs.values()), abs=1e-6)
+        if np.isfinite(latest_s):
+            continue
         chosen = insert(city.plans, pickup, city.places, LATE)
         if chosen is None:
             assert not np.isfinite(found.added_s).any()

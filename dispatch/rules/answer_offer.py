@@ -87,7 +87,9 @@ def decide_accept(state: State, command: AcceptOffer) -> Decision:
     else:
         job = replace(job, settled=True, excluded=(*job.excluded, before))
     willing = after(driver, state.now_ms, taken=1.0)
-    assigned, busy = taken(job, willing, state.now_ms, area, command.code)
+    # what every approach takes on top (`pickup_overhead_s`) is room for times that have changed since he was asked
+    latest_s = offer.eta_s - offer.next_s
+    assigned, busy = taken(job, willing, state.now_ms, area, command.code, latest_s=latest_s)
     if busy.has_queued(job.id):  # until the ride on board is over, but not for ever (wake_job.py)
         assigned = replace(assigned, wake_ms=offer.rest_over_ms + int(policy.patience_s * 1000))
     accepted = replace(offer, state="accepted", ended_ms=state.now_ms)

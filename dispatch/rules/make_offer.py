@@ -98,6 +98,7 @@ def _asked(
         finishing=driver.finishing,
         rest_s=command.rest_s or 0.0,
         more_s=command.more_s,
+        next_s=command.next_s,
     )
     held = replace(
         job,

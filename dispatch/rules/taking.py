@@ -1,5 +1,6 @@
 """A job comes to a driver, by his word or an admin's: both records as that leaves them. Others say whether it may."""
 
+import numpy as np
 from msgspec.structs import replace
 
 from dispatch.area import Area
@@ -7,10 +8,13 @@ from dispatch.carrying import with_job
 from storage.records import Driver, Job
 
 
-def taken(job: Job, driver: Driver, now_ms: int, area: Area, fresh_code: str) -> tuple[Job, Driver]:
+def taken(
+    job: Job, driver: Driver, now_ms: int, area: Area, fresh_code: str, *, latest_s: float = np.inf
+) -> tuple[Job, Driver]:
     """The job as his, and him with it on his plan (carrying.py).
 
-    `fresh_code` is its secret where its kind or area asks for one.
+    `fresh_code` is its secret where its kind or area asks for one. A parcel's pickup is to begin `latest_s` after his
+    next stop, if that can be.
     """
     assigned = replace(
         job,
@@ -30,7 +34,7 @@ def taken(job: Job, driver: Driver, now_ms: int, area: Area, fresh_code: str) ->
         driver,
         offer_id=None,
         load={**driver.load, job.id: job.units or driver.capacity},
-        plan=with_job(driver, job, area, now_ms),
+        plan=with_job(driver, job, area, now_ms, latest_s),
         changed_ms=now_ms,
     )
     return assigned, busy
