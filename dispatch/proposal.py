@@ -270,7 +270,7 @@ class Proposal:
         """The same pairs priced by the policy that is tried, where there is one."""
         if (shadow := area.shadow) is None:
             return real
-        eta_s = as_if(way.eta_s, self._resting_s[way.pairs.driver], area.policy, shadow)
+        eta_s = as_if(way.eta_s, self._resting_s[way.pairs.driver], area, shadow)
         left_s = np.full(len(self._jobs), shadow.longest_pickup_s)
         requests = requests._replace(left_s=left_s)
         return priced(way.pairs, eta_s, requests, drivers, shadow, more_s=way.more_s)

@@ -82,12 +82,14 @@ def pairs_s(area: Area, drives: Drives, at_ms: int) -> Floats:
 Seconds = TypeVar("Seconds", float, Floats)
 
 
-def as_if(there_s: Seconds, rest_s: Seconds, policy: Policy, tried: Policy) -> Seconds:
-    """What a pickup takes by the policy that is tried, where by the one that holds it takes `there_s`: what was learned
-    is a factor on the pace of either. The `rest_s` of it until the ride on board is over is the same by both: it was
-    foretold with the fix, by the policy that holds."""
-    pace = (tried.detour / tried.cruise_speed_mps) / (policy.detour / policy.cruise_speed_mps)
-    return (there_s - rest_s - policy.pickup_overhead_s) * pace + rest_s + tried.pickup_overhead_s
+def as_if(there_s: Seconds, rest_s: Seconds, area: Area, tried: Policy) -> Seconds:
+    """What a pickup takes by the policy that is tried, where by the area's own it takes `there_s`. What was learned of
+    real drives is the same by both, else the pace is that of either (etatable.py). The `rest_s` of it until the ride on
+    board is over was foretold with the fix, by the policy that holds."""
+    holds, pace = area.policy, 1.0
+    if area.eta is None or not area.eta.learned.trips:
+        pace = (tried.detour / tried.cruise_speed_mps) / (holds.detour / holds.cruise_speed_mps)
+    return (there_s - rest_s - holds.pickup_overhead_s) * pace + rest_s + tried.pickup_overhead_s
 
 
 def pace_s_per_m(area: Area | None, from_deg: Degrees, to_deg: Degrees, at_ms: int) -> float | None:

@@ -83,17 +83,15 @@ class Seen:
             round(each.distance_m),
             eta_s,
             round(each.cost_s(self._area.policy)),
-            None if shadow is None else _by_shadow(each, self._area.policy, shadow),
+            None if shadow is None else _by_shadow(each, self._area, shadow),
         )
 
 
-def _by_shadow(each: Ranked, policy: Policy, shadow: Policy) -> int | None:
+def _by_shadow(each: Ranked, area: Area, shadow: Policy) -> int | None:
     """None for a driver whom it would not have looked at."""
     if each.distance_m > shadow.search_radius_m:
         return None
-    return round(
-        as_if(each.eta_s, each.rest_s or 0.0, policy, shadow) + reliability.cost_s(each.score, shadow)
-    )
+    return round(as_if(each.eta_s, each.rest_s or 0.0, area, shadow) + reliability.cost_s(each.score, shadow))
 
 
 def same(one: Choice, other: Choice) -> bool:

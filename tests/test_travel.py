@@ -19,7 +19,7 @@ from dispatch.etatable import EtaTable
 from dispatch.match import nearest
 from dispatch.policy import Policy
 from dispatch.roads import Roads
-from dispatch.travel import pace_s_per_m, pickups_s
+from dispatch.travel import as_if, pace_s_per_m, pickups_s
 from rooms.fixes import PACE_MS
 from storage import keys
 from storage.fleet import pack
@@ -222,3 +222,12 @@ async def test_a_router_says_who_is_first_and_how_long_a_trip_takes_while_it_ans
         away = (await n.say(passenger, "quote", ask))["quotes"][0]
         assert away["durationS"] not in {0, 1_000} and told["failed"] == 2
     await runner.cleanup()
+
+
+def test_a_tried_policys_pace_is_of_what_nobody_has_driven_yet() -> None:
+    tried = replace(POLICY, cruise_speed_mps=2 * POLICY.cruise_speed_mps)
+    known = learned(4.0)
+    unknown = replace(known, eta=EtaTable(known.policy))
+    rest_s, still_s = 100.0, known.policy.pickup_overhead_s
+    assert as_if(rest_s + still_s + 60.0, rest_s, known, tried) == rest_s + tried.pickup_overhead_s + 60.0
+    assert as_if(rest_s + still_s + 60.0, rest_s, unknown, tried) == rest_s + tried.pickup_overhead_s + 30.0
