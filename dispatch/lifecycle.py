@@ -5,6 +5,8 @@ refusal, `wrong_state`; a present pair by somebody else is `forbidden`. Nothing 
 what. The platform's apps know fewer words than we have states: WORDS maps ours to theirs.
 """
 
+from collections.abc import Iterable
+
 from dispatch.commands import Refusal
 
 RIDE: dict[str, dict[str, str]] = {
@@ -38,6 +40,8 @@ BEFORE_PICKUP = {
     "ride": frozenset({"assigned", "arrived"}),
     "package": frozenset({"assigned", "arrived_pickup"}),
 }
+#: Nobody drives yet: what a driver answers here is an offer.
+UNASSIGNED = frozenset({"scheduled", "searching", "offered"})
 NO_SUPPLY = {"ride": "no_driver", "package": "no_courier"}
 
 WORDS: dict[str, dict[str, str]] = {
@@ -100,12 +104,43 @@ def step(kind: str, state: str, to: str, by: str) -> str:
     Raises Refusal wrong_state or forbidden."""
     allowed = TABLES[kind].get(state, {})
     if to not in allowed:
-        ways = ", ".join(allowed) or "nothing: it is over"
-        raise Refusal("wrong_state", f"From {state} the {kind} can go to {ways}; not to {to}.")
+        raise Refusal("wrong_state", _no_way(kind, state, to, by))
     if by not in allowed[to]:
-        may = " or ".join(PARTIES[party] for party in allowed[to])
-        raise Refusal("forbidden", f"From {state} to {to} a {kind} is moved by {may}, not by you.")
+        raise Refusal(
+            "forbidden", f"From {state} to {to} a {kind} is moved by {_named(allowed[to])}, not by you."
+        )
     return to
+
+
+def _no_way(kind: str, state: str, to: str, by: str) -> str:
+    """Whoever never moves a job there hears whose that is; others where they can move it from here."""
+    if state in OVER[kind]:
+        return f"The {kind} is {state}, and so over: it cannot go to {to}."
+    who = {party for steps in TABLES[kind].values() for party in steps.get(to, "")}
+    if who and by not in who:
+        movers = _named(party for party in PARTIES if party in who)
+        return f"The {kind} is {state}; to {to} it is moved by {movers}, not by you."
+    ways = " or ".join(each for each, parties in TABLES[kind][state].items() if by in parties) or "nothing"
+    return f"From {state} you can move the {kind} to {ways}; not to {to}."
+
+
+def _named(parties: Iterable[str]) -> str:
+    return " or ".join(PARTIES[party] for party in parties)
+
+
+def tellers(kind: str, state: str, to: str) -> str:
+    """Who may say this step as a status: of those who may cause it, all but the system and who has a command of its
+    own for it (to take a job, or to give it by hand)."""
+    if to == "assigned":
+        return ""
+    parties = TABLES[kind].get(state, {}).get(to, "")
+    return "".join(p for p in parties if p != "S" and not (p == "D" and state in UNASSIGNED))
+
+
+def told(kind: str) -> list[str]:
+    """The words that move a job of this kind when somebody says them."""
+    states = [to for to in WORDS[kind] if any(tellers(kind, at, to) for at in TABLES[kind])]
+    return [*states, *FROM_WORD[kind]]
 
 
 def from_client(kind: str, state: str, word: str) -> str:
@@ -117,4 +152,4 @@ def from_client(kind: str, state: str, word: str) -> str:
         return meant[state]
     if meant:
         raise Refusal("wrong_state", f"'{word}' means nothing for a {kind} that is {state}.")
-    raise Refusal("bad_request", f"Unknown status for a {kind}. Allowed: {', '.join(WORDS[kind])}.")
+    raise Refusal("bad_request", f"Unknown status for a {kind}. Allowed: {', '.join(told(kind))}.")

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 
-from dispatch.lifecycle import FROM_WORD, NEEDS, TABLES, WORDS
+from dispatch.lifecycle import FROM_WORD, NEEDS, TABLES, WORDS, tellers
 from dispatch.policy import Policy
 from dispatch.pricing import Prices
 from dispatch.rules.go_online import PARCEL_CLASS
 
-#: Nobody drives yet: what a driver answers here is an offer.
-_UNASSIGNED = frozenset({"scheduled", "searching", "offered"})
 _NEEDED = {
     "otp": "`otp`, where the area asks for one (`otp_required`)",
     "proof.code": "`proof.code`, which the sender was told at `picked_up`",
@@ -58,22 +56,15 @@ def _statuses(kind: str) -> list[str]:
         "|---|---|---|---|",
     ]
     for to in WORDS[kind]:
-        if to == "assigned":
-            continue  # by accept_offer, or by an admin's assign_job
         ways: dict[str, list[str]] = {}
-        for at, steps in TABLES[kind].items():
-            if by := _parties(at, steps.get(to, "")):
+        for at in TABLES[kind]:
+            if by := tellers(kind, at, to):
                 ways.setdefault(by, []).append(at)
         said = [to, *(word for word, meant in FROM_WORD[kind].items() if to in meant.values())]
         words = " or ".join(f"`{word}`" for word in said)
         for by, states in ways.items():
             lines.append(f"| {words} | {', '.join(states)} | {' '.join(by)} | {_with(to, by)} |")
     return [*lines, ""]
-
-
-def _parties(at: str, by: str) -> str:
-    """Those of `by` who can say the step in this event."""
-    return "".join(p for p in by if p != "S" and not (p == "D" and at in _UNASSIGNED))
 
 
 def _with(to: str, by: str) -> str:
