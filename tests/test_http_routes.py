@@ -205,7 +205,8 @@ async def test_own_history_comes_in_pages(town: Town) -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=-1", "limit=٣", "limit=9999999999", "cursor=x",
-                                   "cursor=%00", "cursor=MDAwMQ", "status=%00", "status=a'b", "role=king"])  # fmt: skip
+                                   "cursor=%00", "cursor=MDAwMQ", "status=%00", "status=a'b", "status=flying",
+                                   "status=picked_up", "role=king"])  # fmt: skip
 async def test_a_wrong_query_is_refused(town: Town, query: str) -> None:
     refused(
         await town.client.get(f"/api/rides?{query}", token=town.tokens["passenger"]), 400, "VALIDATION_ERROR"

@@ -37,8 +37,8 @@ Kind = Literal["text", "email", "phone", "password", "day", "choice", "number", 
 
 class Field(NamedTuple):
     """A field of a body, or of a query (`word`, `line`, `cursor`, and there `number`, which server/http/call.py reads).
-    `most` are the characters of a text or the largest number; the first of `choices` is what is meant without one, if
-    there are any."""
+    `most` are the characters of a text or the largest number; the first of a choice's `choices` is what is meant
+    without one."""
 
     name: str
     kind: Kind = "text"
@@ -55,9 +55,9 @@ class Field(NamedTuple):
             "password": PASSWORD_WORDS,
             "day": "a past date like 1990-12-31",
             "choice": f"one of {', '.join(self.choices)}",
+            "word": f"one of {', '.join(self.choices)}",
             "number": f"a whole number from 1 to {self.most}",
             "line": f"a line of text, at most {self.most} characters",
-            "word": "a `status` or `state` of the protocol, in lower case letters",
             "cursor": "the nextCursor of the page before",
         }[self.kind]
 

@@ -7,6 +7,7 @@ lags behind the live state by the drain's delay, which a single job names as `hi
 
 from typing import Any
 
+from dispatch.lifecycle import WORDS
 from server.http.call import Call
 from server.http.envelope import Refusal, Reply
 from server.http.fields import Field
@@ -17,10 +18,14 @@ from storage.keyset import BadCursor
 OWN_PAGE = 20
 LIMIT = Field("limit", "number", most=PAGE_MAX)
 CURSOR = Field("cursor", "cursor")
-STATUS = Field("status", "word")
+#: The platform's words and our states.
+STATUS = {
+    kind: Field("status", "word", choices=tuple(dict.fromkeys([*words.values(), *words])))
+    for kind, words in WORDS.items()
+}
 ROLE = Field("role", "choice", choices=("requester", "driver"))
 PAGE = (LIMIT, CURSOR)
-JOBS = (*PAGE, STATUS, ROLE)
+JOBS = {kind: (*PAGE, status, ROLE) for kind, status in STATUS.items()}
 
 
 async def rides(call: Call) -> Reply:
@@ -69,7 +74,7 @@ async def job_decisions(call: Call) -> Reply:
 
 
 async def _jobs(call: Call, kind: str) -> Reply:
-    status = call.word(STATUS)
+    status = call.word(STATUS[kind])
     if call.who.role == "admin":
         asker, limit, cursor = _page(call, PAGE_MAX)  # the panels count rows, so their default is high
         found = call.ctx.history.all_jobs(asker, kind, limit=limit, cursor=cursor, status=status)

@@ -60,9 +60,11 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/api/auth/profile", auth.change_profile, "user", "The same.", auth.PROFILE),
     Route("POST", "/api/auth/logout", auth.logout, "user", "End this session."),
     Route("POST", "/api/commands/{event}", commands.command, "user", "Any command of the protocol."),
-    Route("GET", "/api/rides", history.rides, "user", "Own rides; or all.", history.JOBS, 403),
+    Route("GET", "/api/rides", history.rides, "user", "Own rides; or all.", history.JOBS["ride"], 403),
     Route("GET", "/api/rides/{id}", history.ride, "user", "One ride with facts, chat and track."),
-    Route("GET", "/api/packages", history.packages, "user", "Own parcels; or all.", history.JOBS, 403),
+    Route(
+        "GET", "/api/packages", history.packages, "user", "Own parcels; or all.", history.JOBS["package"], 403
+    ),
     Route("GET", "/api/packages/{id}", history.package, "user", "One parcel with facts, chat and track."),
     Route(
         "POST",
