@@ -17,7 +17,7 @@ from storage.records import Considered, Driver, Job, JobId, Offer, OfferId, Parc
 
 SYSTEM = UserId("system")
 
-#: One meaning each; the second member says whether the same request may succeed later without a change.
+#: One meaning each; the second member says whether the same command may be said again at once, without a change.
 CODES: dict[str, tuple[str, bool]] = {
     "bad_request": ("The message is malformed, out of range, or has fields it may not have.", False),
     "unauthenticated": ("No valid token: log in again.", False),
@@ -38,11 +38,13 @@ CODES: dict[str, tuple[str, bool]] = {
 
 
 class Refusal(Exception):
-    """The one way to say no inside; the gate turns it into `{"ok": false, "error": …}`."""
+    """The one way to say no inside; the gate turns it into `{"ok": false, "error": …}`. `again_in_s`: the same is
+    allowed after so long; 0 where waiting alone changes nothing."""
 
-    def __init__(self, code: str, message: str = "") -> None:
+    def __init__(self, code: str, message: str = "", *, again_in_s: int = 0) -> None:
         meaning, self.retry = CODES[code]
         self.code = code
+        self.again_in_s = again_in_s
         self.message = message or meaning
         super().__init__(f"{code}: {self.message}")
 

@@ -22,3 +22,7 @@ class Bucket:
             return False
         self._full_s = full_s
         return True
+
+    def wait_s(self, now_s: float, rate: float, burst: float) -> float:
+        """How long until there will be one to take."""
+        return max(0.0, self._full_s + (1.0 - burst) / rate - now_s)

@@ -9,6 +9,7 @@ client's commands in order. The answer is always an object: `{"ok": true, …}` 
 import functools
 import hashlib
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HTTP_SESSIONS_MAX = 10_000
+UNKEPT = Refusal("bad_request", "A text holds a character that cannot be kept.")
 Answer = dict[str, Any]
 
 
@@ -68,10 +70,10 @@ def _count(event: str, code: str) -> None:
 
 
 def refused(refusal: Refusal) -> Answer:
-    return {
-        "ok": False,
-        "error": {"code": refusal.code, "message": refusal.message, "retry": refusal.retry},
-    }
+    error = {"code": refusal.code, "message": refusal.message, "retry": refusal.retry}
+    if refusal.again_in_s:
+        error["againInS"] = refusal.again_in_s
+    return {"ok": False, "error": error}
 
 
 def content_of(message: Message) -> str:
@@ -107,8 +109,10 @@ class Gate:
             if session.role not in handler.who:
                 roles = " or ".join(sorted(handler.who))
                 raise Refusal("forbidden", f"{event} is for the role {roles}; yours is {session.role}.")
-            if not session.allow(event, time.monotonic(), handler.rate, handler.burst):
-                raise Refusal("rate_limited")
+            now_s = time.monotonic()
+            if not session.allow(event, now_s, handler.rate, handler.burst):
+                wait_s = session.wait_s(event, now_s, handler.rate, handler.burst)
+                raise Refusal("rate_limited", again_in_s=max(1, math.ceil(wait_s)))
             if message is None:
                 message = decode(handler.message, args, strict)
             if not handler.awaits:
@@ -174,7 +178,7 @@ class Gate:
             if len(self._http) > HTTP_SESSIONS_MAX:
                 self._http.popitem(last=False)
         if holds_nul(body):
-            return refused(Refusal("bad_request", "A text holds a character that cannot be kept."))
+            return refused(UNKEPT)
         answer = self.hear(session, event, [body], strict=False)
         return answer if isinstance(answer, dict) else await answer
 

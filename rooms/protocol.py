@@ -16,7 +16,9 @@ HEAD = """# The Socket.IO protocol
 Printed by `.venv/bin/dispatch protocol`; do not edit. Namespace `/`, path `/socket.io/`, Engine.IO 4. Log in with
 `auth: {token}` in the handshake (or the header `Authorization: Bearer …`). Every event has one argument, an
 object; every event may carry an ack, which gets `{"ok": true, …}` or
-`{"ok": false, "error": {code, message, retry}}`; a refusal without an ack comes as the event `error`.
+`{"ok": false, "error": {code, message, retry, againInS?}}`; a refusal without an ack comes as the event `error`.
+`retry: true` says that the same may be said again at once, `againInS` that it may after so many seconds (most
+`rate_limited`); with neither it is refused until something else changes.
 Fields that are not listed are refused on a socket and ignored over HTTP. Those which the platform's apps send
 along (DROPPED, where an event does not list them)
 are dropped silently: who you are is your token. Every command may carry a `commandId`: the same one again gets
@@ -158,7 +160,7 @@ SAID = (
     ),
     ("superseded", "generation of the device that took over", "the older device"),
     ("server_draining", "reconnectWithin_s", "everybody here"),
-    ("error", "code, message, retry, event", "this socket"),
+    ("error", "code, message, retry, againInS?, event", "this socket"),
 )
 
 

@@ -44,7 +44,7 @@ async def sync(house: House, session: Session, rooms: tuple[Seen, ...]) -> list[
     """Per room, in the order asked: `{room, epoch, seq, recovered, events, last}` or `{room, error}`. The session
     holds back what it hears meanwhile. Raises Refusal unavailable, or rate_limited."""
     if session.wire is not None and session.wire.laden():
-        raise Refusal("rate_limited", "Read the last answer first.")
+        raise Refusal("rate_limited", "Read the last answer first.", again_in_s=1)
     try:
         allowed = await _allowed(house, session, rooms)
         async with snapshot.standing(house, session, list(allowed.values())) as standings:

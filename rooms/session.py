@@ -98,6 +98,10 @@ class Session:
             bucket = self.buckets[event] = Bucket()
         return bucket.take(now_s, rate, burst)
 
+    def wait_s(self, event: str, now_s: float, rate: float, burst: float) -> float:
+        """How long until this event, which was not allowed, will be."""
+        return self.buckets[event].wait_s(now_s, rate, burst)
+
     def tell(self, room: str, epoch: str, seq: int, frame: Frame) -> None:
         """A reliable frame; kept back while a snapshot is being made, and dropped when one covers it."""
         if self.wire is None:

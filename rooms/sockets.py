@@ -15,7 +15,7 @@ import msgspec
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from dispatch.commands import Refusal
-from rooms.gate import Gate, holds_nul, refused, straight
+from rooms.gate import UNKEPT, Gate, holds_nul, refused, straight
 from rooms.session import Session, event_frame
 from rooms.transport import Frame, Socket, SocketIO, frames
 
@@ -136,12 +136,13 @@ class Sockets(SocketIO):
             heard = frames.decode(body)
             if not isinstance(heard, list) or not heard or not isinstance(heard[0], str):
                 raise ValueError
-            if "\\u0000" in body and holds_nul(heard):
-                raise ValueError
         except (ValueError, RecursionError):
             self._bad(socket, ack)
             return None
         event, *args = heard
+        if "\\u0000" in body and holds_nul(heard):
+            self._reply(session, ack, event, refused(UNKEPT))
+            return None
         return self._heard(session, ack, event, self._gate.hear(session, event, args))
 
     def _heard(

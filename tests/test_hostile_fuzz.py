@@ -198,6 +198,8 @@ async def test_text_is_kept_as_it_was_said(stack: RunningStack) -> None:
         for text in ("nul \x00 byte", "\x00"):
             status, body = await stack.http("POST", path, token, json={"rideId": ride, "message": text})
             assert status == 400 and json.loads(body)["code"] in ("bad_request", "VALIDATION_ERROR"), body
+            refused = await passenger.ask("send_message", {"rideId": ride, "message": text})
+            assert refused["error"]["message"] == json.loads(body)["error"], "one fault, the same words"
         status, body = await stack.http("POST", path, token, json={"rideId": ride, "message": "end"})
         assert status == 200
         said[json.loads(body)["data"]["id"]] = "end"

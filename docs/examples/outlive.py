@@ -19,13 +19,15 @@ class Phone:
 
     async def ask(self, event, payload):
         while True:  # the same command with the same id, until somebody answers: it has one effect
+            error = {}
             try:
                 answer = await self.sio.call(event, payload, timeout=2)
-                if answer["ok"] or not answer["error"]["retry"]:
+                error = answer.get("error", {})
+                if answer["ok"] or not (error["retry"] or "againInS" in error):
                     return answer
             except FAILS:
                 pass
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(error.get("againInS", 0.1))
 
     async def hear(self, event, payload):
         if event == "offer":

@@ -102,7 +102,8 @@ async def nearby(house: House, session: Session, message: m.Nearby) -> Answer:
     fleet, stale_ms = house.desk.fleet, house.fixes.now_ms() - int(area.policy.stale_s * 1000)
     try:
         if not await fleet.may_look(session.user_id, EVERY_S):
-            raise Refusal("rate_limited", f"Ask for vehicles nearby every {EVERY_S} seconds at most.")
+            text = f"Ask for vehicles nearby every {EVERY_S} seconds at most."
+            raise Refusal("rate_limited", text, again_in_s=EVERY_S)
         found = await fleet.read(message.vehicle_class, cells)
     except Unavailable:
         raise Refusal("unavailable") from None

@@ -29,7 +29,7 @@ RETRY_AFTER_S = {429: 1, 503: 1}
 
 
 async def command(call: Call) -> Reply:
-    """`data` is the acknowledgement; a refusal keeps its code and says in `details` whether to try again."""
+    """`data` is the acknowledgement; a refusal keeps its code and says in `details` whether to try again, and when."""
     ack = await call.ctx.gate.hear_http(call.who, call.request.match_info["event"], await call.body())
     if ack["ok"]:
         metrics.COMMANDS.labels("ok").inc()
@@ -41,6 +41,6 @@ async def command(call: Call) -> Reply:
         status,
         error["message"],
         code=error["code"],
-        details={"retry": error["retry"]},
-        retry_after_s=RETRY_AFTER_S.get(status, 0),
+        details={name: error[name] for name in ("retry", "againInS") if name in error},
+        retry_after_s=error.get("againInS", RETRY_AFTER_S.get(status, 0)),
     )
