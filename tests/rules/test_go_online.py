@@ -97,6 +97,8 @@ def test_a_new_generation_whatever_he_was(before: dict[str, Any], state: str) ->
         ({"device": "tablet", "node": "n2"}, NOW - 1, "ok"),
         ({}, NOW, "ok"),
         ({"leased_ms": 0}, NOW - 1, "ok"),  # of before, or given back by PostgreSQL
+        ({"leased_ms": NOW + 200}, NOW + 100, "superseded"),
+        ({"leased_ms": NOW + 5_000}, NOW, "ok"),  # by the clock of another Redis
     ],
 )
 def test_one_that_was_heard_before_the_lease_takes_nothing(
