@@ -9,6 +9,7 @@ import re
 import secrets
 import shlex
 import shutil
+import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -30,6 +31,7 @@ from server.chores import checked_area
 from server.devstack.redis import free_port
 from storage import areas
 from storage.passwords import hash_now
+from tests.phones import accepted, phone
 from tests.stack import RunningStack
 from tests.support import wait_until
 
@@ -43,6 +45,8 @@ CITY = {
     "geometry": {"type": "Polygon", "coordinates": [RING]},
     "properties": {"id": "readme", "name": "README", "currency": "USD"},
 }
+HERE, THERE = {"latitude": 49.994, "longitude": 36.231}, {"latitude": 50.005, "longitude": 36.25}
+TRIP = {"pickup": HERE, "dropoff": THERE, "class": "economy"}
 
 
 async def register(url: str, role: str) -> str:
@@ -55,6 +59,11 @@ async def register(url: str, role: str) -> str:
         )
         assert answer.status == 201, await answer.text()
     return email
+
+
+async def does(stack: RunningStack, token: str, event: str, payload: dict[str, Any]) -> None:
+    status, text = await stack.http("POST", f"/api/commands/{event}", token, json=payload)
+    assert status == 200, text
 
 
 class Example:
@@ -83,6 +92,17 @@ class Example:
         text = (await asyncio.wait_for(self.process.stdout.readline(), 15)).decode()
         self.said += text
         return text
+
+    async def hears(self, text: str) -> None:
+        while text not in await self.line():
+            assert self.process.returncode is None, self.said
+
+    async def interrupted(self) -> str:
+        """What Ctrl-C makes of it: it ends at once, without a word of Python's."""
+        self.process.send_signal(signal.SIGINT)
+        said = await self.end()
+        assert "Traceback" not in said and "Unclosed" not in said and "Error" not in said, said
+        return said
 
     async def end(self, code: int = 0) -> str:
         assert self.process.stdout is not None
@@ -123,12 +143,31 @@ async def test_the_driver_of_the_readme_drives_its_passenger(stack: RunningStack
     assert "'state': 'idle'" in await driver.line()
     passenger = await Example.start("passenger.py", stack.url, emails[1], PASSWORD)
     heard = await passenger.end()
-    assert "assigned: Ada Byron" in heard
+    # which is taken while PostgreSQL is away, too
+    assert uuid.UUID(re.findall(r"'rideId': '(\S+)'", heard)[0]).version == 7
+    assert "assigned Ada Byron" in heard
     numbers = [int(number) for number in re.findall(r"^(\d+) ", heard, re.M)]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), heard
-    assert "car at 49.994 36.231" in heard
-    assert heard.rstrip().endswith("completed")
+    assert "driver_location 49.994 36.231" in heard
+    assert heard.rstrip().endswith("ride_status_update completed")
     assert "'state': 'completed'" in await driver.end()
+
+
+async def test_a_passenger_is_told_of_the_ride_he_watches(stack: RunningStack) -> None:
+    """Not of the other one of the same account, whose driver comes first."""
+    await the_city(stack)
+    email, ride = f"passenger-{secrets.token_hex(4)}@example.org", {"rideId": str(uuid.uuid4())}
+    person = await stack.person("passenger", email=email, password_hash=hash_now(PASSWORD, 4))
+    passenger = await Example.start("passenger.py", stack.url, email, PASSWORD)
+    await passenger.hears(" searching")
+    async with phone(stack, "driver") as other:
+        await other.call("go_online", {"classes": ["comfort"], **HERE})
+        await does(stack, person.token, "request_ride", {**ride, **TRIP, "class": "comfort"})
+        await accepted(other, ride["rideId"])
+        driver = await Example.start("driver.py", stack.url, await register(stack.url, "driver"), PASSWORD)
+        assert (await passenger.end()).count("driver_assigned") == 1, passenger.said
+        await driver.end()
+        await does(stack, person.token, "cancel_ride", ride)
 
 
 @asynccontextmanager
@@ -157,18 +196,15 @@ async def test_the_demo_city_leaves_a_ride_to_the_driver_in_the_window_beside(st
         driver = await Example.start("driver.py", stack.url, emails[0], PASSWORD)
         assert "'state': 'idle'" in await driver.line()
         passenger = await Example.start("passenger.py", stack.url, emails[1], PASSWORD)
-        assert "assigned: Ada Byron" in await passenger.end()
+        assert "assigned Ada Byron" in await passenger.end()
         await driver.end()
     async with demo_city(stack, YIELDS + 1) as city:
         asker, ride = await stack.person("passenger"), {"rideId": str(uuid.uuid4())}
-        here, there = {"latitude": 49.994, "longitude": 36.231}, {"latitude": 50.005, "longitude": 36.25}
-        asked = {**ride, "pickup": here, "dropoff": there, "class": "economy"}
-        assert (await stack.http("POST", "/api/commands/request_ride", asker.token, json=asked))[0] == 200
+        await does(stack, asker.token, "request_ride", {**ride, **TRIP})
         try:
             await wait_until(lambda: any(carrier.trip is not None for carrier in city.carriers), 15.0)
         finally:
-            called_off = await stack.http("POST", "/api/commands/cancel_ride", asker.token, json=ride)
-        assert called_off[0] == 200
+            await does(stack, asker.token, "cancel_ride", ride)
 
 
 async def test_the_passenger_in_javascript(stack: RunningStack, tmp_path: Path) -> None:
@@ -243,6 +279,65 @@ async def test_a_parcel_whose_connection_is_lost_ends_its_example(stack: Running
         assert said.splitlines()[-1].startswith("The connection was lost") and "Traceback" not in said, said
     finally:
         await proxy.close()
+
+
+async def test_after_ctrl_c_no_driver_comes_for_nobody(stack: RunningStack) -> None:
+    await the_city(stack)
+    email = await register(stack.url, "passenger")
+    passenger = await Example.start("passenger.py", stack.url, email, PASSWORD)
+    await passenger.hears("ride_status_update searching")
+    assert "'status': 'cancelled'" in await passenger.interrupted()
+
+
+async def test_an_example_that_waits_ends_with_ctrl_c(stack: RunningStack) -> None:
+    await the_city(stack)
+    emails = [await register(stack.url, role) for role in ("driver", "passenger")]
+    driver = await Example.start("driver.py", stack.url, emails[0], PASSWORD)
+    await driver.hears("'state': 'idle'")
+    await driver.interrupted()
+    follower = await Example.start("sync.py", stack.url, emails[1], PASSWORD)
+    await follower.hears("connected, hears user:")
+    await follower.interrupted()
+
+
+async def test_a_parcel_is_called_off_with_ctrl_c(stack: RunningStack) -> None:
+    """Over a line so slow that it is not on its way before."""
+    await the_city(stack)
+    courier = f"courier-{secrets.token_hex(4)}@example.org"
+    sender = await register(stack.url, "passenger")
+    await stack.person("courier", email=courier, password_hash=hash_now(PASSWORD, 4))
+    proxy = Proxy("line", Address(port=int(stack.url.rpartition(":")[2])))
+    await proxy.start()
+    try:
+        url = f"http://127.0.0.1:{proxy.port}"
+        proxy.delay(0.2)
+        example = await Example.start("parcel.py", url, sender, PASSWORD, courier, PASSWORD)
+        await example.hears("request_package")
+        await example.interrupted()
+    finally:
+        await proxy.close()
+    package = re.findall(r"'packageId': '(\S+)'", example.said)[0]
+    found = await stack.drained("select state from packages where id = $1 and ended_at is not null", package)
+    assert found == [{"state": "cancelled"}]
+
+
+GOING_ON = "select id from rides where area_id = 'readme' and ended_at is null"
+
+
+async def test_the_two_who_talk_leave_the_rides_of_others_alone(stack: RunningStack) -> None:
+    """And nothing of their own behind, though they are interrupted."""
+    await the_city(stack)
+    other, ride = await stack.person("passenger"), {"rideId": str(uuid.uuid4())}
+    await does(stack, other.token, "request_ride", {**ride, **TRIP})
+    try:
+        said = await (await Example.start("outlive.py", stack.url, "3")).end()
+        assert said.count("3 lines were acked, 3 heard: every line once and in order") == 2, said
+        talking = await Example.start("outlive.py", stack.url)
+        await stack.drained(f"{GOING_ON} and id in (select job_id from chat_messages)")
+        await talking.interrupted()
+    finally:
+        await does(stack, other.token, "cancel_ride", ride)
+    await stack.drained(f"select 1 where not exists ({GOING_ON})")
 
 
 @pytest.mark.parametrize("name", ["driver.py", "passenger.py", "parcel.py", "sync.py"])

@@ -1,13 +1,12 @@
 """A driver: goes online, takes the first offer, drives, completes. Arguments: URL EMAIL PASSWORD."""
-import asyncio, sys, aiohttp, socketio
+import asyncio, contextlib, sys, aiohttp, socketio
 
 async def main(url, email, password):
     async with aiohttp.ClientSession() as http:
-        answer = await http.post(f"{url}/api/auth/login", json={"email": email, "password": password})
-        login = await answer.json()
+        login = await (await http.post(f"{url}/api/auth/login", json={"email": email, "password": password})).json()
     if not login["success"]:
         return login["error"]
-    sio, done = socketio.AsyncClient(), asyncio.Event()
+    sio, done = socketio.AsyncClient(handle_sigint=False), asyncio.Event()
 
     @sio.on("offer")
     async def offer(o):
@@ -20,7 +19,8 @@ async def main(url, email, password):
     await sio.connect(url, auth={"token": login["data"]["accessToken"]}, transports=["websocket"])
     print(online := await sio.call("go_online", {"classes": ["economy"], "latitude": 49.9935, "longitude": 36.2304}))
     if online["ok"]:
-        await done.wait()
+        with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C
+            await done.wait()
     await sio.disconnect()
     return online.get("error", {}).get("message")
 

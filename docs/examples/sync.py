@@ -7,7 +7,8 @@ async def main(url, email, password):
         login = await answer.json()
     if not login["success"]:
         sys.exit(login["error"])
-    sio, at = socketio.AsyncClient(reconnection_delay=0.5), {}  # at: (epoch, seq) of each room's last fact
+    sio = socketio.AsyncClient(handle_sigint=False, reconnection_delay=0.5)
+    at = {}  # (epoch, seq) of each room's last fact
 
     def hear(event, fact):
         if "seq" not in fact:  # a position, somebody typing: the next one makes up for it
@@ -45,7 +46,10 @@ async def main(url, email, password):
     sio.on("*", hear)
     sio.on("connected", connected)
     await sio.connect(url, auth={"token": login["data"]["accessToken"]}, transports=["websocket"])
-    await sio.wait()
+    try:
+        await asyncio.shield(sio.wait())  # Ctrl-C would end its connection before it is closed
+    finally:
+        await sio.disconnect()
 
 try:
     asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 4 else sys.exit(__doc__)
