@@ -13,6 +13,7 @@ REASONS = {
     "requester": "asked for it himself",
     "excluded": "was asked for it before, or gave it back",
     "passed": "did not see its offer; he is asked again later",
+    "moved": "was asked for it until a better one was; he may be again, should that one not take it",
     "blocked": "and the requester are kept apart",
     "class": "does not serve this class",
     "papers": "has a paper that has expired, or lacks one that the area asks for",
@@ -37,6 +38,8 @@ def why_not(
         return "excluded"
     if job.passed.get(driver.id, 0) > now_ms:
         return "passed"
+    if driver.id in job.moved_from:
+        return "moved"
     if blocks.between(job.requester_id, driver.id):
         return "blocked"
     if job.vehicle_class not in driver.classes:

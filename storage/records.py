@@ -49,7 +49,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     """A demand: a ride or a package. `units` is the capacity it takes; 0 means the whole vehicle. `needs_person` is
     why it waits for a person; `restored` the version that PostgreSQL had of it when Redis had lost it. `passed` are the
     drivers whose phones did not show them their offer, each with the Redis ms from which he may be asked again, and
-    `unseen` how many of the `offers` came to that. An assigned job with an `offer_id` is its driver's until the one who
+    `unseen` how many of the `offers` came to that. `moved_from` are those whose offers were withdrawn for who is asked
+    now. An assigned job with an `offer_id` is its driver's until the one who
     was asked takes it over; `takeovers` were asked so, but for those who were not shown it, and a `settled` one changes
     its driver for a nearer one no more: it did once, or an admin chose him."""
 
@@ -82,6 +83,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
     takeovers: int = 0
     settled: bool = False
     passed: dict[UserId, int] = {}
+    moved_from: tuple[UserId, ...] = ()
     excluded: tuple[UserId, ...] = ()
     created_ms: int = 0
     scheduled_ms: int = 0

@@ -20,6 +20,7 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "requester": ({"requester_id": DEE}, {}),
     "excluded": ({"excluded": (DOV, DEE)}, {}),
     "passed": ({"passed": {DEE: NOW + 1}}, {}),
+    "moved": ({"moved_from": (DOV, DEE)}, {}),
     "blocked": ({}, {}),
     "class": ({"vehicle_class": "premium"}, {}),
     "papers": ({}, {"papers": {"licence": NOW}}),

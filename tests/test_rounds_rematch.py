@@ -10,7 +10,8 @@ from dispatch import commands as c
 from dispatch.area import Areas
 from dispatch.wording import user_room
 from storage.records import Offer, UserId
-from tests.test_rounds import Town, town
+from tests.deskkit import city
+from tests.test_rounds import POLICY, Town, town
 from tests.test_rounds_takeover import accept, courier, parcel, who
 
 __all__ = ["town"]
@@ -31,6 +32,13 @@ async def test_a_nearer_driver_is_asked_instead(town: Town) -> None:
     assert isinstance(gone, Offer) and gone.state == "withdrawn"
     # and not back again, nor for nothing
     assert not (await town.nodes[0].rounds.go(2.0)).asked
+    # but the one who is left is asked at once when the other says no
+    no = c.DeclineOffer(user=UserId("near"), room=user_room("near"), offer_id=c.offer_id(first.id, 2))
+    await town.nodes[0].desk.run(no)
+    await town.driver("hardly nearer", 12_000.0)
+    await town.driver("far", 2_000.0)
+    assert (await town.nodes[0].rounds.go(2.0)).asked == {"ok": 1}
+    assert await town.asked("r") == ["far"]
 
 
 async def test_who_waits_takes_the_near_one_where_that_is_better_for_both(town: Town) -> None:
@@ -49,6 +57,7 @@ async def test_who_waits_takes_the_near_one_where_that_is_better_for_both(town: 
 async def test_a_parcel_stays_with_who_takes_it_on_top_of_one_from_the_same_street(town: Town) -> None:
     """It costs him next to nothing: a free courier who is there sooner is not asked instead."""
     node = town.nodes[0]
+    node.desk.areas = city(replace(POLICY, offer_s=60.0))
     await courier(town, "busy", -600.0, 1)
     await parcel(town, "first", 0.0)
     assert (await node.rounds.go(2.0)).asked == {"ok": 1}
@@ -64,6 +73,7 @@ async def test_a_parcel_stays_with_who_takes_it_on_top_of_one_from_the_same_stre
 async def test_a_parcel_goes_to_who_can_take_it_on_top(town: Town) -> None:
     """Also while one thinks about it who is there sooner, and would drive for nothing else."""
     node = town.nodes[0]
+    node.desk.areas = city(replace(POLICY, offer_s=60.0))
     await courier(town, "busy", -600.0, 1)
     await parcel(town, "first", 0.0)
     assert (await node.rounds.go(2.0)).asked == {"ok": 1}

@@ -56,7 +56,7 @@ def decide_assign(state: State, command: AssignJob) -> Decision:
     free = without_offer(driver, state.now_ms) if his else driver
     # an admin may ask whom the match would not ask again
     area = state.area(job.area_id)
-    anew = replace(job, excluded=(), passed={})
+    anew = replace(job, excluded=(), passed={}, moved_from=())
     # how long the ride takes that he has on board is the admin's to judge
     if why := why_not(anew, free, area.policy, state.blocks, state.now_ms, rest_s=0.0):
         raise Refusal("no_supply", f"{driver.name or 'The driver'} {REASONS[why]}.")

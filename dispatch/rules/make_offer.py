@@ -1,8 +1,8 @@
 """The match found a driver: the job is held for him, and for nobody else, until the deadline.
 
 Or it found a better one than who thinks about it now: his offer is withdrawn in the same commit, without a mark, and he
-is passed over for a while, so that a job does not go to and fro between two. Or a better one than who is on his way:
-he keeps it, and its room hears nothing, until the other one takes it over (takeover.py).
+is passed over while the other thinks, so that a job does not go to and fro between two. Or a better one than who is on
+his way: he keeps it, and its room hears nothing, until the other one takes it over (takeover.py).
 """
 
 from msgspec.structs import replace
@@ -32,14 +32,12 @@ def decide(state: State, command: MakeOffer) -> Decision:
         raise Refusal("already_assigned")
     put: tuple[Offer | Driver, ...] = ()
     facts: tuple[Fact, ...] = ()
-    policy = state.area(job.area_id).policy
     if command.instead and job.state == "offered" and job.offer_id == command.instead:
         put, facts = end_offer(state, job, "withdrawn", "another is nearer")
-        later_ms = state.now_ms + int(policy.offer_s * 1000)
         job = replace(
             job,
             state=step(job.kind, job.state, "searching", "S"),
-            passed=job.passed | {UserId(job.offered_to or ""): later_ms},
+            moved_from=(*job.moved_from, UserId(job.offered_to or "")),
         )
     if job.state != "searching" or bool(command.instead) != bool(put):
         raise Refusal("already_assigned")

@@ -74,6 +74,7 @@ def searching_again(
         vehicle="",
         offer_id=job.offer_id if beside else None,
         offered_to=job.offered_to if beside else None,
+        moved_from=(),
         searching_ms=since_ms,
         assigned_ms=0,
         arrived_ms=0,

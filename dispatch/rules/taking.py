@@ -25,6 +25,7 @@ def taken(
         vehicle=driver.vehicle,
         offer_id=None,
         offered_to=None,
+        moved_from=(),
         assigned_ms=now_ms,
         wake_ms=0,
         code=fresh_code if job.kind == "package" or area.policy.otp_required else "",

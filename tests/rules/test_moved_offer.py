@@ -4,9 +4,11 @@ import pytest
 from msgspec.structs import replace
 
 from dispatch import commands as c
+from dispatch.blocks import Blocks
+from dispatch.eligibility import why_not
 from dispatch.policy import Policy
 from storage.records import OfferId
-from tests.rules.build import DEE, DOV, JOB, NOW, OFFER, World, a_driver, home, room, scene, told
+from tests.rules.build import CODE, DEE, DOV, JOB, NOW, OFFER, World, a_driver, home, room, scene, told
 
 POLICY = Policy(offer_s=10.0)
 
@@ -27,7 +29,8 @@ def test_it_goes_over_in_one_commit(kind: str) -> None:
     after = offered(kind).after(decision)
     assert after.job.state == "offered" and after.job.offered_to == DOV and after.job.offer_id != OFFER
     assert after.offer.state == "withdrawn" and after.dee.available and after.job.excluded == ()
-    assert after.job.passed == {DEE: NOW + 10_000}
+    assert after.job.moved_from == (DEE,) and not after.job.passed
+    assert why_not(after.job, after.dee, POLICY, Blocks(), NOW) == "moved"
     spoken = told(decision)
     assert (home(DEE), "offer_withdrawn") in spoken and (home(DOV), "offer") in spoken
 
@@ -43,3 +46,24 @@ def test_only_while_it_is_the_one_that_was_meant() -> None:
 def test_not_to_who_may_not_have_it() -> None:
     busy = offered().plus(replace(a_driver(DOV), stale=True))
     assert busy.code(to_dov()) == "no_supply"
+
+
+@pytest.mark.parametrize("outcome", ["declined", "expired", "unseen", "lost", "taken"])
+def test_the_first_may_be_asked_again_once_the_other_has_answered(outcome: str) -> None:
+    """He has not said no to anything; were he still passed over, a search with nobody else would stand still."""
+    moved = (
+        scene("ride", "offered", policy=POLICY)
+        .plus(a_driver(DOV, tells_seen=outcome == "unseen"))
+        .run(to_dov())
+    )
+    his = {"user": DOV, "room": home(DOV), "offer_id": moved.job.offer_id}
+    over = {
+        "declined": c.DeclineOffer(**his),
+        "expired": c.WakeJob(user=c.SYSTEM, room=room("ride"), job_id=JOB),
+        "unseen": c.WakeJob(user=c.SYSTEM, room=room("ride"), job_id=JOB),
+        "lost": c.WakeDriver(user=c.SYSTEM, room=home(DOV), driver_id=DOV),
+        "taken": c.AcceptOffer(**his, code=CODE),
+    }[outcome]
+    after = moved.run(over, moved.job.wake_ms if outcome in {"expired", "unseen"} else NOW)
+    assert after.job.state == ("assigned" if outcome == "taken" else "searching")
+    assert why_not(after.job, after.dee, POLICY, Blocks(), NOW) == ""
