@@ -9,6 +9,7 @@ MultiPolygon split there, as RFC 7946 section 3.1.9 asks. A part more than 180°
 not split.
 """
 
+import copy
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -43,7 +44,8 @@ class Area(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Areas:
-    """All areas, indexed. Immutable: when an area changes, another `Areas` is built."""
+    """All areas, indexed. Immutable: when an area changes, another `Areas` is built; when only what holds in them does,
+    `with_areas` makes it of the same borders, since one of thousands of corners takes 6 ms to prove."""
 
     def __init__(self, areas: Iterable[Area]) -> None:
         self._by_id: dict[str, Area] = {}
@@ -59,6 +61,18 @@ class Areas:
         self._polygons = [polygon for _, _, polygon in ranked]
         shapely.prepare(self._polygons)
         self._tree = shapely.STRtree(self._polygons)
+
+    def with_areas(self, areas: Iterable[Area]) -> "Areas":
+        """The same borders, with these areas inside of them. Raises ValueError where they are not the same."""
+        by_id = {area.id: area for area in areas}
+        if by_id.keys() != self._by_id.keys():
+            raise ValueError("other areas")
+        if moved := [id_ for id_, area in by_id.items() if area.polygon != self._by_id[id_].polygon]:
+            raise ValueError(f"other borders: {', '.join(sorted(moved))}")
+        anew = copy.copy(self)
+        anew._by_id = by_id
+        anew._smallest_first = [by_id[area.id] for area in self._smallest_first]
+        return anew
 
     def __iter__(self) -> Iterator[Area]:
         return iter(self._smallest_first)

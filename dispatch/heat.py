@@ -6,7 +6,7 @@ carries on where the look before it stood: the surge needs to know since when th
 a break of more than FRESH_S that is not known, and surge begins at 1.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -56,9 +56,10 @@ def look(
     share: float = 1.0,
     now_s: float,
     short: Mapping[str, OfClass] = MappingProxyType({}),
-) -> Heat:
+) -> Generator[None, None, Heat]:
     """How things stand; `waiting` and `supply` are counts by cell, `share` is of what is expected, `short` the classes
-    of which some were lost."""
+    of which some were lost. In steps, between which others may run: of CELLS_MAX the neighbours take 6 ms to find, and
+    as long what a driver's time is worth in each class."""
     expected = dict(zip(demand.cells, (share * demand.forecast(now_s)).tolist(), strict=True))
     last = before if before is not None and 0.0 <= now_s - before.at_s <= FRESH_S else None
     surging = {} if last is None else {cell: row for row, cell in enumerate(last.cells) if _stirs(last, row)}
@@ -70,8 +71,16 @@ def look(
     forecast = np.array([expected.get(cell, 0.0) for cell in cells])
     waits = np.array([float(waiting.get(cell, 0)) for cell in cells])
     free = np.array([float(supply.get(cell, 0)) for cell in cells])
-    pressures = pressure(waits, forecast, free, neighbourhood(cells)) if cells else np.zeros(0)
+    yield
+    near = neighbourhood(cells)
+    yield
+    pressures = pressure(waits, forecast, free, near) if cells else np.zeros(0)
     surge = next_surge(_carried(last, surging, cells), pressures, now_s, area.policy)
+    worth_s: dict[str, dict[int, float]] = {}
+    for name, of in short.items():
+        yield
+        worth_s[name] = longest_s(expected, of, area.policy)
+    yield
     return Heat(
         area_id=area.id,
         at_s=now_s,
@@ -83,7 +92,7 @@ def look(
         tenths=surge.tenths.tolist(),
         up_since_s=surge.up_since_s.tolist(),
         down_since_s=surge.down_since_s.tolist(),
-        longest_s={name: longest_s(expected, of, area.policy) for name, of in short.items()},
+        longest_s=worth_s,
     )
 
 

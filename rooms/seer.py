@@ -19,6 +19,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
+from collections.abc import Generator
 
 import h3.api.basic_int as h3
 import msgspec
@@ -127,15 +128,17 @@ class Seer:
             }
             parcel_share = parcels / max(1, rides + parcels)
             of_kind = [
-                look(
-                    area,
-                    self._desk.heats.get(area.id, now_s, kind),
-                    self._counting.of(area.id),
-                    waiting.get((area.id, kind), none),
-                    supply.get((area.id, kind), none),
-                    share=share,
-                    now_s=now_s,
-                    short=lost,
+                await _in_turns(
+                    look(
+                        area,
+                        self._desk.heats.get(area.id, now_s, kind),
+                        self._counting.of(area.id),
+                        waiting.get((area.id, kind), none),
+                        supply.get((area.id, kind), none),
+                        share=share,
+                        now_s=now_s,
+                        short=lost,
+                    )
                 )
                 for kind, share, lost in (
                     ("ride", 1.0 - parcel_share, short),
@@ -143,7 +146,6 @@ class Seer:
                 )
             ]
             looks[area.id] = replace(of_kind[0], packages=of_kind[1])
-            await asyncio.sleep(0)  # others may run
         await self._store.write({area_id: _encode(each) for area_id, each in looks.items()})
         self._desk.heats.put(looks.values())
         return outcome
@@ -183,6 +185,16 @@ class Seer:
                     of_kind.setdefault((job.area_id, job.kind), Counter())[cell] += 1
                     of_class.setdefault((job.area_id, job.vehicle_class), Counter())[cell] += 1
         return of_kind, of_class
+
+
+async def _in_turns(steps: Generator[None, None, Heat]) -> Heat:
+    """What the steps come to, with others between them."""
+    while True:
+        await asyncio.sleep(0)
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 def _kind(vehicle_class: str) -> str:

@@ -83,7 +83,7 @@ class Atlas:
         self._documents: dict[str, bytes] = {}
         self._since = models.NEVER
         self._looked_s = -LEARNED_EVERY_S
-        self._seen: set[tuple[str, int]] | None = None
+        self._areas: Areas | None = None
         # a border of thousands of corners takes a hundredth of a second to prove
         self._made: dict[tuple[str, int], Area | None] = {}
 
@@ -93,13 +93,16 @@ class Atlas:
         self._made = {key: self._made[key] if key in self._made else _made(row) for key, row in rows.items()}
         good = [area for area in self._made.values() if area is not None]
         learned = await self._look()
-        now = {(area.id, area.version) for area in good}
-        if now == self._seen and not learned:
+        before, now = self._areas, {(area.id, area.version) for area in good}
+        same = before is not None and now == {(area.id, area.version) for area in before}
+        if same and not learned:
             return None
-        self._seen = now
-        return Areas(
+        areas = [
             replace(area, eta=table_of(area.id, area.policy, self._documents.get(area.id))) for area in good
-        )
+        ]
+        # what was learned moves no border
+        self._areas = before.with_areas(areas) if before is not None and same else Areas(areas)
+        return self._areas
 
     async def _look(self) -> bool:
         """Whether anything was learned since the last look."""

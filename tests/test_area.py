@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 import shapely
+from msgspec.structs import replace
 
 from dispatch.area import Area, Areas
 from tests.support import shared_data
@@ -111,6 +112,21 @@ def test_a_broken_polygon_is_refused_and_named(polygon: dict[str, Any], why: str
 def test_an_id_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="twice"):
         Areas([square("a", 0.0, 0.0, 1.0, 1.0), square("a", 0.0, 0.0, 2.0, 2.0)])
+
+
+def test_what_holds_changes_within_the_same_borders() -> None:
+    paused = [replace(each, paused=True) for each in NESTED]
+    anew = NESTED.with_areas(reversed(paused))
+    for lat_deg, lng_deg in ((49.92, 36.29), (50.0, 36.1), (48.0, 30.0), (11.5, 11.5), (10.5, 10.5)):
+        before, now = NESTED.find(lat_deg, lng_deg), anew.find(lat_deg, lng_deg)
+        assert now == (before and replace(before, paused=True))
+    assert list(anew) == paused and not any(each.paused for each in NESTED), "the old ones are as they were"
+    with pytest.raises(ValueError, match="other areas"):
+        NESTED.with_areas(paused[1:])
+    with pytest.raises(ValueError, match="other borders: city"):
+        NESTED.with_areas(
+            [*(each for each in NESTED if each.id != "city"), square("city", 36.0, 49.9, 36.5, 50.0)]
+        )
 
 
 def test_none_at_all_and_lookup_by_id() -> None:

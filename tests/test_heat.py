@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import h3.api.basic_int as h3
 import msgspec
 import numpy as np
+import pytest
 from msgspec.structs import replace
 
+from dispatch import heat as heat_module
 from dispatch.area import Area
+from dispatch.candidates import at_once
 from dispatch.demand import Demand, demand_cell
-from dispatch.heat import CELLS_MAX, FRESH_S, LONGEST_WAIT_S, Heat, Heats, look
+from dispatch.heat import CELLS_MAX, FRESH_S, LONGEST_WAIT_S, Heat, Heats
 from dispatch.policy import Policy
 from dispatch.pricing import Fare, surged
+from dispatch.worth import OfClass
 from tests.nodekit import SQUARE
 from tests.test_demand import CELLS, MONDAY_S, watched
 
@@ -24,6 +29,10 @@ PLACE = 50.0, 36.2
 CELL = demand_cell(*PLACE)
 FAR = demand_cell(0.0, 0.0)
 NONE: Counter[int] = Counter()
+
+
+def look(*of: Any, **more: Any) -> Heat:
+    return at_once(heat_module.look(*of, **more))
 
 
 def looks(count: int, waiting: int, before: Heat | None = None, at_s: float = MONDAY_S) -> Heat:
@@ -49,6 +58,29 @@ def test_a_look_joins_what_is_expected_who_waits_and_who_is_free() -> None:
         assert abs(heat.pressure[row] - wanted / (there + 1)) < 1e-3
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(heat), type=Heat) == heat
     assert look(AREA, None, Demand(), NONE, NONE, now_s=now_s).cells == []
+
+
+def test_others_run_between_the_long_parts_of_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is 6 ms where there are CELLS_MAX."""
+    done: list[str] = []
+
+    def spied(name: str) -> None:
+        real = getattr(heat_module, name)
+
+        def spy(*args: object) -> object:
+            done.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(heat_module, name, spy)
+
+    spied("neighbourhood")
+    spied("longest_s")
+    short = dict.fromkeys(("economy", "comfort"), OfClass(0.5, 0.1, Counter({CELL: 1}), NONE))
+    steps: list[list[str]] = []
+    for _ in heat_module.look(AREA, None, Demand(), Counter({CELL: 2}), NONE, now_s=MONDAY_S, short=short):
+        steps.append(done.copy())
+        done.clear()
+    assert [each for each in steps if each] == [["neighbourhood"], ["longest_s"], ["longest_s"]] and not done
 
 
 def test_the_surge_goes_on_from_look_to_look_and_begins_calm_after_a_break() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from dispatch import area as area_module
 from dispatch.eta import trip_estimate
 from dispatch.etatable import EtaTable
 from dispatch.policy import Policy
@@ -202,6 +203,26 @@ async def test_an_area_is_looked_into_once_a_version(town: Town, caplog: pytest.
     await areas.put_area(town.db, areas.feature(square(id="bad", shard="main", policy={})))
     mended = await atlas.read()
     assert mended and mended.get("bad") and mended.get("sf")
+
+
+async def test_what_was_learned_proves_no_border_anew(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of thousands of corners would keep everybody waiting each minute."""
+    monkeypatch.setattr("server.areas.LEARNED_EVERY_S", 0.0)
+    atlas, proved = Atlas(town.db, "main"), list[str]()
+    real = area_module._polygon
+    monkeypatch.setattr(area_module, "_polygon", lambda area: (proved.append(area.id), real(area))[1])
+    first = await atlas.read()
+    assert first and proved
+    await town.keep(*rides(town, 60))
+    await learn(town.conn, "main")
+    proved.clear()
+    second = await atlas.read()
+    assert second and not proved
+    plain, taught = first.find(HERE.latitude, HERE.longitude), second.find(HERE.latitude, HERE.longitude)
+    assert plain and taught and plain.eta and taught.eta
+    assert (plain.eta.learned.trips, taught.eta.learned.trips) == (0, 60)
+    await areas.put_area(town.db, areas.feature(square(id="sf", shard="main", name="Other")))
+    assert await atlas.read() and proved
 
 
 async def test_a_node_reads_anew_only_what_has_changed(town: Town) -> None:
