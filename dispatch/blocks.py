@@ -5,15 +5,22 @@ node knows beside them, as areas are: so a block counts for jobs and drivers tha
 asks PostgreSQL nothing.
 """
 
+from collections.abc import Iterator
+
 
 class Blocks:
-    """Changed in place as PostgreSQL's rows change (server/blocks.py); about 150 bytes a pair."""
+    """Changed in place as PostgreSQL's rows change (server/ground.py); about 150 bytes a pair."""
 
     def __init__(self) -> None:
         self._pairs: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        for pair in self._pairs:
+            one, _, other = pair.partition(" ")
+            yield one, other
 
     def put(self, one: str, other: str, stands: bool) -> None:
         """`stands` says whether any of the two blocks the other."""

@@ -15,6 +15,7 @@ PostgreSQL is away, and only where it was said FRESH_MS before its last word to 
 | PostgreSQL is back | the next question of rooms/logins.py closes who would not be let in any more |
 | Redis does not take what was confirmed, or is wiped | he is dropped while PostgreSQL is away |
 | Redis does not answer at the door | dropped |
+| a node starts while PostgreSQL is away | its last word is the one that others heard (server/ground.py) |
 | nobody confirmed him for an hour | forgotten |
 """
 
@@ -37,9 +38,9 @@ class Acquaintances:
         self._now_ms = now_ms
         self._heard_ms = now_ms()
 
-    def heard(self) -> None:
-        """PostgreSQL has just answered."""
-        self._heard_ms = self._now_ms()
+    def heard(self, at_ms: int | None = None) -> None:
+        """PostgreSQL has just answered; or others heard it last at `at_ms`, and this node not yet."""
+        self._heard_ms = self._now_ms() if at_ms is None else at_ms
 
     async def confirm(self, whos: Iterable[Who]) -> None:
         """PostgreSQL has just said so. Raises nothing: what Redis does not take is not known later."""

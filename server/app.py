@@ -49,7 +49,7 @@ from rooms.sockets import Sockets
 from rooms.speaker import Speaker
 from rooms.tasks import Tasks
 from server.areas import Atlas
-from server.blocks import keep_blocks, read_blocks
+from server.ground import Ground
 from server.http.context import Context, Ready
 from server.http.endpoint import build_http
 from server.leaving import leave
@@ -61,11 +61,11 @@ from server.settings import Settings
 from server.tether import Tether
 from storage.accounts import Accounts
 from storage.confirmed import Confirmed
+from storage.copied import Copies
 from storage.fleet import Fleet
 from storage.heat import HeatStore
 from storage.history import History
 from storage.log import OVER_TTL_MS, Conflict, Log
-from storage.migrate import check
 from storage.operators import Operators
 from storage.passwords import Passwords
 from storage.postgis import Database, DatabaseUnavailable
@@ -121,8 +121,6 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
             database_url(settings), size=settings.database_pool, timeout_s=settings.database_timeout_s
         )
         closing.push_async_callback(database.close)
-        async with database.connection() as connection:
-            await check(connection)
         shard = Shard(
             settings.shard, redis_url(settings), settings.redis_timeout_ms / 1000, settings.redis_replicas
         )
@@ -132,18 +130,21 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
         tasks = Tasks()
         closing.push_async_callback(tasks.stop)
 
-        atlas = Atlas(database, settings.shard)
-        house = await _house(settings, atlas, database, shard, keyring)
+        ground = Ground(database, Copies(shard), Atlas(database, settings.shard))
+        await ground.check()
+        house = await _house(settings, database, shard, keyring)
+        known = Acquaintances(Confirmed(shard), house.fixes.now_ms)
+        known.heard(await ground.open(house.desk, house.fixes))
         if settings.router_url:
             session = await closing.enter_async_context(aiohttp.ClientSession())
             house.desk.roads = Roads(session, settings.router_url, _router_told)
-        await _warn_if_lost(database, house.desk.log, settings.shard)
+        if ground.away is None:
+            await _warn_if_lost(database, house.desk.log, settings.shard)
         gate = Gate(house, HANDLERS, settings.commands_in_flight)
         resume = {"events": settings.room_facts, "window_s": OVER_TTL_MS // 1000}
-        known = Acquaintances(Confirmed(shard), house.fixes.now_ms)
         door = Door(house, keyring, resume, Introductions(house.accounts, known, tasks))
         await _start(tasks, house, settings, database, shard)
-        tasks.start(atlas.keep(house.desk, house.fixes), "areas")
+        tasks.start(ground.keep(house.desk, house.fixes, tasks.ended), "ground")
         tasks.start(Logins(house.accounts, house.registry, gate, known).watch(), "logins", essential=True)
         app = web.Application(client_max_size=settings.payload_kib * 1024)
         sockets = sockets_of(settings, gate, door, node_name(settings))
@@ -173,20 +174,16 @@ async def running(settings: Settings) -> AsyncIterator[Node]:
             await house.presence.leave()
 
 
-async def _house(
-    settings: Settings, atlas: Atlas, database: Database, shard: Shard, keyring: KeyRing
-) -> House:
+async def _house(settings: Settings, database: Database, shard: Shard, keyring: KeyRing) -> House:
     # one start of this node: what one of the same name left behind is nobody's
     node = f"{node_name(settings)}.{secrets.token_hex(3)}"
     log = Log(shard, settings.room_facts, node, settings.facts_max_age_s)
     fleet = Fleet(shard, settings.fixes_max)
-    areas = await atlas.read() or Areas([])
     registry = Registry(settings.sockets_per_user)
     speaker = Speaker(log, registry)
     fixes = Fixes(fleet, speaker, node)
-    fixes.leases.areas = areas
     fixes.tick.set_clock(await log.now_ms())
-    desk = Desk(log, fleet, areas)
+    desk = Desk(log, fleet, Areas([]))
     presence = Presence(Leases(shard, node), registry, fixes.tick)
     roomlog = RoomLog(shard, settings.room_facts)
     accounts, quotes = Accounts(database), Quotes(keyring)
@@ -227,7 +224,6 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
 
     house.fixes.leases.revive = revive
     house.speaker.on_gap = gap
-    blocks_read = await read_blocks(database, house.desk.blocks)
     tasks.start(house.speaker.run(started), "speaker", essential=True)
     await asyncio.wait_for(started.wait(), START_S)
     tasks.start(house.fixes.run(settings.tick_ms / 1000), "fixes", essential=True)
@@ -241,7 +237,6 @@ async def _start(tasks: Tasks, house: House, settings: Settings, database: Datab
     for number in range(WORKERS):
         tasks.start(clock.work(), f"clock {number}")
     tasks.start(house.city.run(), "city")
-    tasks.start(keep_blocks(database, house.desk.blocks, blocks_read), "blocks")
 
 
 def sockets_of(settings: Settings, gate: Gate, door: Door, node: str) -> Sockets:

@@ -1,10 +1,9 @@
-"""The areas of this server's shard, as the rules want them, kept up to date.
+"""The areas of this server's shard, as the rules want them.
 
 A row that cannot be an area (a policy field nobody knows, an empty polygon) is left out and said so; the
 others go on. What areas have learned of their travel times comes with them (learner.py writes it).
 """
 
-import asyncio
 import logging
 import time
 
@@ -12,18 +11,15 @@ import msgspec
 from msgspec.structs import replace
 
 from dispatch.area import Area, Areas
-from dispatch.desk import Desk
 from dispatch.etatable import EtaTable
 from dispatch.policy import Policy
 from dispatch.pricing import Prices
-from rooms.fixes import Fixes
 from storage import models
 from storage.areas import AreaRow, list_areas
-from storage.postgis import Database, DatabaseUnavailable
+from storage.postgis import Database
 
 logger = logging.getLogger(__name__)
 
-REFRESH_S = 3.0
 LEARNED_EVERY_S = 60.0  # a table changes little with each ride
 
 
@@ -80,6 +76,7 @@ class Atlas:
     def __init__(self, database: Database, shard: str) -> None:
         self._database = database
         self._shard = shard
+        self._rows: list[AreaRow] = []
         self._documents: dict[str, bytes] = {}
         self._since = models.NEVER
         self._looked_s = -LEARNED_EVERY_S
@@ -89,10 +86,23 @@ class Atlas:
 
     async def read(self) -> Areas | None:
         """All of them; None when nothing has changed since. Raises DatabaseUnavailable."""
-        rows = {(row.id, row.version): row for row in await list_areas(self._database, self._shard)}
+        rows = await list_areas(self._database, self._shard)
+        learned = await self._look()
+        return self._drawn(rows, learned)
+
+    def told(self) -> tuple[list[AreaRow], dict[str, bytes]]:
+        """The rows and what their areas have learned, as they were read."""
+        return self._rows, self._documents
+
+    def recall(self, rows: list[AreaRow], learned: dict[str, bytes]) -> Areas:
+        """What another node was told, until this one can ask."""
+        self._documents = dict(learned)
+        return self._drawn(rows, True) or Areas([])
+
+    def _drawn(self, told: list[AreaRow], learned: bool) -> Areas | None:
+        self._rows, rows = told, {(row.id, row.version): row for row in told}
         self._made = {key: self._made[key] if key in self._made else _made(row) for key, row in rows.items()}
         good = [area for area in self._made.values() if area is not None]
-        learned = await self._look()
         before, now = self._areas, {(area.id, area.version) for area in good}
         same = before is not None and now == {(area.id, area.version) for area in before}
         if same and not learned:
@@ -113,14 +123,3 @@ class Atlas:
         for area_id, document, self._since in newer:
             self._documents[area_id] = document
         return bool(newer)
-
-    async def keep(self, desk: Desk, fixes: Fixes) -> None:
-        """Takes up what has changed, every few seconds."""
-        while True:
-            await asyncio.sleep(REFRESH_S)
-            try:
-                areas = await self.read()
-            except DatabaseUnavailable:
-                continue  # the last good ones stay
-            if areas is not None:
-                desk.areas = fixes.leases.areas = areas

@@ -2,8 +2,7 @@
 
 | when | then |
 |---|---|
-| PostgreSQL is away at the start | the node does not start, as without areas |
-| it is away later | what was known counts; it is asked again |
+| PostgreSQL is away, at the start or later | server/ground.py says what counts |
 | a block is made while the job searches, or the driver is online | each node knows it in seconds, by its next look |
 | an offer between the two is open already | it stands: the block counts from the next one |
 | two nodes know different things meanwhile | an offer is committed by what its node knows |
@@ -12,13 +11,9 @@
 | an account is deleted | its rows are gone; nobody of that id comes again |
 """
 
-import asyncio
-
 from dispatch.blocks import Blocks
 from storage.blocks import BEGINNING, Place, changes
-from storage.postgis import Database, DatabaseUnavailable
-
-REFRESH_S = 3.0
+from storage.postgis import Database
 
 
 async def read_blocks(database: Database, blocks: Blocks, since: Place = BEGINNING) -> Place:
@@ -31,12 +26,3 @@ async def read_blocks(database: Database, blocks: Blocks, since: Place = BEGINNI
         if after == place:
             return max(since, place)
         place = after
-
-
-async def keep_blocks(database: Database, blocks: Blocks, since: Place) -> None:
-    while True:
-        await asyncio.sleep(REFRESH_S)
-        try:
-            since = await read_blocks(database, blocks, since)
-        except DatabaseUnavailable:
-            continue  # what was known counts

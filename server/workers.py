@@ -6,6 +6,7 @@ that listen) and, with `--own-ports`, listens on port + i alone. The parent serv
 | what happens | outcome |
 |---|---|
 | settings, keys, schema or a server are not in order, the port is taken | said once, before any worker starts; exit 1 |
+| PostgreSQL is away, and Redis has a copy (server/ground.py) | the workers start with that |
 | a worker ends before it has listened for the first time | all end; exit 1 |
 | a worker dies later | the others go on and take its clients; it comes back after AGAIN_FIRST_S |
 | it dies again and again | after twice as long each time, at most AGAIN_MOST_S; STEADY_S of life start anew |
@@ -33,8 +34,9 @@ from server.app import node_name
 from server.needs import Stop, database_url, redis_url
 from server.settings import Settings
 from server.tether import came_up
+from storage.copied import Copies
 from storage.migrate import check
-from storage.postgis import connect
+from storage.postgis import DatabaseUnavailable, connect
 from storage.shard import Shard
 
 logger = logging.getLogger(__name__)
@@ -66,14 +68,20 @@ async def _supervise(settings: Settings, count: int, own_ports: bool) -> bool:
 async def _in_order(settings: Settings) -> None:
     """What every worker would find wrong is said once."""
     KeyRing.load(settings.keys_file, issuer=settings.issuer, audience=settings.audience)
-    connection = await connect(database_url(settings), settings.database_timeout_s)
+    away: DatabaseUnavailable | None = None
     try:
-        await check(connection)
-    finally:
-        await connection.close(timeout=settings.database_timeout_s)
+        connection = await connect(database_url(settings), settings.database_timeout_s)
+        try:
+            await check(connection)
+        finally:
+            await connection.close(timeout=settings.database_timeout_s)
+    except DatabaseUnavailable as error:
+        away = error
     shard = Shard(settings.shard, redis_url(settings), settings.redis_timeout_ms / 1000)
     try:
         await shard.now_ms()
+        if away is not None and await Copies(shard).find() is None:
+            raise away  # server/ground.py
     finally:
         await shard.close()
 

@@ -81,6 +81,10 @@ def nodes(s: str) -> str:  # ZSET node -> Redis ms until which it counts as aliv
     return f"{{{s}}}:nodes"
 
 
+def copied(s: str) -> str:  # HASH at, copy: areas and blocks as PostgreSQL had them then, msgpack
+    return f"{{{s}}}:copied"
+
+
 def pulse(s: str, node: str) -> str:  # STRING what a node last said of itself, JSON
     return f"{{{s}}}:pulse:{node}"
 

@@ -44,6 +44,7 @@ def known() -> re.Pattern[str]:
         keys.heat(S),
         keys.spot(S),
         keys.nodes(S),
+        keys.copied(S),
     ]
     of = [keys.tick, keys.pos, keys.driver, keys.job, keys.offer, keys.mine, keys.head, keys.log]
     of += [keys.at, keys.mail, keys.pulse, keys.want, keys.coming, keys.looked, keys.confirmed]
