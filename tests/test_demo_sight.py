@@ -10,7 +10,7 @@ import pytest
 from tests.browser import Chromium, View, narrow_enough
 from tests.stack import RunningStack
 from tests.support import wait_until
-from tests.test_demo_pages import PHONE, chromium, city
+from tests.test_demo_pages import PHONE, chromium, city, set_speed
 
 __all__ = ["chromium", "city"]
 #: Whether each of these is on the part of the map that no sheet lies upon.
@@ -26,6 +26,20 @@ ON_MAP = """(selectors) => {
 IN_VIEW = """(selector) => {
   const { top, bottom } = document.querySelector(selector).getBoundingClientRect();
   return top >= 0 && bottom <= innerHeight;
+}"""
+
+#: Nothing lies upon it, at its corners or between.
+UNCOVERED = """(selector) => {
+  const refused = document.querySelector(selector);
+  const { left, right, top, bottom } = refused.getBoundingClientRect();
+  return [[left + 9, top + 9], [right - 9, bottom - 9], [(left + right) / 2, (top + bottom) / 2]]
+    .every(([x, y]) => refused.contains(document.elementFromPoint(x, y)));
+}"""
+#: How far the vehicle is from its pin, in pixels.
+FAR_PX = """() => {
+  const [car, pin] = [".vehicle.own", ".pin.pickup"].map((each) =>
+    L.DomUtil.getPosition(document.querySelector(each).closest(".leaflet-marker-icon")));
+  return car.distanceTo(pin);
 }"""
 
 
@@ -67,6 +81,52 @@ async def test_nowhere_is_no_trip(city: RunningStack, chromium: Chromium) -> Non
     await wish(passenger)
     assert await passenger.frame.is_hidden("#refused")
     await passenger.assert_clean()
+
+
+@pytest.mark.parametrize("size", [PHONE, {"width": 1100, "height": 800}, {"width": 1280, "height": 720}])
+async def test_a_refused_parcel_says_why_where_it_is_seen(
+    city: RunningStack, chromium: Chromium, size: dict[str, Any]
+) -> None:
+    """In the words of the form, until it is sent again."""
+    sender = await chromium.window(city.url, "/demo/sender", **size)
+    await sender.reads("#state", "Live")
+    await sender.choose("#to", "Lantern Library")
+    await sender.reads("#request", "Send")
+    await sender.frame.wait_for_selector("#request:enabled")
+    await sender.fill("#phone", "abc")
+    await sender.click("#request")
+    await sender.reads("#refused", "Their phone must be a phone number of 5 to 15 digits.")
+    assert await sender.frame.evaluate(UNCOVERED, "#refused")
+    await sender.assert_accessible()
+    await sender.fill("#phone", "+1 555 0100123")
+    await sender.click("#request")
+    await sender.reads("#line", "Looking for a courier")
+    await sender.click("#cancel")
+    await sender.reads("#line", "Cancelled")
+    await sender.assert_clean()
+
+
+async def test_a_driver_who_is_told_again_where_to_drive_goes_on(
+    city: RunningStack, chromium: Chromium
+) -> None:
+    window = await chromium.window(city.url, "/demo/ride", width=1400, height=900)
+    passenger, driver = window.inside("/demo/passenger"), window.inside("/demo/driver")
+    await driver.reads("#state", "Live")
+    await driver.click("#online")
+    await wish(passenger)
+    await passenger.click("#request")
+    await driver.click("text=Accept")
+    await set_speed(driver)
+    await driver.reads("#way", "Drive there")
+
+    async def there() -> bool:
+        await driver.click("#way")
+        return bool(await driver.frame.evaluate(FAR_PX) < 1)
+
+    await wait_until(there, 20.0)
+    await passenger.click("#cancel")
+    await driver.reads("#line", "Waiting for work")
+    await window.assert_clean()
 
 
 async def test_an_offer_is_seen_with_the_way_to_it(city: RunningStack, chromium: Chromium) -> None:

@@ -5,6 +5,7 @@
 
 import { byId, el, initials, kilometres, minutes, money, say, show } from "../ui/dom.mjs";
 import { at, pointOf } from "../ui/map.mjs";
+import { metres } from "../ui/streets.mjs";
 import { Autopilot } from "./autopilot.mjs";
 import { attempt, enter, stages } from "./enter.mjs";
 import { chat, stars } from "./talk.mjs";
@@ -176,7 +177,7 @@ byId("step").addEventListener("submit", async (/** @type {Event} */ event) => {
 });
 byId("way").addEventListener("click", () => {
   const to = current() && target(/** @type {Job} */ (current()));
-  if (to) driveTo(at(to));
+  if (to && metres(wheel.ahead.at(-1) ?? wheel.here, at(to)) > 1) driveTo(at(to)); // who is on his way there goes on
 });
 byId("giveBack").addEventListener("click", () => {
   const job = current();
@@ -193,6 +194,7 @@ byId("done").addEventListener("click", () => {
 function refuse(text) {
   say(byId("refused"), text);
   show(byId("refused"), text !== "");
+  byId("refused").scrollIntoView({ block: "nearest" });
 }
 
 function draw() {

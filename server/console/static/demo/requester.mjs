@@ -90,6 +90,7 @@ function drawPlan() {
 
 function quoteSoon() {
   clearTimeout(quoting);
+  refuse("");
   byId("request").disabled = true; // until it has the price of this trip
   quoting = setTimeout(quote, QUOTE_AFTER_MS);
 }
@@ -103,8 +104,8 @@ async function quote() {
   const parcel = kind === "package" ? { size: byId("size").value, fragile: byId("fragile").checked } : {};
   try {
     const answer = await aryv.ask("quote", { kind, pickup: trip.from, dropoff: trip.to, ...parcel });
+    if (quotes.length === 0) refuse(""); // it was the quote's; what was said of the request stays to be read
     quotes = answer.quotes;
-    refuse("");
   } catch (error) {
     if (error.code !== "offline" && error.code !== "no_answer") {
       quotes = [];
@@ -137,9 +138,11 @@ function drawNear(vehicles) {
   shown = vehicles.length;
 }
 
-/** @param {string} text */
+/** In the words of the form, where the server names a field of it.
+ * @param {string} text */
 function refuse(text) {
-  say(byId("refused"), text);
+  const words = (/** @type {string} */ _, /** @type {string} */ field) => byId(field).closest(".field").firstElementChild.textContent;
+  say(byId("refused"), text.replace(/^recipient\.(name|phone)/, words));
   show(byId("refused"), text !== "");
 }
 
@@ -194,6 +197,7 @@ form.addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
   const one = chosen();
   if (!one || !trip.from || !trip.to) return;
+  refuse("");
   const what = { pickup: trip.from, dropoff: trip.to, quoteId: one.quoteId };
   const parcel = () => ({
     tier: one.tier, size: byId("size").value, fragile: byId("fragile").checked,
