@@ -1,5 +1,4 @@
-"""Replays a recorded day of a real taxi fleet over real sockets against the running server, and checks
-every promise.
+"""Replays a recorded day of a real taxi fleet over sockets against the server, and checks every promise.
 
 Every cab of the recording is a driver's socket that streams its real fixes, mapped to now at rate N; every
 real ride is a passenger's socket that asks 240 s before its pickup, one in five as a parcel. A matched cab

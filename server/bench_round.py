@@ -1,7 +1,7 @@
-"""Measures a round of the batch match at its largest: 500 who wait, 2,000 drivers who are free, 100 open offers and 100
-drivers on their way who may be others, on a Redis of its own.
+"""Measures a round of the batch match at its largest, on a Redis of its own.
 
-Jobs and drivers come by the commands and the tick that bring them to a server, and each round is the server's own:
+That is 500 who wait, 2,000 drivers who are free, 100 open offers and 100 drivers on their way who may be others. They
+come by the commands and the tick that bring them to a server, and each round is the server's own:
 reading, pairs, prices, the assignment, and a commit for each pair. `longest_ms` is the longest step between two chances
 for others to run, in processor time, which is what a loop is blocked for on a core of its own; `gap_ms` the longest
 time in which a neighbour on the loop was not run, by the clock, of which the mean is judged: a busy machine stops a

@@ -35,6 +35,12 @@ Kind = TypeVar("Kind")
 
 LOAD_DOMAIN = "load.invalid"  # RFC 2606: no mail can ever reach it
 PASSWORD_BYTES = 12
+#: What an account must look like, by the constraint that says so.
+SHAPES = {
+    "users_email_shape": "The email must be an email address.",
+    "users_name_shape": "First and last name must have 1 to 100 characters each.",
+    "users_phone_shape": "The phone must be + and 2 to 15 digits.",
+}
 BULK_TIMEOUT_S = 60.0
 
 
@@ -87,9 +93,7 @@ async def add_user(
     except asyncpg.UniqueViolationError:
         raise Stop(f"{email} has an account already. Take another address.") from None
     except asyncpg.CheckViolationError as error:
-        raise Stop(
-            f"This account cannot be: {error.constraint_name}. Look at email, names and phone."
-        ) from None
+        raise Stop(SHAPES.get(error.constraint_name, str(error))) from None
     return password
 
 

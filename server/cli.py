@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from server.needs import Stop, database_url, need, ring_path
+from server.needs import Stop, database_url, need, ring_path, whole_number
 from server.policycommands import add_policy_command
 from server.settings import BadSetting, Settings, load, table, unknown
 from server.usercommands import add_user_commands
@@ -63,7 +63,13 @@ def _sentence(error: Exception) -> str | None:
         return f"The database user may not do this ({error}). Grant it or connect as the owner."
     if isinstance(error, Unavailable | redis.RedisError):
         return "Redis does not answer. Look at DISPATCH_REDIS_URL and whether it runs."
-    if isinstance(error, DatabaseUnavailable | asyncpg.PostgresConnectionError | TimeoutError | OSError):
+    if isinstance(error, DatabaseUnavailable | asyncpg.PostgresConnectionError):
+        return f"{_short(error)}. Look at DISPATCH_DATABASE_URL and whether PostgreSQL runs."
+    if isinstance(error, OSError) and error.filename:
+        return (
+            f"{error.filename} cannot be read or written ({error.strerror}). Look at its name and its rights."
+        )
+    if isinstance(error, TimeoutError | OSError):
         return (
             f"Something this needs cannot be reached or written ({_short(error)}). "
             "Look at DISPATCH_DATABASE_URL, DISPATCH_REDIS_URL and the file names, and whether the servers run."
@@ -96,7 +102,10 @@ def parser() -> argparse.ArgumentParser:
 
     serving = command("serve", _serve, "run the server")
     serving.add_argument(
-        "--workers", type=_workers, metavar="N", help=f"so many processes on one port, 1 to {MAX_WORKERS}"
+        "--workers",
+        type=whole_number(MAX_WORKERS),
+        metavar="N",
+        help=f"so many processes on one port, 1 to {MAX_WORKERS}",
     )
     serving.add_argument(
         "--own-ports",
@@ -144,17 +153,13 @@ def _add_rehydrate(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
 
 
-def _workers(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MAX_WORKERS:
-        raise argparse.ArgumentTypeError(f"must be from 1 to {MAX_WORKERS}")
-    return number
-
-
 def _hours(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0.0 < number <= 8_760.0:
-        raise argparse.ArgumentTypeError("must be hours, above 0 and up to a year")
+        raise argparse.ArgumentTypeError(f"{text!r} are no hours, above 0 and up to a year")
     return number
 
 

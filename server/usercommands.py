@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from server.needs import Stop
+from server.needs import Stop, whole_number
 from server.settings import Settings
 
 ROLES = ("passenger", "driver", "courier", "admin")
@@ -46,20 +46,16 @@ def add_user_commands(users: Any, command: Any) -> None:
     courier.add_argument("--max-weight-kg", type=float, help="of all that he has at once")
     token = command("token", _users_token, "make accounts without passwords and mint their tokens", users)
     token.add_argument("--role", required=True, choices=ROLES)
-    token.add_argument("--count", type=_count, required=True, help=f"1 to {MAX_TOKENS}")
+    token.add_argument("--count", type=whole_number(MAX_TOKENS), required=True, help=f"1 to {MAX_TOKENS}")
     token.add_argument("--out", type=Path, required=True, help="JSON lines, readable by you alone")
 
 
 def _day(text: str) -> datetime:
     """The end of a day."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MAX_TOKENS:
-        raise argparse.ArgumentTypeError(f"must be from 1 to {MAX_TOKENS}")
-    return number
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no day like 2027-12-31") from None
 
 
 def _users_add(arguments: argparse.Namespace, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
+from storage.postgis import connect
 
 SQL = Path(__file__).parent / "sql"
 RUNNER_LOCK = 0x64697370  # "disp": the same number in every runner
@@ -51,7 +51,7 @@ def migrations() -> list[Migration]:
 
 async def migrate(database_url: str) -> list[str]:
     """Applies what is missing and returns the names; raises StaleSchema if an applied file has changed."""
-    conn = await asyncpg.connect(database_url, timeout=CONNECT_S, command_timeout=STATEMENT_S)
+    conn = await connect(database_url, STATEMENT_S)
     try:
         await conn.execute(f"set lock_timeout = '{LOCK_WAIT_S}s'")
         await conn.execute("set client_min_messages = warning")

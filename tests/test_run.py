@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import re
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from server.devstack import procs
+from server.devstack.bench import benches
 from server.devstack.redis import free_port
 from server.devstack.stack import end_leftovers
 from tests.support import CHECKOUT, wait_until
@@ -195,6 +197,39 @@ async def test_a_part_that_dies_ends_the_run_with_the_end_of_its_log(tmp_path: P
         assert not any(map(procs.is_alive, running.values()))
 
 
+def has_said(lines: list[str], text: str) -> bool:
+    return text in "".join(lines)
+
+
+async def test_a_database_that_dies_is_started_again_and_said(tmp_path: Path) -> None:
+    async with dev_run(tmp_path, "--no-demo", "--port", str(free_port())) as (process, lines):
+        url, postgres = url_in(lines), tmp_path / "run" / "postgres" / "data" / "postmaster.pid"
+        for name, pid in (
+            ("Redis", children(tmp_path)["redis"]),
+            ("PostgreSQL", int(postgres.read_text().split("\n")[0])),
+        ):
+            os.kill(pid, signal.SIGKILL)
+            await wait_until(
+                partial(has_said, lines, f"  {name} has ended (its log: {tmp_path}"), START_MOST_S
+            )
+            await wait_until(lambda: is_ready(url.rpartition(":")[2]), START_MOST_S)
+        assert process.returncode is None
+    assert "failed" not in "".join(lines)
+
+
+def test_a_file_of_tests_that_is_not_there_is_named_and_nothing_started(tmp_path: Path) -> None:
+    said = "There is no tests/nope.py and no tests/none.py.\n"
+    assert dev(tmp_path, "test", "tests/nope.py", "-x", "tests/none.py::test_x") == (1, said)
+
+
+def test_a_benchs_help_is_a_whole_sentence() -> None:
+    for each in benches():
+        file = CHECKOUT / each.module.replace(".", "/")
+        file = file / "__main__.py" if each.is_package else file.with_suffix(".py")
+        about = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n")[0]
+        assert about.endswith("."), each.module
+
+
 def test_a_port_that_was_asked_for_and_is_taken_starts_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -212,7 +247,11 @@ def test_a_database_that_is_not_there_is_named_as_it_was_set(
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     code, said = dev(tmp_path, "run", "--no-demo")
     assert code == 1
-    assert "DATABASE_URL" in said and "DISPATCH_DATABASE_URL" not in said
+    assert "DATABASE_URL" in said and "DISPATCH_" not in said
+    monkeypatch.setenv("DATABASE_URL", "nonsense")
+    code, said = dev(tmp_path, "run", "--no-demo")
+    assert code == 1 and "Traceback" not in said
+    assert "dispatch: DATABASE_URL is not a postgresql:// address of PostgreSQL with PostGIS." in said
 
 
 @pytest.mark.parametrize(
@@ -221,6 +260,11 @@ def test_a_database_that_is_not_there_is_named_as_it_was_set(
         (["--traces", "nowhere.csv.gz"], 2, "replay needs the San Francisco recording"),
         (["--help"], 0, "../shared/data/"),
         (["--speed", "x"], 2, "invalid float value"),
+        (
+            ["--traces", __file__, "--requests", __file__, "--check"],
+            0,
+            "All that bench replay needs of its own",
+        ),
     ],
 )
 def test_a_bench_that_cannot_run_starts_nothing(

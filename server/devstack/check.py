@@ -29,7 +29,10 @@ LINTS = {
 
 def test(arguments: Sequence[str]) -> int:
     """Provisions, runs pytest, and leaves with its code; the last line counts what was skipped. All tests run in two
-    processes, chosen files in one."""
+    processes, chosen files in one. Raises DevError for a file that is not there."""
+    files = [each.partition("::")[0] for each in arguments]
+    if missing := [each for each in files if each.endswith(".py") and not Path(CHECKOUT, each).exists()]:
+        raise procs.DevError(f"There is no {' and no '.join(missing)}.")
     procs.say("Starting:")
     for folder in (JS_TESTS, node.PEERS):
         node.prepare(folder)

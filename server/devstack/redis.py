@@ -62,6 +62,7 @@ class RedisServer:
         """Returns its URL once it answers; adopts one of ours that is still running."""
         private_folder(self._folder)
         if self.pid is None:
+            self._reap()
             options = {"port": "0", "bind": "127.0.0.1", "dir": str(self._folder), "daemonize": "no"}
             if not self.port:
                 options |= {"unixsocket": str(self.socket_path), "unixsocketperm": "700"}

@@ -1,7 +1,7 @@
 """`./dev run`: the stack, the server, the drain, and a demo city in the terminal, until Ctrl-C.
 
 Everything that was started is stopped in reverse order, however the run ends. The data stays for the next
-start.
+start. A Redis or PostgreSQL of ours that dies is started again, and said.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def _run(started: ExitStack, stack: Stack, port: int, *, with_demo: bool, worker
         demo = app.spawn("demo", python("loadtest.demo", "--url", app.url, "--tokens", str(tokens)), None)
     while demo is None or demo.poll() is None:
         app.check()
+        stack.revive()
         time.sleep(WATCH_S)
     if demo.returncode != 0:
         procs.say(f"The demo city ended with code {demo.returncode}.")

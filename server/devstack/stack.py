@@ -125,6 +125,14 @@ class Stack:
         servers = {"postgres": self._postgres, "redis": self._redis}
         return {name: [server.pid] if server and server.pid else [] for name, server in servers.items()}
 
+    def revive(self) -> None:
+        """Starts again what has ended by itself, with all that it had on disk. The server lives through that."""
+        servers = {"PostgreSQL": self._postgres, "Redis": self._redis}
+        for name, server in servers.items():
+            if server and server.pid is None and not self.is_cleaned:
+                with procs.step(f"{name} has ended (its log: {shown(server.log)}); starting it again"):
+                    server.start()
+
     def stop(self) -> None:
         if not self._claimed:
             return
