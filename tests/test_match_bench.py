@@ -20,7 +20,7 @@ import pytest
 from dispatch.eta import pickup_eta_s
 from dispatch.policy import Policy
 from server.bench_match import PARTS
-from server.matchbench import insertion, live, synthetic
+from server.matchbench import insertion, live, policies, synthetic
 from server.matchbench.city import DECLINE_SHARE, FASTEST_S, SILENT_SHARE, SLOWEST_S, City
 from server.matchbench.crowds import CELL_M, Crowds
 from server.matchbench.matchers import Batch, BatchRematch, FirstComeNearest, SortedPairs
@@ -218,6 +218,15 @@ def test_the_whole_bench_small() -> None:
     assert set(line["policies"]) == {"scarce", "dense"} and set(line["policies"]["scarce"]) == set(MATCHERS)
     assert set(line["kdd18"]) == {"25", "50", "75"}
     assert done.returncode == (1 if "NOT HELD" in done.stderr else 0)
+
+
+def test_a_few_draws_are_shown_and_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(policies.LIMITS, "scarce", policies.Limits(wait=0.0))  # which nobody holds
+    drawn = {"share": 0.02, "city": ["scarce"], "traces": None, "requests": None, "rides": None}
+    for seeds, judged in ((1, False), (policies.JUDGED_FROM, True)):
+        part = policies.measure(argparse.Namespace(seeds=seeds, **drawn), lambda _: None)
+        assert bool(part.wrong) == judged
+        assert any("not judged" in line for line in part.lines) != judged
 
 
 def match(*words: str, **env: str) -> subprocess.CompletedProcess[str]:

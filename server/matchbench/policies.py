@@ -53,6 +53,7 @@ class Limits:
     as_many: bool = False  # serve as many on the mean; else only not fewer beyond doubt: the interval below 0
 
 
+JUDGED_FROM: Final = 5  # draws: fewer leave the interval of a mean to chance
 LIMITS: Final = {
     "scarce": Limits(wait=0.85, pickup=0.80, swaps=0.6, as_many=True),
     "dense": Limits(wait=0.90),
@@ -112,7 +113,12 @@ def measure(options: argparse.Namespace, tell: Teller) -> Part:
         found, solve_ms = compare((draw(seed) for seed in range(1, options.seeds + 1)), POLICY, tell)
         result[name] = _told(found, solve_ms)
         part.lines += _table(name, result[name])
-        part.wrong += _wrong(name, found)
+        if options.seeds < JUDGED_FROM:
+            part.lines.append(
+                f"{name} is not judged: an interval needs {JUDGED_FROM} draws or more (--seeds)"
+            )
+        else:
+            part.wrong += _wrong(name, found)
     return part
 
 
