@@ -6,7 +6,8 @@ PostgreSQL is away, and only where it was said FRESH_MS before its last word to 
 | when | then |
 |---|---|
 | PostgreSQL is away, and the line of somebody who was connected breaks | he comes back, to any node, as who he was |
-| he was not connected in the last moments of PostgreSQL, or never | dropped, so that he comes again |
+| he was connected, or spoke over HTTP, and gives a command over HTTP | it is his, by the same rules |
+| he was not connected in the last moments of PostgreSQL, or never | dropped, so that he comes again; over HTTP 503 |
 | his token has run out | refused, as always: it is verified first |
 | he had logged out, been blocked or given another role before | forgotten with it; dropped |
 | he logs out, or is blocked, while PostgreSQL is away | 503: it did not happen |

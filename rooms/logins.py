@@ -82,10 +82,12 @@ class Logins:
             self._end(session)
             if number % CLOSED_A_TURN == 0:
                 await asyncio.sleep(0)
-        if now_s >= self._confirm_s:
+        stay = {login: some[0] for login, some in here.items() if login not in ended}
+        if now_s < self._confirm_s:  # those with a wire were confirmed as they came in
+            stay = {login: one for login, one in stay.items() if login not in left and one.wire is None}
+        else:
             self._confirm_s = now_s + CONFIRM_EVERY_S
-            stay = [some[0] for login, some in here.items() if login not in ended]
-            await self._known.confirm(_who(session) for session in stay if session.wire is not None)
+        await self._known.confirm(map(_who, stay.values()))
 
     def _end(self, session: Session) -> None:
         """Says why and closes; the next handshake is refused, or finds the new role."""

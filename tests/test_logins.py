@@ -184,6 +184,16 @@ async def test_who_has_left_is_asked_about(stack: RunningStack) -> None:
             await wait_until(lambda: _is_gone(redis, known), WITHIN_S)
 
 
+async def test_who_speaks_over_http_is_known_until_his_login_ends(stack: RunningStack) -> None:
+    person = await stack.person("passenger")
+    async with Redis.from_url(stack.redis_url) as redis, a_node(stack) as node:
+        known = keys.confirmed("main", person.session_id)
+        await stack.at(node.port).http("POST", "/api/commands/ping", person.token, json={})
+        await wait_until(lambda: redis.exists(known), WITHIN_S)
+        await set_user(stack, person, status="suspended")
+        await wait_until(lambda: _is_gone(redis, known), WITHIN_S)
+
+
 async def _is_gone(redis: Redis, key: str) -> bool:
     return not await redis.exists(key)
 

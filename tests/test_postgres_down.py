@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from server.http.context import LOGIN_TRIES
+from storage import keys
 from tests.phones import Phone, assigned_ride, drive, new_id, phone, raw
 from tests.postgreskit import OwnPostgres, own_postgres
-from tests.stack import ERROR, RunningStack, private_stack
+from tests.stack import ERROR, Person, RunningStack, private_stack
 from tests.support import wait_until
 
 QUERY_S = 1.0
@@ -98,10 +100,32 @@ async def who_comes_meanwhile(stack: RunningStack, known: Phone, *others: str) -
             assert await late.frame() is None
 
 
+async def confirmed(stack: RunningStack, who: Person) -> bool:
+    async with Redis.from_url(stack.redis_url) as redis:
+        return bool(await redis.exists(keys.confirmed("main", who.session_id)))
+
+
+async def over_http(stack: RunningStack, who: Person, **payload: Any) -> int:
+    return (await stack.http("POST", "/api/commands/request_ride", who.token, json=payload))[0]
+
+
+async def commands_over_http(stack: RunningStack, spoke: Person, *others: Person) -> None:
+    """Of who spoke so when PostgreSQL went. Of who never did, or whose login had ended, nobody can say who he is."""
+    asked = {"class": "economy", **stack.spot().trip}
+    assert await over_http(stack, spoke, **asked) == 200
+    for other in others:
+        status, text = await stack.http("POST", "/api/commands/request_ride", other.token, json=asked)
+        assert status == 503 and "cannot use its database" in text
+    assert (await stack.http("GET", "/api/rides", spoke.token))[0] == 503
+
+
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how: str) -> None:
     spot, within_s = stack.spot(), AT_ONCE_S if how == "killed" else BOUND_S
-    stranger, gone = await stack.people("passenger", 2)
+    stranger, gone, spoke = await stack.people("passenger", 3)
+    for person in (gone, spoke):
+        assert await over_http(stack, person) == 400
+        await wait_until(lambda person=person: confirmed(stack, person), 10.0)
     async with raw(stack.url, gone.token):
         assert (await stack.http("POST", "/api/auth/logout", gone.token))[0] == 200
     async with phone(stack, "driver") as driver, phone(stack, "passenger") as passenger:
@@ -119,6 +143,7 @@ async def test_live_work_goes_on(stack: RunningStack, postgres: OwnPostgres, how
             assert await passenger.refused("request_ride", asked) == "unavailable"
             if how == "killed":
                 await a_fresh_name(passenger, asked)
+                await commands_over_http(stack, spoke, stranger, gone)
             await who_comes_meanwhile(stack, passenger, stranger.token, gone.token)
         finally:
             postgres.start() if how == "killed" else postgres.thaw()

@@ -20,7 +20,8 @@ Handler = Callable[[Call], Awaitable[Reply | web.Response]]
 class Route(NamedTuple):
     """`who`: public; user (any account); admin. `takes` are the fields of its body, or, of a GET,
     of its query. `no_token` is the answer to a request without a token: on the
-    lists of the admin panel 403, because a 401 makes it log out and in without end."""
+    lists of the admin panel 403, because a 401 makes it log out and in without end. What `lives` goes on while
+    PostgreSQL is away, for whom it confirmed lately (rooms/acquaintances.py)."""
 
     method: str
     path: str
@@ -29,6 +30,7 @@ class Route(NamedTuple):
     about: str
     takes: tuple[Field, ...] = ()
     no_token: int = 401
+    lives: bool = False
 
 
 MADE = "Couriers are made by `dispatch users add --role courier`, admins likewise."
@@ -59,7 +61,9 @@ ROUTES: tuple[Route, ...] = (
     Route("PATCH", "/api/auth/profile", auth.change_profile, "user", "Change the own account.", auth.PROFILE),
     Route("PUT", "/api/auth/profile", auth.change_profile, "user", "The same.", auth.PROFILE),
     Route("POST", "/api/auth/logout", auth.logout, "user", "End this session."),
-    Route("POST", "/api/commands/{event}", commands.command, "user", "Any command of the protocol."),
+    Route(
+        "POST", "/api/commands/{event}", commands.command, "user", "Any command of the protocol.", lives=True
+    ),
     Route("GET", "/api/rides", history.rides, "user", "Own rides; or all.", history.JOBS["ride"], 403),
     Route("GET", "/api/rides/{id}", history.ride, "user", "One ride with facts, chat and track."),
     Route(
