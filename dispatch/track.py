@@ -161,9 +161,12 @@ class Track:
         now_ms: int,
         policy: Policy,
     ) -> tuple[Verdict, int]:
-        """What becomes of a fix that was kept a while, and when it was taken by the clock as it is known, not after
-        now. It tells nothing of the clock itself, since one that is ahead and one that is right look the same in it."""
-        at_ms = min(fix_ms + self._clock_ms, now_ms)
+        """What becomes of a fix that was kept a while, and when it was taken by the clock as it is known; where that
+        is too far ahead, the clock was set since. It tells nothing of the clock itself, since one that is ahead and
+        one that is right look the same in it."""
+        at_ms = fix_ms + self._clock_ms
+        if at_ms - now_ms > _AHEAD_MS:
+            at_ms = now_ms
         if now_ms - at_ms > policy.stale_fix_s * 1_000.0:
             return Verdict.STALE, at_ms
         return self.judge(None, lat_deg, lng_deg, accuracy_m, now_ms=at_ms, policy=policy), at_ms
