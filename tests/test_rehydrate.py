@@ -36,6 +36,7 @@ async def world(redis: Redis, redis_url: str, database_url: str) -> AsyncIterato
 ANEW = {
     "offer_id",
     "offered_to",
+    "moved_from",
     "wake_ms",
     "code",
     "code_tries",
