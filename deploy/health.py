@@ -1,8 +1,8 @@
 """The health checks of the image: `health.py serve` and `health.py drain`; exit code 0 is healthy.
 
 Healthy means that a restart would not help. So the server is while GET /health answers, also without PostgreSQL, when
-/ready is 503 and live work goes on: who restarts it then breaks every line. The drain
-has no port: it is healthy while it moves its cursors, which it does when idle as well, or cannot reach PostgreSQL.
+live work goes on: who restarts it then breaks every line. The drain has no port: it is healthy while it moves its
+cursors, which it does when idle as well, or cannot reach PostgreSQL.
 """
 
 import asyncio

@@ -287,7 +287,7 @@ def _context(
 
 
 def _ready(gate: Gate, shard: Shard) -> dict[str, Ready]:
-    """The questions of /ready, beside that of PostgreSQL."""
+    """The questions of /ready; PostgreSQL is none of them, for live work goes on without it."""
 
     async def redis_lives() -> bool:
         try:

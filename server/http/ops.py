@@ -2,7 +2,8 @@
 
 `/health` says that the process lives and, truly, whether its database does; it stays 200 when the database is
 away, because a restart would not bring it back. `/ready` is 503 until every part in `ctx.ready` has answered,
-so that a load balancer sends nobody here too early.
+so that a load balancer sends nobody here too early. PostgreSQL is away for all nodes at once, and live work goes on:
+it is only told of.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from server.http.envelope import Refusal, Reply
 from storage.postgis import DatabaseUnavailable
 
 PROBE_S = 2.0
+READY_PROBE_S = 0.5  # of PostgreSQL: whoever probes must have the answer in time though it hangs
 
 
 async def health(call: Call) -> Reply:
@@ -37,12 +39,11 @@ async def api_health(call: Call) -> Reply:
 
 
 async def ready(call: Call) -> Reply:
-    """Which parts live; all must. The names of the parts are the only detail."""
-    names = [*call.ctx.ready, "postgresql"]
+    """Which parts live; all but PostgreSQL must. The names of the parts are the only detail."""
     probes = [_probe(question) for question in call.ctx.ready.values()]
-    answers = await asyncio.gather(*probes, _database(call.ctx))
-    parts = dict(zip(names, answers, strict=True))
-    if not all(answers):
+    *needed, database = await asyncio.gather(*probes, _database(call.ctx, READY_PROBE_S))
+    parts = {**dict(zip(call.ctx.ready, needed, strict=True)), "postgresql": database}
+    if not all(needed):
         raise Refusal(503, "The server is not ready.", code="NOT_READY", details=parts, retry_after_s=1)
     return Reply(parts)
 
@@ -57,9 +58,9 @@ async def metrics(call: Call) -> web.Response:
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _database(ctx: Context) -> bool:
+async def _database(ctx: Context, within_s: float = PROBE_S) -> bool:
     try:
-        async with asyncio.timeout(PROBE_S):
+        async with asyncio.timeout(within_s):
             await ctx.database.now()
     except (DatabaseUnavailable, TimeoutError):
         return False

@@ -38,12 +38,15 @@ BLOCK = "Never be matched with this person of your past trips again; he hears no
 MINE = "What came of you each time that the match looked at you: your rank, and why not you. Nobody else is in it."
 WHY = "Why the match chose whom it chose: whom it looked at, costs, reasons, and whom a tried policy would have."
 DEMO = "with `DISPATCH_DEMO`, which is for development."
-PARTS = "Its parts: `redis` answers, the `log` is read, `postgresql` answers, and it is `staying`: not going away."
+PARTS = "Its parts: `redis` answers, the `log` is read, and it is `staying`: not going away."
+BESIDE = "`postgresql` is told of beside them: live work goes on without it."
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", ops.health, "public", "Is the process alive, and its database?"),
     Route("GET", "/api/health", ops.api_health, "public", "The same with version and uptime."),
-    Route("GET", "/ready", ops.ready, "public", f"503 until everything lives that clients need. {PARTS}"),
+    Route(
+        "GET", "/ready", ops.ready, "public", f"503 until all lives that live work needs. {PARTS} {BESIDE}"
+    ),
     Route("GET", "/metrics", ops.metrics, "public", "Prometheus; keep it inside the network."),
     Route("GET", "/api/websocket/status", ops.websocket_status, "public", "How many are connected."),
     Route("POST", "/api/auth/login", auth.login, "public", "Email and password for tokens.", auth.LOGIN),
