@@ -53,7 +53,7 @@ async def wait_until(predicate: Callable[[], Any], timeout_s: float = 5.0, every
         if value:
             return value
         if time.monotonic() > deadline_s:
-            source = inspect.getsource(predicate).strip()
+            source = inspect.getsource(getattr(predicate, "func", predicate)).strip()  # a partial has none
             pytest.fail(f"Not true within {timeout_s:g} s: {source}", pytrace=False)
         await asyncio.sleep(every_s)
 
