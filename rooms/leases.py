@@ -39,7 +39,7 @@ from storage.records import Driver, Place
 
 SIGNS_PER_SILENCE = 6  # a driver's sign of life is renewed so many times within what counts as silence
 REVIVE_AGAIN_MS = 2_000
-FAST_MS = 1_000  # a phone that is so far ahead is; by less, this node's clock may be behind (rooms/tick.py)
+FAST_MS = 300  # a phone that is so far ahead is; by less, this node's clock may be behind (rooms/tick.py)
 _DEFAULT_POLICY = Policy()
 
 
