@@ -105,7 +105,7 @@ async def the_tour(folder: Path, port: str) -> None:
         while said.count("connected to") < 2:
             said += (await asyncio.wait_for(talk.stdout.readline(), START_MOST_S)).decode()
         assert await (await shell(kill)).wait() == 0
-        await wait_until(partial(has_started, log, ups + 1))
+        await wait_until(partial(has_started, log, ups + 1), START_MOST_S)
         ups += 1
     said += (await asyncio.wait_for(talk.stdout.read(), START_MOST_S)).decode()
     assert await talk.wait() == 0, said
