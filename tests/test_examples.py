@@ -220,11 +220,16 @@ async def test_the_passenger_in_javascript(stack: RunningStack, tmp_path: Path) 
     driver = await Example.start("driver.py", stack.url, emails[0], PASSWORD)
     assert "'state': 'idle'" in await driver.line()
     heard = await (await Example.run(node, program, stack.url, emails[1], PASSWORD)).end()
-    # states that follow each other within a frame are one change
-    assert "Ada Byron" in heard and heard.splitlines()[-1].startswith("completed"), heard
+    # also those that follow each other within a frame, which are one change
+    states = [line.strip() for line in heard.splitlines()]
+    assert states[-4:] == ["assigned Ada Byron", "arrived", "in_progress", "completed"], heard
     await driver.end()
     said = await (await Example.run(node, program, stack.url, emails[1], "wrong")).end(1)
     assert said == "Email or password is wrong.\n"
+    assert await (await Example.run(node, program)).end(1) == "Arguments: URL EMAIL PASSWORD.\n"
+    away = f"http://127.0.0.1:{free_port()}"
+    said = await (await Example.run(node, program, away, emails[1], PASSWORD)).end(1)
+    assert said == f"The server does not answer at {away}.\n"
 
 
 async def test_what_a_lost_connection_missed_is_told_by_sync(stack: RunningStack) -> None:

@@ -27,7 +27,7 @@ export async function http(url, path, { token = "", body } = {}) {
   const options = { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) };
   const answer = await fetch(url + path, options).catch(() => null);
   const said = await answer?.json().catch(() => null);
-  if (!answer || !said) throw new Refused("no_answer", "The server does not answer.", true);
+  if (!answer || !said) throw new Refused("no_answer", `The server does not answer${url && ` at ${url}`}.`, true);
   if (!said.success) throw new Refused(said.code, said.message, answer.headers.has("Retry-After"));
   return said.data;
 }
