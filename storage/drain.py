@@ -21,7 +21,9 @@ from typing import Any, Protocol
 
 import redis.asyncio as aioredis
 from asyncpg import PostgresError
+from redis.exceptions import ConnectionError as Refused
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as Silent
 
 from storage import migrate, postgis
 from storage.drainfacts import FactsStream
@@ -86,6 +88,7 @@ class Drain:
         self._settings = settings
         self._stats = Stats()
         self._forget_s = 0.0
+        self._told: tuple[str, float] = "", 0.0
 
     def stats(self) -> dict[str, Any]:
         return asdict(self._stats)
@@ -144,11 +147,19 @@ class Drain:
                 known = known or isinstance(
                     error, PostgresError
                 )  # whose text quotes the row, as a traceback does
-                log.warning("drain of %s pauses: %s", self._settings.shard, _said(error), exc_info=not known)
+                self._tell(error, known)
             if time.monotonic() - began_s > BACKOFF_MAX_S:
                 pause_s = BACKOFF_MIN_S  # it worked for a while
             await _pause(stop, pause_s * random.uniform(0.5, 1.0))
             pause_s = min(BACKOFF_MAX_S, pause_s * 2)
+
+    def _tell(self, error: Exception, known: bool) -> None:
+        """Once a pause: what all works meet is said by the first."""
+        said, now_s = _said(error), time.monotonic()
+        if said != self._told[0] or now_s - self._told[1] >= BACKOFF_MAX_S:
+            self._told = said, now_s
+            where = _where(error)
+            log.warning("drain of %s pauses: %s%s", self._settings.shard, said, where, exc_info=not known)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
@@ -239,6 +250,15 @@ def _said(error: Exception) -> str:
     if isinstance(error, PostgresError):
         return f"{type(error).__name__} ({error.sqlstate}): {error.args[0]}"
     return str(error)
+
+
+def _where(error: Exception) -> str:
+    """What to look at when nobody answers."""
+    if isinstance(error, Refused | Silent):
+        return " Look at DISPATCH_REDIS_URL, and whether Redis runs."
+    if isinstance(error, postgis.DatabaseUnavailable):
+        return " Look at DISPATCH_DATABASE_URL, and whether PostgreSQL runs."
+    return ""
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -1,12 +1,14 @@
 """The rows of docs/failures-drain.md, each as a test: whatever fails where, everything arrives exactly once."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +20,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import OutOfMemoryError
 
 from storage import keys, postgis
-from storage.drain import Drain, _said
+from storage.drain import BACKOFF_MAX_S, Drain, _said
 from storage.drainfacts import FactsStream
 from storage.drainfixes import FixesStream
 from storage.drainstream import Cursor, CursorMoved, Stream, Tally
@@ -51,6 +53,26 @@ def failing(monkeypatch: pytest.MonkeyPatch, step: str, after: bool, times: int 
     patch(FactsStream)
     patch(FixesStream)
     return deaths
+
+
+@pytest.mark.parametrize("away", ["REDIS", "DATABASE"])
+async def test_who_is_away_is_told_once_a_pause(
+    database_url: str, redis_url: str, caplog: pytest.LogCaptureFixture, away: str
+) -> None:
+    """All streams meet it; one line, every two seconds at most, says what to look at."""
+    if away == "REDIS":
+        settings = drain_settings(database_url, "unix:///nowhere/redis.sock")
+    else:
+        settings = drain_settings("postgresql://nobody@/nothing?host=/nowhere", redis_url)
+
+    def told() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if " pauses: " in record.getMessage()]
+
+    async with running(settings):
+        await wait_until(lambda: len(told()) >= 3, 20.0)
+    lines = told()
+    assert all(f"DISPATCH_{away}_URL" in line.getMessage() for line in lines)
+    assert min(after.created - before.created for before, after in pairwise(lines)) > BACKOFF_MAX_S - 0.1
 
 
 @pytest.mark.parametrize("moment", [f"{when} {step}" for step in STEPS for when in ("before", "after")])
