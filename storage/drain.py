@@ -155,7 +155,7 @@ class Drain:
 
     def _tell(self, error: Exception, known: bool) -> None:
         """Once a pause: what all works meet is said by the first."""
-        said, now_s = _said(error), time.monotonic()
+        said, now_s = _said(error).rstrip("."), time.monotonic()
         if said != self._told[0] or now_s - self._told[1] >= BACKOFF_MAX_S:
             self._told = said, now_s
             where = _where(error)
@@ -255,9 +255,9 @@ def _said(error: Exception) -> str:
 def _where(error: Exception) -> str:
     """What to look at when nobody answers."""
     if isinstance(error, Refused | Silent):
-        return " Look at DISPATCH_REDIS_URL, and whether Redis runs."
+        return "; look at DISPATCH_REDIS_URL, and whether Redis runs"
     if isinstance(error, postgis.DatabaseUnavailable):
-        return " Look at DISPATCH_DATABASE_URL, and whether PostgreSQL runs."
+        return "; look at DISPATCH_DATABASE_URL, and whether PostgreSQL runs"
     return ""
 
 

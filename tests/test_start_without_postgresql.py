@@ -21,6 +21,7 @@ from tests.postgreskit import own_postgres
 from tests.stack import RunningStack, a_node, kill_server, private_stack, start_server
 from tests.support import wait_until
 from tests.test_postgres_down import named
+from tests.test_workers import parent
 
 COPIED = keys.copied("main")
 START_S, BACK_S = 60.0, 20.0
@@ -126,6 +127,14 @@ async def test_a_schema_of_another_code_ends_it() -> None:
         await stack.database.execute(f"delete from schema_migrations where {newest}")
         line.mend()
         await wait_until(node.ended.is_set, BACK_S)
+
+
+async def test_the_parent_of_workers_starts_with_it() -> None:
+    async with (
+        without_postgresql() as (stack, _, url),
+        parent(stack, "--workers", "1", DISPATCH_DATABASE_URL=url) as made,
+    ):
+        await wait_until(made.pids, START_S)
 
 
 @pytest.mark.parametrize("how", ["wiped", "another format", "too large"])
