@@ -140,6 +140,11 @@ def mine(s: str, user: UserId | str) -> str:  # SET of the user's jobs that are 
     return f"{{{s}}}:mine:{user}"
 
 
+def named(s: str, driver: UserId | str) -> str:
+    # SET of jobs that waited for a person and had him as driver: his plan may not know of them, nor he be it still
+    return f"{{{s}}}:named:{driver}"
+
+
 def head(s: str, room: str) -> str:  # HASH epoch, seq and the answers of recent commands
     return f"{{{s}}}:head:{room}"
 

@@ -218,7 +218,7 @@ class Log:
                 changes.append(("PEXPIRE", mine, (LIVE_TTL_MS,)))
                 if record.driver_id is not None and (record.needs_person or record.restored):
                     # the plan of its driver may have lost it
-                    his, waits = keys.mine(s, record.driver_id), record.needs_person and not record.ended_ms
+                    his, waits = keys.named(s, record.driver_id), record.needs_person and not record.ended_ms
                     changes.append(("SADD" if waits else "SREM", his, (record.id,)))
                     changes.append(("PEXPIRE", his, (LIVE_TTL_MS,)))
             elif isinstance(record, Driver):

@@ -73,9 +73,9 @@ class RoomLog:
             wanted += [keys.head(s, room), keys.log(s, room)]
             if job_id is None:
                 user = room.partition(":")[2]
-                wanted += [keys.driver(s, user), keys.mine(s, user)]
+                wanted += [keys.driver(s, user), keys.mine(s, user), keys.named(s, user)]
             else:
-                wanted += [keys.job(s, job_id), keys.life(s)]
+                wanted += [keys.job(s, job_id), keys.life(s), keys.life(s)]
             args += [epoch, seq]
         token, at_ms, *found = await shard.ask(shard.room_script(wanted, args))
         if token is None or token.decode() != shard.token:

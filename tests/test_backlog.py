@@ -291,6 +291,7 @@ async def test_a_phone_whose_clock_is_slow_hides_nobody(
     async with riding(redis_url) as ride:
         assigned_ms = await since_assigned(ride)
         await wait_until(lambda: ride.one.fixes.leases._lives[ride.driver.user_id].jobs)
+        await wait_until(lambda: ride.one.fixes.now_ms() >= assigned_ms)
         slow = {**HERE, "latitude": 0.5002, "timestamp": assigned_ms - 1}
         assert (await ride.one.say(ride.driver, "location_update", slow)) == {"ok": True, "kept": True}
         await wait_until(lambda: seen(ride.heard))

@@ -47,7 +47,7 @@ def known() -> re.Pattern[str]:
         keys.copied(S),
     ]
     of = [keys.tick, keys.pos, keys.driver, keys.job, keys.offer, keys.mine, keys.head, keys.log]
-    of += [keys.at, keys.mail, keys.pulse, keys.want, keys.coming, keys.looked, keys.confirmed]
+    of += [keys.at, keys.mail, keys.pulse, keys.want, keys.coming, keys.looked, keys.confirmed, keys.named]
     made = [*one, *(function(S, "*") for function in of), keys.index(S, "*", "*"), keys.batch(S, "*", "*")]
     return re.compile("|".join(re.escape(key).replace(r"\*", ".+") for key in made))
 

@@ -1,13 +1,13 @@
 -- Where rooms stand, and what was said in each since; a room that is announced so is kept as one that is spoken in.
--- KEYS  life; then per room: head, log, record, jobs. Of a job's room: the job's record, and life again; of a user's:
---       his driver's record, and the set of the jobs that he has asked for
+-- KEYS  life; then per room: head, log, record, jobs, named. Of a job's room: the job's record, and life twice; of a
+--       user's: his driver's record, the set of the jobs that he has asked for, and of those that name him as driver
 -- ARGV  token, most facts of a room, most bytes of all, ttl_ms of a user's room; then per room: epoch and seq last seen
 -- Returns {token, now_ms, then per room {epoch, seq, record or false, said, jobs} or false where there is no such
 --       job}; said is {text, moves, …}, or 'lost' when it cannot be told without a hole, or 'later' when the answer
 --       is full; jobs are of a user's room only
 local life = KEYS[1]
 local token, facts_max, bytes_max, user_ttl_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local first_room, per_room, first_seen = 2, 4, 5
+local first_room, per_room, first_seen = 2, 5, 5
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local alive = redis.call('HMGET', life, 'token', 'epoch')
@@ -33,7 +33,7 @@ local function since(log, seen, seq)
 end
 
 for i = first_room, #KEYS, per_room do
-  local head, log, record, jobs = unpack(KEYS, i, i + per_room - 1)
+  local head, log, record, jobs, named = unpack(KEYS, i, i + per_room - 1)
   local nth = first_seen + (i - first_room) / per_room * 2
   local seen_epoch, seen = ARGV[nth], tonumber(ARGV[nth + 1])
   local is_job = jobs == life
@@ -48,7 +48,7 @@ for i = first_room, #KEYS, per_room do
     end
     local can = seen_epoch == epoch and seen <= seq and seq - seen <= facts_max
     local said = can and since(log, seen, seq) or 'lost'
-    reply[#reply + 1] = { epoch, seq, read, said, is_job and {} or redis.call('SMEMBERS', jobs) }
+    reply[#reply + 1] = { epoch, seq, read, said, is_job and {} or redis.call('SUNION', jobs, named) }
   end
 end
 return reply
