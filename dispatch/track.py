@@ -147,6 +147,10 @@ class Track:
         self._told_lng_deg = lng_deg
         return Verdict.KEPT
 
+    def tell_next(self) -> None:
+        """Somebody new watches: the next believed fix is worth passing on, also of who stands still."""
+        self._told_ms = _NEVER_MS
+
     def taken_ms(self, now_ms: int) -> int:
         """When the last believed fix was taken, by a clock that is right; a buffer that is being sent does not tell."""
         return self.at_ms + self._late_ms(now_ms)

@@ -297,7 +297,9 @@ class Leases:
     def _adopt(self, live: Live, driver: Driver) -> None:
         live.generation, live.version = driver.generation, driver.version
         live.stale, live.available = driver.stale, driver.available
-        live.jobs = _bindings(driver, live.jobs)
+        had, live.jobs = {job.job_id for job in live.jobs}, _bindings(driver, live.jobs)
+        if any(job.job_id not in had for job in live.jobs):
+            live.track.tell_next()
         live.shown_ms = max((job.from_ms for job in live.jobs), default=0)
         if self.areas is not None and (area := self.areas.get(driver.area_id)) is not None:
             live.policy, live.area = area.policy, area

@@ -263,7 +263,7 @@ async def test_a_ride_by_keyboard_and_a_car_by_mouse(city: RunningStack, chromiu
 
 
 async def test_the_car_is_there_as_soon_as_it_is_on_the_way(city: RunningStack, chromium: Chromium) -> None:
-    """Though its driver says nothing after he has accepted."""
+    """With the first that its driver says after he has accepted, though he has not moved."""
     async with phone(city, "driver") as driver:
         passenger = await chromium.window(city.url, "/demo/passenger")
         await passenger.reads("#state", "Live")
@@ -275,6 +275,7 @@ async def test_the_car_is_there_as_soon_as_it_is_on_the_way(city: RunningStack, 
         await driver.call("go_online", {"classes": ["economy"], **place})
         await accepted(driver, await passenger.knows("job.id"))
         await passenger.reads("#line", "is on the way")
+        await driver.call("location_update", place)
         await passenger.knows("job.position")
         await wait_until(lambda: passenger.frame.locator(".vehicle.car").is_visible())
         await passenger.click("#cancel")

@@ -195,11 +195,14 @@ export class Aryv extends Connection {
     if (still) this._until(still, answer.expiresInMs);
   }
 
-  /** @param {string} offerId */
-  accept(offerId) {
+  /** Says where the vehicle is, too: whoever asked for it sees it from then on, and nothing of before.
+   * @param {string} offerId */
+  async accept(offerId) {
     const shownMs = this.offers.get(offerId)?.shownMs;
     const thought = shownMs ? { thoughtMs: Math.round(performance.now() - shownMs) } : {};
-    return this.#answer("accept_offer", offerId, thought);
+    const answer = await this.#answer("accept_offer", offerId, thought);
+    this.fix(this._track.here);
+    return answer;
   }
 
   /** @param {string} offerId
