@@ -45,7 +45,7 @@ POLICY = {
     "stop_dwell_s": 3.0,
     "search_radius_m": 8000.0,
     "swap_accepted": True,
-    "swap_saves_s": 2.0,
+    "swap_saves_s": 30.0,  # half a minute: nobody may wait longer by thrice that, and there shall be many
     "finishing_s": 10.0,
 }
 HABITS = Habits(
