@@ -69,7 +69,7 @@ _LATE_FIRST: Final = 0.3  # p80 = 1.35 x median before anything was learned
 
 # What teaches nothing: too short to tell driving from parking, or faster than anybody drives.
 _LEARN_M: Final = 100.0
-LEARN_S: Final = 20.0
+_LEARN_S: Final = 20.0
 
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
 
@@ -159,7 +159,7 @@ class EtaTable:
         """One finished drive without stops between; False when it teaches nothing (and is counted)."""
         known = self.learned
         straight_m = distance_m(*origin_deg, *destination_deg)
-        if not (straight_m >= _LEARN_M and LEARN_S <= duration_s <= 86_400.0) or (
+        if not (straight_m >= _LEARN_M and _LEARN_S <= duration_s <= 86_400.0) or (
             straight_m > duration_s * self._top_speed_mps
         ):
             known.refused += 1

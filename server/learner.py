@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from dispatch.etatable import LEARN_S, EtaTable
+from dispatch.etatable import EtaTable
 from rooms.tasks import Tasks
 from server.areas import area_of, table_of
 from server.settings import Settings
@@ -78,16 +78,14 @@ def _teach(table: EtaTable, ride: models.Lesson) -> bool:
 
 
 def _teach_pickup(table: EtaTable, ride: models.Lesson, overhead_s: float) -> bool:
-    """The way of its driver to the pickup, as whoever estimates it counts it: a pause first, then the drive. Who was
-    quicker than that counts as quick, or else only the slow would teach what a short way takes."""
+    """The way of its driver to the pickup, as whoever estimates it counts it: a pause first, then the drive."""
     if ride.from_lat_deg is None or ride.from_lng_deg is None:
         return False
     if ride.assigned_s is None or ride.arrived_s is None:
         return False
     origin = ride.from_lat_deg, ride.from_lng_deg
     left_s = ride.assigned_s + overhead_s
-    drive_s = max(LEARN_S, ride.arrived_s - left_s)
-    return table.learn(origin, (ride.pickup_lat_deg, ride.pickup_lng_deg), left_s, drive_s)
+    return table.learn(origin, (ride.pickup_lat_deg, ride.pickup_lng_deg), left_s, ride.arrived_s - left_s)
 
 
 async def keep_learning(settings: Settings, stop: asyncio.Event) -> None:

@@ -110,19 +110,6 @@ async def test_the_way_to_the_pickup_teaches_too(town: Town) -> None:
     assert there_s == pytest.approx([30.0 + DOUBLE_S], rel=0.1)
 
 
-async def test_who_was_there_sooner_than_a_pause_and_a_drive_teaches_as_well(town: Town) -> None:
-    near = Place(HERE.latitude + 200 / 111_195.0, HERE.longitude)
-    await fixes(town, (50.0, near))
-    quick, slow = ({"arrived_ms": ms(timedelta(seconds=60 + 30 + drive_s))} for drive_s in (5, 60))
-    mixed = (pickups(town, 1, **each) for _ in range(20) for each in (quick, quick, slow))
-    await town.keep(*(ride for some in mixed for ride in some))
-    assert await learn(town.conn, "main") == 60
-    assert (await table(town)).learned.trips == 60
-    atlas = await Atlas(town.db, "main").read()
-    taught = atlas.get("sf") if atlas else None
-    assert taught and pickups_s(taught, np.array([[near.latitude, near.longitude]]), HERE, ms())[0] < 65.0
-
-
 async def test_a_way_of_which_the_begin_is_not_known_teaches_nothing(town: Town) -> None:
     await fixes(town, (29.0, THERE), (60.5, THERE))
     silent, booked = pickups(town, 1), pickups(town, 1, scheduled_ms=ms(timedelta(minutes=15)))

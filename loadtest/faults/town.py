@@ -45,7 +45,7 @@ POLICY = {
     "stop_dwell_s": 3.0,
     "search_radius_m": 8000.0,
     "swap_accepted": True,
-    "swap_saves_s": 30.0,  # half a minute: nobody may wait longer by thrice that, and there shall be many
+    "swap_saves_s": 6.0,  # by learned times few save more; nobody waits longer by over thrice that
     "finishing_s": 10.0,
 }
 HABITS = Habits(
