@@ -83,14 +83,15 @@ class Speaker:
         return time.monotonic() - self.read_at_s < within_s
 
     async def run(self, started: asyncio.Event) -> None:
-        """Tails the log from its end as it is now, for ever."""
+        """Tails the log from its end as it is now, for ever; `started` once it was read to its end."""
         at: Position | None = None
         failures = 0
         while True:
             try:
                 at = at or await self._tail.newest()
-                started.set()
                 at = await self._step(at)
+                if self.fresh():
+                    started.set()
             except Unavailable as error:
                 if failures == 0:
                     logger.warning("the log cannot be read: %s", error)

@@ -97,6 +97,26 @@ def spoilt(**fields: bytes) -> dict[bytes, bytes]:
     return {name.encode(): value for name, value in {**entry, "a": b"u", **fields}.items()}
 
 
+async def test_nobody_is_let_in_before_the_log_was_read_to_its_end(
+    ear: Ear, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node listens once it has started, and says at once that it is ready."""
+    look, asked, go, started = ear.log.tail.look, asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any) -> Any:
+        asked.set()
+        await go.wait()
+        return await look(*args)
+
+    monkeypatch.setattr(ear.log.tail, "look", slow)
+    tasks.start(ear.speaker.run(started), "speaker")
+    await asked.wait()
+    assert not started.is_set() and not ear.speaker.fresh()
+    go.set()
+    await started.wait()
+    assert ear.speaker.fresh()
+
+
 async def test_what_cannot_be_read_is_passed_over(
     redis: Redis, ear: Ear, tasks: Tasks, caplog: pytest.LogCaptureFixture
 ) -> None:
